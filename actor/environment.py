@@ -1,0 +1,98 @@
+"""Any Gymnasium environment with flat Box spaces, as the actors see it.
+
+In: a Gymnasium id and its arguments. Out: float32 observations, actions taken within [-1, 1]. Whatever
+the environment is about stays inside it.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from common.config import EnvConfig, ReturnConfig
+from common.errors import ConfigError
+from common.flags import parse_env_args
+from common.nstep import Floats
+from common.specs import EnvSpec
+
+
+class Environment:
+    """One environment with its spec and its actions scaled.
+
+    Args:
+        config: which environment.
+        returns: discount and n, which the spec fixes too.
+        headless: whether to show no window.
+
+    Raises:
+        ConfigError: it is unknown, cannot be made, or its spaces do not fit.
+    """
+
+    def __init__(self, config: EnvConfig, returns: ReturnConfig, *, headless: bool = True) -> None:
+        arguments = parse_env_args(config.env_args)
+        if config.max_episode_steps is not None:
+            arguments["max_episode_steps"] = config.max_episode_steps
+        self.env = make(config.env, arguments, render_mode=None if headless else "human")
+        self.spec = EnvSpec.of(self.env, config.env, discount=returns.discount, n_step=returns.n_step)
+        space = self.env.action_space
+        assert isinstance(space, gymnasium.spaces.Box)
+        self._dtype = space.dtype
+        self._low, self._high = space.low, space.high
+        self._middle = (self._high.astype(np.float64) + self._low) / 2
+        self._half = (self._high.astype(np.float64) - self._low) / 2
+
+    def reset(self, seed: int) -> Floats:
+        """Start an episode and return its first observation, [obs_dim] float32."""
+        obs, _ = self.env.reset(seed=seed)
+        return np.asarray(obs, np.float32)
+
+    def step(self, action: Floats) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
+        """Take one step.
+
+        Args:
+            action: [action_dim] in [-1, 1]; it is scaled to the environment's bounds.
+
+        Returns:
+            next observation [obs_dim] float32, reward, terminated, truncated, info.
+
+        Raises:
+            FloatingPointError: an observation or reward is not finite; `recoverable`, see `is_recoverable`.
+        """
+        scaled: NDArray[Any] = np.clip(self._middle + self._half * action, self._low, self._high)
+        obs, reward, terminated, truncated, info = self.env.step(scaled.astype(self._dtype, copy=False))
+        obs, reward = np.asarray(obs, np.float32), float(reward)
+        if not (np.isfinite(obs).all() and math.isfinite(reward)):
+            raise FloatingPointError("the environment returned NaN or infinity")
+        return obs, reward, bool(terminated), bool(truncated), info
+
+    def reinit(self) -> None:
+        """Rebuild the simulation, if the environment knows how to; call before `reset`."""
+        rebuild = getattr(self.env.unwrapped, "reinit", None)
+        if rebuild is not None:
+            rebuild()
+
+    def close(self) -> None:
+        """Give back what the environment holds."""
+        self.env.close()
+
+
+def is_recoverable(error: Exception) -> bool:
+    """Whether a failed step spoils only its episode: NaNs, or an error that says `recoverable` of itself."""
+    return isinstance(error, FloatingPointError) or bool(getattr(error, "recoverable", False))
+
+
+def make(name: str, arguments: Mapping[str, Any], *, render_mode: str | None) -> "gymnasium.Env[Any, Any]":
+    """Return a new environment.
+
+    Raises:
+        ConfigError: no such environment, or it refuses its arguments.
+    """
+    try:
+        return gymnasium.make(name, render_mode=render_mode, disable_env_checker=True, **arguments)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--env {name}: {error}; allowed: a Gymnasium id, or package:Id-v0") from None
+    except (gymnasium.error.Error, TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"--env {name} {dict(arguments) or ''}: {' '.join(str(error).split())}") from None

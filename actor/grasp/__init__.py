@@ -1,0 +1,47 @@
+"""The simulated grasping task, `Grasp-v0`.
+
+Enters: nothing; importing this package only puts the task into Gymnasium's registry.
+Leaves: `register()` and, on first use, the class `GraspEnv`.
+Must not know: sockets, policies, learners. Importing it must not import PyBullet, so that a process which
+only wants the name of the task does not pay for the simulator.
+
+Gymnasium 1.x loads no plug-ins by itself: `import actor.grasp` before `gymnasium.make("Grasp-v0")`, or name
+the module in the id, `gymnasium.make("actor.grasp:Grasp-v0")`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gymnasium.envs.registration import register as gymnasium_register
+from gymnasium.envs.registration import registry
+
+if TYPE_CHECKING:
+    from actor.grasp.env import GraspEnv
+
+__all__ = ["ENV_ID", "GraspEnv", "register"]
+
+ENV_ID = "Grasp-v0"
+
+
+def register() -> None:
+    """Put `Grasp-v0` into Gymnasium's registry; calling it again changes nothing.
+
+    `gymnasium.make("Grasp-v0", max_episode_steps=...)` sets another time limit than 50 steps.
+    """
+    if ENV_ID not in registry:
+        # The wrapper counts the steps, not the environment, so that `make` can set another limit.
+        entry_point, own_limit = "actor.grasp.env:GraspEnv", {"max_episode_steps": None}
+        gymnasium_register(id=ENV_ID, entry_point=entry_point, max_episode_steps=50, kwargs=own_limit)
+
+
+def __getattr__(name: str) -> Any:
+    """Import `GraspEnv`, and PyBullet with it, on first use."""
+    if name == "GraspEnv":
+        from actor.grasp.env import GraspEnv
+
+        return GraspEnv
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+register()

@@ -1,0 +1,214 @@
+"""The Franka Panda arm: where its gripper is, and how an action moves it.
+
+Enters: 5 numbers in [-1, 1] per control step. Leaves: motor commands to PyBullet, and the measured pose.
+Must not know: the object, the task, Gymnasium.
+
+The gripper always points straight down, so a pose is (x, y, z, yaw). An action moves the *commanded* pose,
+which may run ahead of the actual one by a little only: pushing against the ground stores no motion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actor.grasp.engine import pybullet
+from actor.grasp.observation import FINGER_OPENING_M, WORKSPACE_HIGH_M, WORKSPACE_LOW_M, Rotation, Vector
+from actor.grasp.simulation import Simulation
+
+EE_LINK = 11
+FINGER_JOINTS = (9, 10)
+JOINTS = (0, 1, 2, 3, 4, 5, 6, *FINGER_JOINTS)
+
+ACTION_TOLERANCE = 1e-6
+STEP_M = 0.04
+STEP_YAW_RAD = 0.3
+LEAD_M = 0.06
+"""The commanded position is at most this far from the actual one."""
+LEAD_YAW_RAD = 0.45
+YAW_LIMIT_RAD = math.pi / 2
+"""A gripper with two fingers has no use for more than half a turn."""
+HAND_LIMIT_RAD = 2.96
+"""Joint 7 ends at 2.967 rad; at the nearest left corner this stops the yaw 5 degrees short of its limit."""
+
+JOINT_FORCES = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
+"""N m, from the robot's data sheet. With less the arm lags behind and shakes objects out of its fingers."""
+FINGER_FORCE_N = 20.0
+
+# Lengths of the arm in the vertical plane that it works in, from panda.urdf.
+_SHOULDER_HEIGHT = 0.333
+_UPPER, _FORE, _ELBOW_OFFSET = 0.316, 0.384, 0.0825
+_WRIST_OFFSET = 0.088
+_WRIST_ABOVE_GRASP = 0.107 + 0.105
+_UPPER_2, _FORE_2 = _UPPER**2 + _ELBOW_OFFSET**2, _FORE**2 + _ELBOW_OFFSET**2
+_UPPER_HYPOT, _FORE_HYPOT = math.sqrt(_UPPER_2), math.sqrt(_FORE_2)
+_SHOULDER_BIAS = math.atan2(_ELBOW_OFFSET, _UPPER)
+_ELBOW_BIAS = math.atan2(_UPPER, _ELBOW_OFFSET) + math.atan2(_FORE, _ELBOW_OFFSET) - 2 * math.pi
+
+
+class Measurement(NamedTuple):
+    """Where the gripper is: position (m), world_from_gripper, velocity (m/s), finger opening (m)."""
+
+    position: Vector
+    rotation: Rotation
+    velocity: Vector
+    finger_width_m: float
+
+
+def joints_for(x: float, y: float, z: float, yaw: float) -> tuple[float, ...]:
+    """Return the 7 joint angles that put the grasp point at (x, y, z) with the gripper pointing down.
+
+    With joints 3 and 5 held at zero the arm moves in one vertical plane: two links and a wrist, so the angles
+    follow from the law of cosines. Exact, about 2 us, and the pose determines them, where PyBullet's
+    iterative solver with 5 iterations is off by centimetres for a step of 5 cm and lets the elbow drift.
+
+    Args:
+        x: metres, world frame, from the arm's base.
+        y: metres.
+        z: metres.
+        yaw: radians about the vertical; 0 has the fingers open along the world's y axis.
+
+    Raises:
+        ValueError: the point is out of reach.
+    """
+    radius, height = math.hypot(x, y) - _WRIST_OFFSET, z + _WRIST_ABOVE_GRASP - _SHOULDER_HEIGHT
+    reach_2 = radius * radius + height * height
+    cos_elbow = (_UPPER_2 + _FORE_2 - reach_2) / (2 * _UPPER_HYPOT * _FORE_HYPOT)
+    if not -1.0 < cos_elbow < 1.0:
+        raise ValueError(f"the grasp point ({x:.3f}, {y:.3f}, {z:.3f}) m is out of the arm's reach")
+    cos_shoulder = (_UPPER_2 + reach_2 - _FORE_2) / (2 * _UPPER_HYPOT * math.sqrt(reach_2))
+    turn = math.atan2(y, x)
+    shoulder = math.pi / 2 - math.atan2(height, radius) - math.acos(cos_shoulder) - _SHOULDER_BIAS
+    elbow = math.acos(cos_elbow) + _ELBOW_BIAS
+    hand = min(turn - yaw + math.pi / 4, HAND_LIMIT_RAD)
+    return turn, shoulder, 0.0, elbow, 0.0, shoulder - elbow, hand
+
+
+def checked_action(action: NDArray[np.float32]) -> list[float]:
+    """Return the action as 5 floats in [-1, 1].
+
+    Raises:
+        ValueError: the shape is wrong, or a value is not finite or outside by more than `ACTION_TOLERANCE`.
+    """
+    array = np.asarray(action)
+    if array.shape != (5,):
+        raise ValueError(f"the action must have the shape (5,), not {array.shape}")
+    values: list[float] = array.tolist()
+    limit = 1.0 + ACTION_TOLERANCE
+    for value in values:
+        if not -limit <= value <= limit:
+            raise ValueError(f"the action {values} has {value}; each number must be finite and in [-1, 1]")
+    return [min(max(value, -1.0), 1.0) for value in values]
+
+
+class Panda:
+    """The arm in one simulation, fixed to the ground at the world's origin.
+
+    Args:
+        simulation: the world to load it into.
+    """
+
+    def __init__(self, simulation: Simulation) -> None:
+        """Load the model and couple its fingers."""
+        self._client = simulation.client
+        self.body = simulation.load_urdf("franka_panda/panda.urdf", fixed_base=True)
+        self._gains = (simulation.preset.position_gain,) * len(JOINTS)
+        self._forces = (*JOINT_FORCES, FINGER_FORCE_N, FINGER_FORCE_N)
+        self._command: tuple[float, float, float, float] = (0.5, 0.0, 0.2, 0.0)
+        self._couple_fingers()
+
+    def _couple_fingers(self) -> None:
+        # The real hand has one motor for both fingers. Two free ones hold an object with equal and opposite
+        # forces, so nothing keeps it in the middle and it slides sideways when the arm speeds up.
+        gear = pybullet.createConstraint(
+            self.body,
+            FINGER_JOINTS[0],
+            self.body,
+            FINGER_JOINTS[1],
+            jointType=pybullet.JOINT_GEAR,
+            jointAxis=(1, 0, 0),
+            parentFramePosition=(0, 0, 0),
+            childFramePosition=(0, 0, 0),
+            physicsClientId=self._client,
+        )
+        pybullet.changeConstraint(gear, gearRatio=-1, erp=0.2, maxForce=100, physicsClientId=self._client)
+
+    def reset(self, x: float, y: float, z: float, yaw: float) -> None:
+        """Put the arm at rest at a pose with the gripper open, and hold it there.
+
+        Args:
+            x: metres, world frame.
+            y: metres.
+            z: metres.
+            yaw: radians.
+        """
+        angles = (*joints_for(x, y, z, yaw), FINGER_OPENING_M / 2, FINGER_OPENING_M / 2)
+        pybullet.resetJointStatesMultiDof(
+            self.body, JOINTS, [(angle,) for angle in angles], [(0.0,)] * 9, physicsClientId=self._client
+        )
+        self._command = (x, y, z, yaw)
+        self._drive(1.0)
+
+    def act(self, action: Sequence[float], now: Measurement) -> None:
+        """Move the commanded pose by an action and drive the motors towards it.
+
+        Args:
+            action: 5 numbers in [-1, 1]: change of x, y, z (times `STEP_M`), change of yaw (times
+                `STEP_YAW_RAD`), opening of the gripper (-1 closed .. 1 fully open).
+            now: the measured pose, which the commanded one may not leave far behind.
+        """
+        x, y, z, yaw = self._command
+        x0, y0, z0 = now.position
+        ahead_x = x + STEP_M * action[0] - x0
+        ahead_y = y + STEP_M * action[1] - y0
+        ahead_z = z + STEP_M * action[2] - z0
+        distance = math.sqrt(ahead_x * ahead_x + ahead_y * ahead_y + ahead_z * ahead_z)
+        shorten = LEAD_M / distance if distance > LEAD_M else 1.0
+        yaw0 = math.atan2(now.rotation[3], now.rotation[0])
+        ahead_yaw = min(max(yaw + STEP_YAW_RAD * action[3] - yaw0, -LEAD_YAW_RAD), LEAD_YAW_RAD)
+        low, high = WORKSPACE_LOW_M, WORKSPACE_HIGH_M
+        self._command = (
+            min(max(x0 + ahead_x * shorten, low[0]), high[0]),
+            min(max(y0 + ahead_y * shorten, low[1]), high[1]),
+            min(max(z0 + ahead_z * shorten, low[2]), high[2]),
+            min(max(yaw0 + ahead_yaw, -YAW_LIMIT_RAD), YAW_LIMIT_RAD),
+        )
+        self._drive(action[4])
+
+    def _drive(self, gripper: float) -> None:
+        finger = (gripper + 1.0) * (FINGER_OPENING_M / 4)
+        pybullet.setJointMotorControlArray(
+            self.body,
+            JOINTS,
+            pybullet.POSITION_CONTROL,
+            targetPositions=(*joints_for(*self._command), finger, finger),
+            positionGains=self._gains,
+            forces=self._forces,
+            physicsClientId=self._client,
+        )
+
+    def measure(self) -> Measurement:
+        """Return the actual pose, velocity and finger opening."""
+        client = self._client
+        # The grasp point has no mass and no shape, so its pose is only current after forward kinematics.
+        link = pybullet.getLinkState(self.body, EE_LINK, 1, 1, client)
+        left, right = pybullet.getJointStates(self.body, FINGER_JOINTS, client)
+        return Measurement(
+            link[4], pybullet.getMatrixFromQuaternion(link[5]), link[6], float(left[0] + right[0])
+        )
+
+    def touching(self, body: int) -> tuple[bool, bool]:
+        """Return whether the left and the right finger press on `body`.
+
+        PyBullet also lists pairs that are merely near each other, hence the test for a force.
+        """
+        left = right = False
+        for contact in pybullet.getContactPoints(self.body, body, physicsClientId=self._client):
+            if contact[9] > 0.0:
+                left = left or contact[3] == FINGER_JOINTS[0]
+                right = right or contact[3] == FINGER_JOINTS[1]
+        return left, right

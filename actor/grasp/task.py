@@ -1,0 +1,76 @@
+"""What counts as a grasp: rewards, success, and when an episode is lost.
+
+Enters: a `GraspState`. Leaves: numbers and truths about it.
+Must not know: PyBullet, actions, time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from actor.grasp.observation import WORKSPACE_HIGH_M, WORKSPACE_LOW_M, GraspState
+
+SUCCESS_HEIGHT_M = 0.10
+LIFT_FULL_M = 0.12
+"""Height of the full lift reward: past the success height, so that holding is not done on its edge."""
+REACH_PER_M = 6.0
+REACH_WEIGHT, GRASP_WEIGHT, LIFT_WEIGHT = 0.2, 0.2, 0.6
+LOST_MARGIN_M = 0.08
+"""An object is lost this far outside of the workspace: one that is held at its edge is not."""
+LOST_ABOVE_M = 0.6
+LOST_BELOW_M = -0.05
+
+Reward = Callable[[GraspState], float]
+
+
+def is_success(state: GraspState) -> bool:
+    """Return whether the object is up by `SUCCESS_HEIGHT_M` or more with both fingers touching it."""
+    return state.left_contact and state.right_contact and state.object_height_m >= SUCCESS_HEIGHT_M
+
+
+def is_lost(state: GraspState) -> bool:
+    """Return whether the object has left what the gripper can reach, by `LOST_MARGIN_M` or more."""
+    x, y, z = state.object_position
+    return not (
+        WORKSPACE_LOW_M[0] - LOST_MARGIN_M <= x <= WORKSPACE_HIGH_M[0] + LOST_MARGIN_M
+        and WORKSPACE_LOW_M[1] - LOST_MARGIN_M <= y <= WORKSPACE_HIGH_M[1] + LOST_MARGIN_M
+        and LOST_BELOW_M <= z <= LOST_ABOVE_M
+    )
+
+
+def shaped_reward(state: GraspState) -> float:
+    """Return 0.2 reach + 0.2 grasp + 0.6 lift, each part in [0, 1].
+
+    reach = 1 - tanh(6 d), d the distance in metres from the grasp point to the object's centre.
+    grasp = 1 while both fingers touch the object, else 0. One finger earns nothing: pushing is no progress.
+    lift = clip(height / 0.12 m, 0, 1) while both fingers touch, else 0.
+
+    All parts go on for as long as the object is held, so a long hold is worth most.
+    """
+    reach = 1.0 - math.tanh(REACH_PER_M * math.dist(state.ee_position, state.object_position))
+    reward = REACH_WEIGHT * reach
+    if state.left_contact and state.right_contact:
+        lift = min(max(state.object_height_m / LIFT_FULL_M, 0.0), 1.0)
+        reward += GRASP_WEIGHT + LIFT_WEIGHT * lift
+    return reward
+
+
+def sparse_reward(state: GraspState) -> float:
+    """Return 1 at success, else 0."""
+    return 1.0 if is_success(state) else 0.0
+
+
+REWARDS: Mapping[str, Reward] = MappingProxyType({"shaped": shaped_reward, "sparse": sparse_reward})
+
+
+def reward_function(name: str) -> Reward:
+    """Return the reward called `name`.
+
+    Raises:
+        ValueError: there is no such reward; the message lists those there are.
+    """
+    if name not in REWARDS:
+        raise ValueError(f"reward={name!r} is not known; allowed: {', '.join(REWARDS)}")
+    return REWARDS[name]

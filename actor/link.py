@@ -1,0 +1,153 @@
+"""An actor's three sockets and what is said over them: plumbing between the writer and the learner."""
+
+import logging
+import time
+
+import numpy as np
+
+from actor.writer import Writer
+from common.config import TransportConfig
+from common.errors import ConfigError, ProtocolError
+from common.interval import Interval
+from common.policy import NumpyPolicy
+from common.protocol import Ack, Buffer, Message, Status, Weights, decode
+from common.specs import EnvSpec
+from common.transport import ControlSubscriber, ExperienceSender, WeightsSubscriber
+
+log = logging.getLogger(__name__)
+
+HELLO_INTERVAL_S = 1.0
+WAIT_S = 0.02
+"""Longest sleep between two looks at the sockets while the window is full."""
+
+
+class Inbox:
+    """What a process hears from the learner: run state and weights.
+
+    Args:
+        host: the learner's.
+        config: ports and limits.
+        actor_id: whose acknowledgements to hear; None for none.
+
+    Attributes:
+        state: last state that the learner announced; None before the first.
+    """
+
+    def __init__(self, host: str, config: TransportConfig, actor_id: str | None = None) -> None:
+        self._host, self._config = host, config
+        self.control = ControlSubscriber(config, actor_id)
+        self.control.connect(host, config.control_port)
+        self.weights = WeightsSubscriber(config)
+        self.weights.connect(host, config.weights_port)
+        self.state: str | None = None
+        self.malformed = 0
+        self._started_s = time.monotonic()
+        self._heard = False
+
+    def next_control(self) -> Message | None:
+        """Return the next control message, None when there is none now.
+
+        Raises:
+            ConfigError: no learner has answered for `connect_timeout_s`.
+        """
+        message = self._decode(self.control.receive())
+        if isinstance(message, Status):
+            self.state = message.state
+        if not self._heard and time.monotonic() - self._started_s > self._config.connect_timeout_s:
+            where = f"{self._host}:{self._config.control_port}"
+            raise ConfigError(
+                f"--learner {where}: nothing answered for {self._config.connect_timeout_s:g} s"
+                " (--connect-timeout-s); allowed: a host where `graspfleet learner` runs, and its ports"
+            )
+        return message
+
+    def newest_policy(self, spec: EnvSpec, rng: np.random.Generator) -> tuple[Weights, NumpyPolicy] | None:
+        """Return the newest policy not yet seen, if any, with the message that brought it.
+
+        Args:
+            spec: of this process's environment.
+            rng: for the policy's exploration noise.
+
+        Raises:
+            ConfigError: the learner trains something else than `spec`.
+        """
+        message = self._decode(self.weights.newest())
+        if not isinstance(message, Weights):
+            return None
+        ours, theirs = spec.to_mapping(), message.spec
+        if theirs != ours:
+            differences = {
+                key: (value, theirs.get(key)) for key, value in ours.items() if theirs.get(key) != value
+            }
+            raise ConfigError(
+                f"this actor and its learner differ in {differences}; allowed: the same flags for both"
+            )
+        try:
+            return message, NumpyPolicy(message.policy, spec, rng)
+        except ProtocolError as error:
+            self._refuse(error)
+            return None
+
+    def close(self) -> None:
+        """Close both sockets."""
+        self.control.close()
+        self.weights.close()
+
+    def _decode(self, frame: Buffer | None) -> Message | None:
+        if frame is None:
+            return None
+        self._heard = True
+        try:
+            return decode(frame)
+        except ProtocolError as error:
+            self._refuse(error)
+            return None
+
+    def _refuse(self, error: ProtocolError) -> None:
+        self.malformed += 1
+        if self.malformed == 1:
+            log.warning("dropped a frame of the learner's: %s (further ones are only counted)", error)
+
+
+class Link:
+    """Moves the writer's batches out and the learner's acknowledgements in.
+
+    Args:
+        writer: source of the batches.
+        inbox: where acknowledgements arrive.
+        sender: where batches leave.
+    """
+
+    def __init__(self, writer: Writer, inbox: Inbox, sender: ExperienceSender) -> None:
+        self.inbox = inbox
+        self._writer = writer
+        self._sender = sender
+        self._hello = Interval(HELLO_INTERVAL_S)
+
+    def pump(self) -> None:
+        """Send what can be sent and hear what there is; never blocks."""
+        now_s = time.monotonic()
+        if self._hello.due(now_s):
+            self._sender.send(self._writer.hello())
+        while (message := self.inbox.next_control()) is not None:
+            if isinstance(message, Ack) and message.boot_id == self._writer.boot_id:
+                self._writer.acknowledge(message.next_seq, now_s)
+        while (frame := self._writer.next_frame(now_s)) is not None and self._sender.send(frame):
+            self._writer.sent(now_s)
+
+    def wait(self) -> None:
+        """Sleep until the learner says something, at most `WAIT_S`."""
+        self.inbox.control.wait(WAIT_S)
+
+    def leave(self, linger_s: float) -> bool:
+        """Deliver everything within `linger_s`, take leave, close; return whether all was acknowledged."""
+        deadline_s = time.monotonic() + linger_s
+        self._writer.seal()
+        self.pump()
+        while not self._writer.is_empty and time.monotonic() < deadline_s:
+            self.wait()
+            self.pump()
+        self._sender.send(self._writer.bye())
+        self._sender.close(linger_s=max(0.1, deadline_s - time.monotonic()))
+        self.inbox.close()
+        return self._writer.is_empty

@@ -1,0 +1,105 @@
+"""THE actor loop: obs -> action -> step -> writer.add -> newest weights."""
+
+import logging
+import os
+
+import numpy as np
+
+from actor.environment import Environment
+from actor.episode import EpisodeRunner
+from actor.link import Inbox, Link
+from actor.writer import Writer
+from common.config import ActorConfig
+from common.flags import ActorFlags
+from common.nstep import Floats
+from common.policy import NumpyPolicy
+from common.seeds import seed_sequence
+from common.stopping import StopSignal
+from common.transport import ExperienceSender
+
+log = logging.getLogger(__name__)
+
+
+class Actor:
+    """Steps K environments with one batched policy call, and streams what happens to the learner.
+
+    Args:
+        flags: settings.
+        actor_id: name of this actor, unique among those alive.
+
+    Raises:
+        ConfigError: the environment or the learner's address is impossible.
+    """
+
+    def __init__(self, flags: ActorFlags, actor_id: str) -> None:
+        self._config: ActorConfig = flags.actor
+        self._linger_s = flags.transport.linger_s
+        streams = seed_sequence(flags.env.seed, actor_id).spawn(self._config.envs_per_actor + 1)
+        self._rng = np.random.default_rng(streams.pop())
+        envs = [
+            Environment(flags.env, flags.returns, headless=flags.env.headless or index > 0)
+            for index in range(self._config.envs_per_actor)
+        ]
+        self.spec = envs[0].spec
+        self.writer = Writer(
+            self.spec,
+            actor_id,
+            os.urandom(8).hex(),
+            batch_max_n=self._config.batch_max_n,
+            batch_max_delay_s=self._config.batch_max_delay_s,
+            window_n=self._config.window_n,
+            resend_after_s=flags.transport.resend_after_s,
+        )
+        self.runners = [
+            EpisodeRunner(env, self.writer, np.random.default_rng(stream), self._config.reinit_episodes)
+            for env, stream in zip(envs, streams, strict=True)
+        ]
+        inbox = Inbox(self._config.learner, flags.transport, actor_id)
+        sender = ExperienceSender(flags.transport)
+        sender.connect(self._config.learner, flags.transport.experience_port)
+        self.link = Link(self.writer, inbox, sender)
+        self.policy: NumpyPolicy | None = None
+
+    def run(self, stop: StopSignal) -> None:
+        """Step until told to stop, the run ends or `max_episodes` are done; then deliver everything."""
+        while not (stop.is_set() or self._finished()):
+            if self.writer.has_room:
+                for runner, action in zip(self.runners, self._act(), strict=True):
+                    runner.step(action)
+            else:
+                self.link.wait()
+            self.link.pump()
+            self._take_newest_policy()
+        self._leave()
+
+    def _act(self) -> Floats:
+        """Return [K, action_dim] actions: random ones until the first policy arrives."""
+        if self.policy is None:
+            shape = (len(self.runners), self.spec.action_dim)
+            return self._rng.uniform(-1, 1, shape).astype(np.float32)
+        obs = np.stack([runner.obs for runner in self.runners])
+        return self.policy.act(obs, deterministic=self._config.deterministic)
+
+    def _take_newest_policy(self) -> None:
+        newest = self.link.inbox.newest_policy(self.spec, self._rng)
+        if newest is not None and newest[0].version != self.writer.weights_version:
+            self.writer.weights_version, self.policy = newest[0].version, newest[1]
+
+    def _finished(self) -> bool:
+        limit = self._config.max_episodes
+        done = sum(runner.episodes for runner in self.runners)
+        return self.link.inbox.state in ("draining", "done") or (limit is not None and done >= limit)
+
+    def _leave(self) -> None:
+        for runner in self.runners:
+            runner.cut()
+            runner.env.close()
+        delivered = self.link.leave(self._linger_s)
+        log.info(
+            "%s leaves: %d transitions, %d discarded steps, %d batches sent again, %s",
+            self.writer.actor_id,
+            self.writer.produced,
+            self.writer.discarded,
+            self.writer.resent,
+            "all acknowledged" if delivered else "some never acknowledged",
+        )

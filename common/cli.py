@@ -1,0 +1,63 @@
+"""The `graspfleet` command: a table of sub-commands, and the one place where errors become exit statuses."""
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable
+
+from common.errors import ConfigError
+
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "train": ("common.launch", "main", "train on this machine: a learner, actors and an evaluator"),
+    "learner": ("learner.__main__", "main", "own replay and SAC, publish the policy"),
+    "actor": ("actor.__main__", "main", "step environments for a learner"),
+    "evaluator": ("actor.__main__", "main_evaluator", "follow a learner with deterministic episodes"),
+    "evaluate": ("actor.__main__", "main_evaluate", "deterministic episodes of a run's policy"),
+    "status": ("common.status", "main", "what a running learner says of itself"),
+}
+"""Name -> module, function, help; imported when called, so no command needs another's packages."""
+
+
+def run_main(main: Callable[[list[str]], int], argv: list[str]) -> int:
+    """Run a command; a user's mistake is one line on standard error and status 2."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
+    try:
+        return main(argv)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    argv = sys.argv[1:]
+    if not argv or argv[0] in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        lines = [f"  {name:{width}}  {text}" for name, (_, _, text) in COMMANDS.items()]
+        print(
+            "usage: graspfleet COMMAND [FLAGS]\n\n"
+            + "\n".join(lines)
+            + "\n\ngraspfleet COMMAND --help lists flags."
+        )
+        sys.exit(0 if argv else 2)
+    if argv[0] not in COMMANDS:
+        print(f"error: {argv[0]}: no such command; allowed: {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    module, function, _ = COMMANDS[argv[0]]
+    try:
+        command = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        print(
+            f"error: {argv[0]} needs {error.name}; install it with: pip install 'graspfleet[learner]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    sys.exit(run_main(command, argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

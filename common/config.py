@@ -1,0 +1,199 @@
+"""Every setting of every process: the single source of flags, defaults, ranges, units and help.
+
+One section per subject; a command is a model made of the sections it needs, so a flag means the same
+wherever it appears. `common.flags` turns these models into command lines and reads YAML into them.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common.errors import ConfigError
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def flag(name: str) -> str:
+    """Return the command-line spelling of a field's name."""
+    return "--" + name.replace("_", "-")
+
+
+def explain(error: ValidationError) -> str:
+    """Return one line that names the first offending flag, its value and what is allowed."""
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "allowed is a value")
+    if first["type"] == "extra_forbidden":
+        return f"{'.'.join(map(str, first['loc']))}: no such setting"
+    if not first["loc"]:
+        return message
+    return f"{flag(str(first['loc'][-1]))} {first['input']!r}: {message}"
+
+
+class Section(BaseModel):
+    """Immutable group of flags that refuses unknown names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        """Validate `values`.
+
+        Raises:
+            ConfigError: a value is out of range, in the user's words.
+        """
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(explain(error)) from None
+
+
+class EnvConfig(Section):
+    """Which environment, and how long an episode is."""
+
+    env: str = Field(
+        "Grasp-v0", description="Gymnasium id with flat Box spaces; `package:Id-v0` imports package."
+    )
+    env_args: tuple[str, ...] = Field(
+        (), description="Arguments of the environment, as KEY=VALUE (YAML values)."
+    )
+    max_episode_steps: int | None = Field(
+        None, ge=1, description="Episode length, env steps; default: its own."
+    )
+    headless: bool = Field(True, description="Without a window; --no-headless shows the first environment.")
+    seed: int = Field(0, ge=0, description="Root of every random stream of the run.")
+
+
+class ReturnConfig(Section):
+    """What a transition's reward sums over; actors and learner must agree on it."""
+
+    discount: Fraction = Field(0.99, description="Discount per env step.")
+    n_step: int = Field(1, ge=1, le=1000, description="Env steps that one transition's reward sums over.")
+
+
+class SACConfig(Section):
+    """Soft Actor-Critic (Haarnoja et al. 2018)."""
+
+    hidden_dim: int = Field(256, ge=1, le=8192, description="Units of each of the two hidden layers.")
+    batch_size: int = Field(256, ge=1, le=65_536, description="Transitions an update.")
+    learning_rate: float = Field(
+        3e-4, gt=0, description="Adam's step size, for all networks and the temperature."
+    )
+    tau: float = Field(
+        0.005, gt=0, le=1, description="Share of the critic moved into its target each update."
+    )
+    initial_temperature: float = Field(
+        1.0, gt=0, description="Entropy temperature at the start, reward per nat."
+    )
+    auto_entropy: bool = Field(True, description="Tune the temperature towards --target-entropy.")
+    target_entropy: float | None = Field(None, description="Nats; default: minus the action's dimension.")
+    reward_scale: float = Field(1.0, gt=0, description="Factor on every reward inside the loss.")
+    critic_layer_norm: bool = Field(False, description="LayerNorm after each hidden layer of the critics.")
+
+
+class ReplayConfig(Section):
+    """What is stored and how a batch is mixed."""
+
+    replay_capacity: int = Field(1_000_000, ge=1, description="Transitions kept; the oldest are overwritten.")
+    demos: str | None = Field(None, description="Demonstrations: folder of a Minari dataset, or its name.")
+    demo_fraction: Fraction = Field(0.5, description="Share of each batch drawn from the demonstrations.")
+
+
+class RateConfig(Section):
+    """Who waits for whom: updates per env step, or samples per inserted transition."""
+
+    updates_per_step: float | None = Field(1.0, gt=0, description="Updates an env step; none: free-running.")
+    samples_per_insert: float | None = Field(None, gt=0, description="Instead of it: samples a transition.")
+    rate_tolerance_n: int = Field(
+        100, ge=1, description="Transitions by which actors may run ahead or behind."
+    )
+
+    @model_validator(mode="after")
+    def _one_ratio(self) -> "RateConfig":
+        if self.samples_per_insert is not None and self.updates_per_step is not None:
+            raise ValueError(
+                f"--samples-per-insert {self.samples_per_insert}: allowed only with --updates-per-step None"
+            )
+        return self
+
+
+class TransportConfig(Section):
+    """Ports and every limit of the sockets."""
+
+    experience_port: Port = Field(5555, description="Transitions, actors to learner; 0 takes a free port.")
+    weights_port: Port = Field(5556, description="Policy weights, learner to actors; 0 takes a free port.")
+    control_port: Port = Field(5557, description="Acknowledgements and status; 0 takes a free port.")
+    insecure: bool = Field(False, description="Speak plaintext beyond this machine.")
+    experience_hwm_n: int = Field(64, ge=1, description="Experience messages queued per connection.")
+    control_hwm_n: int = Field(1000, ge=1, description="Control messages queued per connection.")
+    max_message_bytes: int = Field(64 << 20, ge=1024, description="A longer message ends its connection.")
+    linger_s: float = Field(5.0, ge=0, description="A leaving actor waits so long for acknowledgements.")
+    resend_after_s: float = Field(2.0, gt=0, description="Unacknowledged batches are sent again after this.")
+    reconnect_max_s: float = Field(2.0, gt=0, description="Longest pause between attempts to reconnect.")
+    connect_timeout_s: float = Field(
+        60.0, gt=0, description="An actor that heard no learner so long gives up."
+    )
+    silent_after_s: float = Field(5.0, gt=0, description="An actor silent for so long is listed as late.")
+    gone_after_s: float = Field(30.0, gt=0, description="An actor silent for so long is listed as gone.")
+
+
+class RunConfig(Section):
+    """Where a run is kept, and where its settings come from."""
+
+    run_dir: str | None = Field(None, description="Everything of this run goes here; default: runs/ENV-TIME.")
+    resume: str | None = Field(None, description="Go on with this run directory and its settings.")
+    preset: str | None = Field(
+        None, description="Named settings; default: those made for --env, if any; or: plain."
+    )
+    config: str | None = Field(None, description="YAML file of settings, by section; flags go before it.")
+
+
+class LearnerConfig(Section):
+    """The learner process."""
+
+    bind: str = Field("127.0.0.1", description="Address that the learner's sockets listen on.")
+    total_env_steps: int = Field(1_000_000, ge=1, description="Stop after so many env steps.")
+    explore_steps: int = Field(1000, ge=0, description="Uniform random env steps before the first update.")
+    learner_threads: int = Field(1, ge=1, le=1024, description="Threads of one SAC update.")
+    publish_interval_s: float = Field(0.2, gt=0, description="Newest weights go out so often.")
+    checkpoint_interval_s: float = Field(30.0, gt=0, description="A checkpoint is written so often.")
+    keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept, besides the best.")
+    log_interval_s: float = Field(2.0, gt=0, description="A row of metrics is written so often.")
+    drain_timeout_s: float = Field(
+        10.0, ge=0, description="The end waits so long for the actors' last batches."
+    )
+
+
+class ActorConfig(Section):
+    """One actor process."""
+
+    learner: str = Field("127.0.0.1", description="Host name or address of the learner.")
+    actor_id: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]{0,64}$", description="Name, unique among the actors; default: HOST-PID."
+    )
+    envs_per_actor: int = Field(1, ge=1, le=1024, description="Environments stepped in turn by one process.")
+    max_episodes: int | None = Field(None, ge=1, description="Leave after so many episodes.")
+    reinit_episodes: int = Field(20, ge=1, description="Rebuild an environment after so many episodes.")
+    deterministic: bool = Field(False, description="Take the policy's mean action, without exploring.")
+    batch_max_n: int = Field(32, ge=1, le=65_536, description="Transitions a message at the most.")
+    batch_max_delay_s: float = Field(
+        0.05, ge=0, description="A transition waits so long for its batch to fill."
+    )
+    window_n: int = Field(
+        8, ge=1, le=65_536, description="Batches sent and not yet acknowledged at the most."
+    )
+
+
+class EvaluatorConfig(Section):
+    """Deterministic episodes, beside the training and after it."""
+
+    eval_episodes: int = Field(20, ge=1, description="Episodes an evaluation.")
+    eval_interval_s: float = Field(10.0, gt=0, description="Pause between the starts of two evaluations.")
+    eval_env_args: tuple[str, ...] = Field((), description="As --env-args, but of the evaluated environment.")
+
+
+class LaunchConfig(Section):
+    """What `graspfleet train` starts on one machine."""
+
+    actors: int | None = Field(None, ge=1, description="Actor processes; default: cores - 1, at least 1.")
+    max_restarts: int = Field(10, ge=0, description="Dead actors started again during the run, in all.")
+    final_episodes: int = Field(200, ge=0, description="Deterministic episodes at the end, on fresh seeds.")

@@ -1,0 +1,222 @@
+"""Command lines and YAML files -> config models. Flags go before --config, that before --preset.
+
+A user's mistake leaves here as one `ConfigError` line that names the flag, the value and what is allowed.
+"""
+
+import argparse
+import contextlib
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+import yaml
+from pydantic import Field
+
+from common.config import (
+    ActorConfig,
+    EnvConfig,
+    EvaluatorConfig,
+    LaunchConfig,
+    LearnerConfig,
+    RateConfig,
+    ReplayConfig,
+    ReturnConfig,
+    RunConfig,
+    SACConfig,
+    Section,
+    TransportConfig,
+)
+from common.errors import ConfigError
+
+PRESETS = Path(__file__).parent / "presets"
+PLAIN = "plain"
+Command = TypeVar("Command", bound=Section)
+
+
+class ActorFlags(Section):
+    """Step environments and stream their transitions to a learner."""
+
+    run: RunConfig = RunConfig()
+    env: EnvConfig = EnvConfig()
+    returns: ReturnConfig = ReturnConfig()
+    actor: ActorConfig = ActorConfig()
+    transport: TransportConfig = TransportConfig()
+
+
+class EvaluatorFlags(ActorFlags):
+    """Follow a learner's weights with deterministic episodes, and report them to it."""
+
+    evaluator: EvaluatorConfig = EvaluatorConfig()
+
+
+class LearnerFlags(Section):
+    """Own the replay, run SAC on what actors send, and publish the policy."""
+
+    run: RunConfig = RunConfig()
+    env: EnvConfig = EnvConfig()
+    returns: ReturnConfig = ReturnConfig()
+    sac: SACConfig = SACConfig()
+    replay: ReplayConfig = ReplayConfig()
+    rate: RateConfig = RateConfig()
+    learner: LearnerConfig = LearnerConfig()
+    transport: TransportConfig = TransportConfig()
+
+
+class TrainFlags(LearnerFlags):
+    """Train on this machine: one learner, some actors, one evaluator."""
+
+    actor: ActorConfig = ActorConfig()
+    evaluator: EvaluatorConfig = EvaluatorConfig()
+    launch: LaunchConfig = LaunchConfig()
+    transport: TransportConfig = TransportConfig(experience_port=0, weights_port=0, control_port=0)
+
+
+class EvaluateFlags(Section):
+    """Run deterministic episodes of a run's policy, on seeds that training never saw."""
+
+    run_dir: tyro.conf.Positional[str]
+    episodes: int = Field(100, ge=1, description="Episodes.")
+    policy: str = Field("best", pattern="^(best|last)$", description="Which policy of the run: best or last.")
+    seed: int = Field(1_000_003, ge=0, description="Root of the episodes' seeds.")
+    env_args: tuple[str, ...] = Field((), description="Arguments of the environment, as KEY=VALUE.")
+    headless: bool = Field(True, description="Without a window.")
+    json_output: Annotated[bool, tyro.conf.arg(name="json")] = Field(
+        False, description="Print one JSON object."
+    )
+
+
+class StatusFlags(Section):
+    """Show what a running learner says of itself."""
+
+    run_dir: tyro.conf.Positional[str | None] = None
+    learner: str = Field("127.0.0.1", description="Host of the learner, without RUN_DIR.")
+    control_port: int = Field(5557, ge=1, le=65_535, description="Its control port, without RUN_DIR.")
+    timeout_s: float = Field(5.0, gt=0, description="Give up after this.")
+    insecure: bool = Field(False, description="Speak plaintext beyond this machine.")
+    json_output: Annotated[bool, tyro.conf.arg(name="json")] = Field(
+        False, description="Print one JSON object."
+    )
+
+
+def parse(command: type[Command], argv: Sequence[str], *, prog: str) -> Command:
+    """Return the resolved settings of one command.
+
+    Args:
+        command: model whose sections become flags.
+        argv: words after the command's name.
+        prog: name for the help page.
+
+    Raises:
+        ConfigError: anything that the user wrote is wrong.
+        SystemExit: 0, after --help.
+    """
+    default = (
+        command(**_settings_below_flags(command, argv)) if "run" in command.model_fields else tyro.MISSING
+    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                command, args=list(argv), prog=prog, default=default, config=(tyro.conf.OmitArgPrefixes,)
+            )
+    except SystemExit as left:
+        if not left.code:
+            raise
+        raise ConfigError(_one_line(said.getvalue())) from None
+
+
+def load_yaml(path: Path, name: str) -> dict[str, Any]:
+    """Return the mapping in a YAML file.
+
+    Args:
+        path: the file.
+        name: flag that named it.
+
+    Raises:
+        ConfigError: unreadable, or no mapping.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{name} {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{name} {path}: allowed is a YAML mapping of sections")
+    return data
+
+
+def dump_yaml(settings: Section) -> str:
+    """Return settings as YAML that `--config` takes."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+
+
+def parse_env_args(env_args: Iterable[str]) -> dict[str, Any]:
+    """Return keyword arguments from words like ``physics=fast``.
+
+    Raises:
+        ConfigError: a word has no ``=`` or no YAML value.
+    """
+    arguments: dict[str, Any] = {}
+    for word in env_args:
+        key, equals, value = word.partition("=")
+        if not (equals and key.isidentifier()):
+            raise ConfigError(f"--env-args {word}: allowed is KEY=VALUE")
+        try:
+            arguments[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"--env-args {word}: its value is no YAML") from None
+    return arguments
+
+
+def _settings_below_flags(command: type[Section], argv: Sequence[str]) -> dict[str, Any]:
+    """Return defaults by section: the preset's, over them the resumed run's, over them the file's."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("config", "preset", "resume", "env"):
+        early.add_argument(f"--{name}")
+    try:
+        said, _ = early.parse_known_args(list(argv))
+    except argparse.ArgumentError:
+        return {}  # tyro meets the same mistake and names it
+    merged: dict[str, dict[str, Any]] = {}
+    if said.resume is not None:
+        _merge(merged, load_yaml(Path(said.resume) / "config.yaml", "--resume"), "--resume")
+        merged.get("run", {}).clear()
+    if said.config is not None:
+        _merge(merged, load_yaml(Path(said.config), "--config"), "--config")
+    env = said.env or merged.get("env", {}).get("env") or EnvConfig().env
+    complete = said.resume is not None or (said.config is not None and said.preset is None)
+    below = {} if complete else _preset(said.preset, env)
+    _merge(below, merged, "--config")
+    return {section: values for section, values in below.items() if section in command.model_fields}
+
+
+def _merge(into: dict[str, dict[str, Any]], data: dict[str, Any], source: str) -> None:
+    sections = TrainFlags.model_fields.keys()
+    for section, values in data.items():
+        if section not in sections or not isinstance(values, dict):
+            raise ConfigError(f"{source}: {section!r} is no section; allowed: {', '.join(sections)}")
+        for name in values:
+            if not isinstance(name, str):
+                raise ConfigError(f"{source}: {section}: {name!r} is no name of a setting")
+        into.setdefault(section, {}).update(values)
+
+
+def _preset(name: str | None, env: str) -> dict[str, Any]:
+    files = {path.stem: load_yaml(path, "--preset") for path in sorted(PRESETS.glob("*.yaml"))}
+    made_for = {str(data.pop("default_for", "")): data for data in files.values()}
+    if name is None:
+        return made_for.get(env, {})
+    if name == PLAIN:
+        return {}
+    if name not in files:
+        raise ConfigError(f"--preset {name}: allowed: {', '.join([PLAIN, *files])}")
+    return files[name]
+
+
+def _one_line(said: str) -> str:
+    """Return tyro's error box as one line of text."""
+    text = " ".join(re.sub(r"[─-╿]", " ", said).split())
+    text = re.sub(r"^(Parsing error|Value error|Unrecognized options|Required options)\s*", "", text)
+    return text.split(" Argument helptext:")[0].split(" For full helptext")[0]

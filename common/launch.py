@@ -1,0 +1,165 @@
+"""`graspfleet train`: one learner, N actors and one evaluator on this machine, watched until the end."""
+
+import json
+import os
+import sys
+import time
+
+from common.children import POLL_S, Child, end
+from common.errors import ConfigError
+from common.flags import TrainFlags, dump_yaml, parse
+from common.panel import Panel
+from common.protocol import Status
+from common.run_directory import Endpoints, claim_run, write_atomically
+from common.statistics import describe
+from common.status import read_status
+from common.stopping import StopSignal
+from common.transport import ControlSubscriber
+
+LEAVE_S = 5.0
+"""Beyond `--linger-s`, a leaving process gets so long before it is killed."""
+SAVE_S = 30.0
+"""A leaving learner gets so long to save."""
+
+
+class Launch:
+    """One training run on this machine.
+
+    Args:
+        flags: settings of all its processes.
+
+    Raises:
+        ConfigError: the run directory cannot be used.
+    """
+
+    def __init__(self, flags: TrainFlags) -> None:
+        self._flags = flags
+        self.run = claim_run(flags.run, flags.env.env)
+        write_atomically(self.run.config, dump_yaml(flags).encode())
+        self.run.unlock()  # the learner claims it from here on
+        self._actors: list[Child] = []
+        self._learner: Child | None = None
+        self._evaluator: Child | None = None
+        self._restarts = 0
+        self._started_s = time.monotonic()
+
+    def train(self, stop: StopSignal) -> int:
+        """Run until the learner is done or until told to stop; return the exit status."""
+        panel = Panel(self._flags.learner.total_env_steps, self.run.path)
+        try:
+            with panel:
+                endpoints = self._start_learner(stop)
+                if endpoints is not None:
+                    self._start_others(endpoints)
+                    self._watch(endpoints, panel, stop)
+        finally:
+            end([*self._actors, *filter(None, [self._evaluator])], self._flags.transport.linger_s + LEAVE_S)
+            end(filter(None, [self._learner]), SAVE_S)
+        if self._learner is not None and self._learner.status != 0:
+            if self._learner.status == 2:
+                raise ConfigError(self._learner.last_words())
+            print(self._learner.reason(), file=sys.stderr)
+            return 1
+        return self._conclude(stop)
+
+    def _start_learner(self, stop: StopSignal) -> Endpoints | None:
+        """Start the learner; return where it listens, or None if it ended before it did."""
+        self.run.endpoints.unlink(missing_ok=True)
+        where = "--resume" if self._flags.run.resume else "--run-dir"
+        command = ["learner", "--config", str(self.run.config), where, str(self.run.path)]
+        self._learner = Child("learner", command, self.run.logs)
+        while not (stop.is_set() or self.run.endpoints.exists()):
+            if self._learner.status is not None:
+                return None
+            time.sleep(POLL_S)
+        return None if stop.is_set() else self.run.read_endpoints()
+
+    def _start_others(self, endpoints: Endpoints) -> None:
+        common = ["--config", str(self.run.config), "--learner", endpoints.local_host]
+        for name in ("experience", "weights", "control"):
+            common += [f"--{name}-port", str(getattr(endpoints, f"{name}_port"))]
+        count = self._flags.launch.actors or max(1, (os.cpu_count() or 1) - 1)
+        for index in range(count):
+            name = f"actor-{index}"
+            self._actors.append(Child(name, ["actor", *common, "--actor-id", name], self.run.logs))
+        name = "evaluator"
+        command = ["common.cli", "evaluator", *common, "--actor-id", name]
+        self._evaluator = Child(name, command, self.run.logs)
+
+    def _watch(self, endpoints: Endpoints, panel: Panel, stop: StopSignal) -> None:
+        """Show the learner's status and replace the dead until the learner ends."""
+        assert self._learner is not None
+        with ControlSubscriber(self._flags.transport) as control:
+            control.connect(endpoints.local_host, endpoints.control_port)
+            status: Status | None = None
+            while not stop.is_set() and self._learner.status is None:
+                if control.wait(0.2):
+                    status = read_status(control) or status
+                panel.show(status, self._restarts)
+                if status is None or status.state in ("waiting", "running"):
+                    self._replace_the_dead(panel)
+                    if all(actor.status is not None for actor in self._actors):
+                        return  # every actor has left (--max-episodes) or died too often
+
+    def _replace_the_dead(self, panel: Panel) -> None:
+        """Start dead actors and evaluators again, up to `--max-restarts` in all.
+
+        Raises:
+            ConfigError: one says that the user's settings are wrong.
+        """
+        assert self._evaluator is not None
+        for child in [*self._actors, self._evaluator]:
+            if child.status in (None, 0):
+                continue
+            if child.status == 2:
+                raise ConfigError(child.last_words())
+            if self._restarts >= self._flags.launch.max_restarts:
+                continue
+            self._restarts += 1
+            panel.say(f"restart {self._restarts} of {self._flags.launch.max_restarts}: {child.reason()}")
+            successor = Child(child.name, child.command, self.run.logs)
+            if child is self._evaluator:
+                self._evaluator = successor
+            else:
+                self._actors[self._actors.index(child)] = successor
+
+    def _conclude(self, stop: StopSignal) -> int:
+        """Evaluate the best policy, draw the curve, and say where everything lies."""
+        wall_s = time.monotonic() - self._started_s
+        if stop.is_set():
+            print(f"stopped and saved; go on with: graspfleet train --resume {self.run.path}")
+            return 0
+        episodes = self._flags.launch.final_episodes
+        if episodes and self.run.policy("last").exists():
+            print(
+                f"trained in {wall_s:.0f} s; evaluating the best policy over {episodes} episodes on fresh seeds"
+            )
+            command = ["common.cli", "evaluate", str(self.run.path), "--episodes", str(episodes), "--json"]
+            summary = self._run_aside("evaluation", command, stop)
+            if summary is not None:
+                write_atomically(self.run.evaluation, summary.encode())
+                print(describe(json.loads(summary)))
+        self._run_aside("curve", ["learner.curve", str(self.run.path)], stop)
+        print(f"done after {time.monotonic() - self._started_s:.0f} s; written:")
+        for path in sorted(self.run.path.iterdir()):
+            print(f"  {path}")
+        return 0
+
+    def _run_aside(self, name: str, command: list[str], stop: StopSignal) -> str | None:
+        """Run a child to its end and return its last line; None when it failed or was stopped."""
+        child = Child(name, command, self.run.logs)
+        while child.status is None and not stop.is_set():
+            time.sleep(POLL_S)
+        end([child], LEAVE_S)
+        if child.status == 0:
+            return child.last_words()
+        if not stop.is_set():
+            print(child.reason())
+        return None
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; return its exit status."""
+    flags = parse(TrainFlags, argv, prog="graspfleet train")
+    stop = StopSignal().install()
+    return Launch(flags).train(stop)

@@ -1,0 +1,70 @@
+"""n-step returns: env steps in, bootstrapped transitions out (as acme's adders do)."""
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Sink = Callable[[Floats, Floats, Floats, float, float, bool, bool], None]
+"""Takes obs, next_obs, action, reward, discount, terminated, truncated of one transition."""
+
+
+class NStepAdder:
+    """Turns one environment's steps into transitions whose reward sums over n steps.
+
+    reward = sum_{i<m} discount**i * r_i,   bootstrap factor = discount**m,   m = min(n, steps left)
+
+    Every env step becomes exactly one transition, at the latest when its episode ends.
+
+    Args:
+        n_step: n, at least 1.
+        discount: per env step.
+        sink: gets each finished transition.
+    """
+
+    def __init__(self, n_step: int, discount: float, sink: Sink) -> None:
+        self._n_step = n_step
+        self._discount = discount
+        self._sink = sink
+        self._steps: deque[tuple[Floats, Floats, float]] = deque()
+        self._last: tuple[Floats, bool, bool] | None = None
+
+    def add(
+        self,
+        obs: Floats,
+        action: Floats,
+        reward: float,
+        next_obs: Floats,
+        *,
+        terminated: bool,
+        truncated: bool,
+    ) -> None:
+        """Add one env step; obs [obs_dim] and action [action_dim] are kept, not copied."""
+        self._steps.append((obs, action, reward))
+        self._last = (next_obs, terminated, truncated)
+        if terminated or truncated:
+            self._emit_all()
+        elif len(self._steps) == self._n_step:
+            self._emit()
+
+    def cut(self) -> None:
+        """Finish the steps at hand as if a time limit had ended the episode after the last of them."""
+        if self._steps and self._last is not None:
+            self._last = (self._last[0], False, True)
+            self._emit_all()
+
+    def _emit_all(self) -> None:
+        while self._steps:
+            self._emit()
+
+    def _emit(self) -> None:
+        assert self._last is not None
+        total, factor = 0.0, 1.0
+        for _, _, reward in self._steps:
+            total += factor * reward
+            factor *= self._discount
+        obs, action, _ = self._steps.popleft()
+        next_obs, terminated, truncated = self._last
+        self._sink(obs, next_obs, action, total, factor, terminated, truncated)

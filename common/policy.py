@@ -1,0 +1,131 @@
+"""The policy's forward pass in NumPy: what actors run, so that an actor host needs no torch.
+
+In: the named arrays of a weights message (a peer's, hence checked) and observations. Out: actions in
+[-1, 1]. Must not know: sockets, environments, how the policy is trained.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import ProtocolError
+from common.specs import EnvSpec
+
+Floats = NDArray[np.float32]
+
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
+"""Bounds of the log standard deviation before tanh (as in the SAC authors' code, softlearning)."""
+
+LAYERS_N = 3
+"""Two hidden layers with ReLU and the output layer [mean, log_std]; layer i is `x @ w{i} + b{i}`."""
+
+_ZERO, _LOW, _HIGH = np.float32(0), np.float32(LOG_STD_MIN), np.float32(LOG_STD_MAX)
+
+
+def _check(arrays: Mapping[str, Floats], spec: EnvSpec) -> None:
+    """Refuse arrays that are not the policy of `spec`."""
+    names = {f"{kind}{i}" for i in range(LAYERS_N) for kind in "wb"}
+    if set(arrays) != names:
+        raise ProtocolError("policy", f"arrays {sorted(arrays)}, expected {sorted(names)}")
+    n_in = spec.obs_dim
+    for i in range(LAYERS_N):
+        weight, bias = arrays[f"w{i}"], arrays[f"b{i}"]
+        if weight.dtype != np.float32 or bias.dtype != np.float32:
+            raise ProtocolError("policy", f"layer {i} is {weight.dtype}, {bias.dtype}; expected float32")
+        if (
+            weight.ndim != 2
+            or weight.shape[0] != n_in
+            or not weight.shape[1]
+            or bias.shape != weight.shape[1:]
+        ):
+            raise ProtocolError("policy", f"layer {i} is {weight.shape}, {bias.shape} after width {n_in}")
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise ProtocolError("policy", f"layer {i} is not finite")
+        n_in = weight.shape[1]
+    if n_in != 2 * spec.action_dim:
+        raise ProtocolError("policy", f"output width {n_in}, expected 2 x {spec.action_dim}")
+
+
+class NumpyPolicy:
+    """The squashed-Gaussian policy of one weights version; build a new one for the next version.
+
+    One call acts for K environments. K may change, at the price of new buffers. On one core of an
+    EPYC, 2 x 256: about 12 us for K = 1 (a product [K, 256] @ [256, 256] with weights [in, out] in C
+    order takes 2.9 us of it; in Fortran order 3.6 us, and 42 us instead of 10 us for K = 8).
+
+    Args:
+        arrays: `w0 b0 w1 b1 w2 b2`, float32; w0 [obs_dim, H0], b0 [H0], w1 [H0, H1], b1 [H1],
+            w2 [H1, 2 * action_dim], b2 [2 * action_dim], the mean's columns first. They are copied.
+        spec: gives obs_dim and action_dim.
+        rng: source of the exploration noise; shared with its owner, not copied.
+
+    Raises:
+        ProtocolError: names, dtypes, shapes do not fit the spec, or a value is not finite.
+    """
+
+    def __init__(self, arrays: Mapping[str, Floats], spec: EnvSpec, rng: np.random.Generator) -> None:
+        _check(arrays, spec)
+        # A frame's arrays need be neither aligned nor ours to keep; BLAS would copy them at every call.
+        self._weights = [np.array(arrays[f"w{i}"], order="C") for i in range(LAYERS_N)]
+        self._biases = [np.array(arrays[f"b{i}"], order="C") for i in range(LAYERS_N)]
+        self._action_dim, self._rng = spec.action_dim, rng
+        self._allocate(1)
+
+    def act(self, obs: Floats, *, deterministic: bool) -> Floats:
+        """Return an action for each observation.
+
+        Args:
+            obs: [K, obs_dim] float32, finite.
+            deterministic: the mean's action, tanh(mean), instead of a sample tanh(mean + std * noise).
+
+        Returns:
+            [K, action_dim] float32 in [-1, 1], a new array.
+
+        Raises:
+            ValueError: obs has another shape or dtype.
+        """
+        self._forward(obs)
+        if deterministic:
+            return np.tanh(self._mean)
+        u = self._rng.standard_normal(self._mean.shape, dtype=np.float32)
+        u *= np.exp(self._log_std, out=self._log_std)
+        u += self._mean
+        return np.tanh(u, out=u)
+
+    def mean_and_log_std(self, obs: Floats) -> tuple[Floats, Floats]:
+        """Return the Gaussian before tanh.
+
+        Args:
+            obs: [K, obs_dim] float32.
+
+        Returns:
+            mean and log_std (clipped to [LOG_STD_MIN, LOG_STD_MAX]), each [K, action_dim], new arrays.
+
+        Raises:
+            ValueError: obs has another shape or dtype.
+        """
+        self._forward(obs)
+        return self._mean.copy(), self._log_std.copy()
+
+    def _allocate(self, k: int) -> None:
+        self._outputs = [np.empty((k, len(bias)), np.float32) for bias in self._biases]
+        self._mean = self._outputs[-1][:, : self._action_dim]
+        self._log_std = self._outputs[-1][:, self._action_dim :]
+
+    def _forward(self, obs: Floats) -> None:
+        """Leave the Gaussian in the buffers `_mean` and `_log_std`."""
+        if len(obs) != len(self._mean):
+            self._allocate(len(obs))
+        first, second, output = self._outputs
+        # With `out`, np.dot itself refuses an obs of another shape or dtype.
+        np.dot(obs, self._weights[0], out=first)
+        first += self._biases[0]
+        np.maximum(first, _ZERO, out=first)
+        np.dot(first, self._weights[1], out=second)
+        second += self._biases[1]
+        np.maximum(second, _ZERO, out=second)
+        np.dot(second, self._weights[2], out=output)
+        output += self._biases[2]
+        np.maximum(self._log_std, _LOW, out=self._log_std)
+        np.minimum(self._log_std, _HIGH, out=self._log_std)

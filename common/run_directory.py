@@ -1,0 +1,146 @@
+"""Where everything of one training run lies, and whether a run may start there."""
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from common.config import RunConfig
+from common.errors import ConfigError
+
+_BEFORE_THE_FIRST_TRANSITION = {"config.yaml", "endpoints.json", "logs", "lock"}
+"""What a run leaves behind that failed before it began; it may be started again in the same place."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where a learner listens."""
+
+    host: str
+    experience_port: int
+    weights_port: int
+    control_port: int
+
+    @property
+    def local_host(self) -> str:
+        """Address at which processes on the learner's own machine reach it."""
+        return {"0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+
+
+class RunDirectory:
+    """Names of a run's files.
+
+    Args:
+        path: the directory; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.endpoints = self.path / "endpoints.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.evaluation = self.path / "evaluation.json"
+        self.curve = self.path / "curve.png"
+        self.replay = self.path / "replay.bin"
+        self.checkpoints = self.path / "checkpoints"
+        self.logs = self.path / "logs"
+        self.tensorboard = self.path / "tensorboard"
+        self._lock: int | None = None
+
+    def policy(self, which: str) -> Path:
+        """Return the file of the `best` or the `last` policy: one `Weights` frame."""
+        return self.path / f"policy-{which}.gfp"
+
+    def create(self, *, resume: bool) -> None:
+        """Make the directory ready for a learner to start or to go on in.
+
+        Raises:
+            ConfigError: it holds another run, or none to resume, or cannot be written.
+        """
+        if resume and not self.checkpoints.is_dir():
+            raise ConfigError(
+                f"--resume {self.path}: no run with a checkpoint there; allowed: a run directory"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            found = {entry.name for entry in self.path.iterdir()}
+            if resume or found <= _BEFORE_THE_FIRST_TRANSITION:
+                self.logs.mkdir(exist_ok=True)
+                (self.path / "lock").touch()
+        except OSError as error:
+            name = "--resume" if resume else "--run-dir"
+            raise ConfigError(
+                f"{name} {self.path}: {error.strerror}; allowed: a folder that can be written"
+            ) from None
+        if not resume and found - _BEFORE_THE_FIRST_TRANSITION:
+            raise ConfigError(
+                f"--run-dir {self.path}: not empty; allowed: a new folder,"
+                f" or --resume {self.path} to go on with it"
+            )
+
+    def lock(self) -> None:
+        """Claim the directory for this process until it ends.
+
+        Raises:
+            ConfigError: another process has claimed it.
+        """
+        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"--run-dir {self.path}: in use by another learner; allowed: one at a time"
+            ) from None
+
+    def unlock(self) -> None:
+        """Give the claim back."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def write_endpoints(self, endpoints: Endpoints) -> None:
+        """Write down where the learner listens."""
+        write_atomically(self.endpoints, json.dumps(vars(endpoints)).encode())
+
+    def read_endpoints(self) -> Endpoints:
+        """Return where the learner listens.
+
+        Raises:
+            ConfigError: no learner has written it down here.
+        """
+        try:
+            return Endpoints(**json.loads(self.endpoints.read_text()))
+        except (OSError, ValueError, TypeError):
+            raise ConfigError(f"{self.path}: no learner has run here; allowed: a run directory") from None
+
+
+def claim_run(config: RunConfig, env: str) -> RunDirectory:
+    """Return the run directory that the flags name, made and locked by this process.
+
+    Args:
+        config: `--run-dir` or `--resume`.
+        env: Gymnasium id, part of the default name.
+
+    Raises:
+        ConfigError: it holds another run or none to resume, is in use, or cannot be written.
+    """
+    default = Path("runs") / f"{env.replace(':', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+    run = RunDirectory(config.resume or config.run_dir or default)
+    run.create(resume=config.resume is not None)
+    run.lock()
+    return run
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file by `data` in one step that a crash or a full disk cannot leave half done."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,116 @@
+"""What one transition looks like: the contract between actors, the wire and the replay.
+
+In: a Gymnasium environment (actor side) or the mapping a `hello` carries (learner side).
+Out: shapes, dtypes and the packed record of one transition. Must not know: any environment's meaning.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import gymnasium
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import ConfigError, ProtocolError
+
+MAX_DIM = 65_536
+"""Largest observation or action that a spec may declare (a peer declares it)."""
+
+Records = NDArray[np.void]
+"""Structured array [n] of transitions, dtype `EnvSpec.record`."""
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """Shapes of a transition and the settings that give its numbers their meaning.
+
+    Two processes whose specs differ cannot share a replay; the digest makes that cheap to see.
+
+    Attributes:
+        env: Gymnasium id.
+        obs_dim: length of the flat float32 observation.
+        action_dim: length of the flat float32 action, always within [-1, 1] here and on the wire.
+        discount: per environment step, already folded into `reward` and `discount` of a record.
+        n_step: env steps that a record's reward sums over.
+    """
+
+    env: str
+    obs_dim: int
+    action_dim: int
+    discount: float
+    n_step: int
+
+    @classmethod
+    def of(cls, env: "gymnasium.Env[Any, Any]", name: str, *, discount: float, n_step: int) -> "EnvSpec":
+        """Read the spec off an environment.
+
+        Raises:
+            ConfigError: a space is not a flat Box, or the action Box is unbounded.
+        """
+        for space, role in ((env.observation_space, "observation"), (env.action_space, "action")):
+            if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+                raise ConfigError(f"--env {name}: its {role} space is {space}; allowed: a flat Box")
+        assert isinstance(env.action_space, gymnasium.spaces.Box)
+        if not env.action_space.is_bounded():
+            raise ConfigError(
+                f"--env {name}: its action space {env.action_space} is unbounded; allowed: a bounded Box"
+            )
+        assert env.observation_space.shape is not None
+        return cls(name, env.observation_space.shape[0], env.action_space.shape[0], discount, n_step)
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> "EnvSpec":
+        """Rebuild a spec that a peer or a file declares.
+
+        Raises:
+            ProtocolError: fields missing, of a wrong type, or out of range.
+        """
+        kinds: dict[str, type] = {
+            "env": str,
+            "obs_dim": int,
+            "action_dim": int,
+            "discount": float,
+            "n_step": int,
+        }
+        if not isinstance(data, Mapping) or set(data) != set(kinds):
+            raise ProtocolError("spec", "wrong fields")
+        if any(type(data[key]) is not kind for key, kind in kinds.items()):
+            raise ProtocolError("spec", "wrong types")
+        spec = cls(**data)
+        dims_fit = 1 <= spec.obs_dim <= MAX_DIM and 1 <= spec.action_dim <= MAX_DIM
+        if not (dims_fit and 0.0 <= spec.discount <= 1.0 and 1 <= spec.n_step <= MAX_DIM):
+            raise ProtocolError("spec", "out of range")
+        return spec
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the plain values that `from_mapping` takes."""
+        return asdict(self)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """8 bytes that differ when anything about the spec does."""
+        return hashlib.blake2b(msgpack.packb(self.to_mapping()), digest_size=8).digest()
+
+    @cached_property
+    def record(self) -> np.dtype[np.void]:
+        """Packed little-endian record of one transition; its size is a multiple of 4 bytes.
+
+        `reward` is the n-step sum of discounted rewards, `next_obs` the observation n steps on and
+        `discount` the factor of the bootstrap there (discount**n; n is shorter at an episode's end).
+        """
+        return np.dtype(
+            [
+                ("obs", "<f4", (self.obs_dim,)),
+                ("next_obs", "<f4", (self.obs_dim,)),
+                ("action", "<f4", (self.action_dim,)),
+                ("reward", "<f4"),
+                ("discount", "<f4"),
+                ("terminated", "?"),
+                ("truncated", "?"),
+                ("padding", "u1", (2,)),
+            ]
+        )

@@ -1,0 +1,59 @@
+"""Summaries of episodes: the same numbers for the evaluator, the learner and `graspfleet evaluate`."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from common.protocol import Episode
+
+Z_95 = 1.959964
+"""Quantile of the normal distribution that leaves 2.5 % on each side."""
+
+
+Summary = dict[str, float | int | None]
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Return the 95 % interval of a success rate.
+
+    (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n),   p = successes / n
+
+    Source: Wilson 1927, Probable inference, the law of succession, and statistical inference.
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    rate, square = successes / trials, Z_95**2
+    middle = rate + square / (2 * trials)
+    reach = Z_95 * math.sqrt(rate * (1 - rate) / trials + square / (4 * trials**2))
+    scale = 1 + square / trials
+    return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
+
+
+def summarise(episodes: Sequence[Episode]) -> Summary:
+    """Return success rate with interval (None where the environment names no success), return and count."""
+    returns = np.array([episode[0] for episode in episodes])
+    successes = [episode[2] for episode in episodes if episode[2] is not None]
+    low, high = wilson_interval(sum(successes), len(successes))
+    known = bool(successes)
+    return {
+        "success_rate": sum(successes) / len(successes) if known else None,
+        "success_low": low if known else None,
+        "success_high": high if known else None,
+        "mean_return": float(returns.mean()),
+        "std_return": float(returns.std()),
+        "episodes": len(episodes),
+    }
+
+
+def describe(summary: Summary) -> str:
+    """Return a summary as one line for people."""
+    line = (
+        f"{summary['episodes']} episodes: return {summary['mean_return']:.2f} ± {summary['std_return']:.2f}"
+    )
+    if summary["success_rate"] is not None:
+        line += (
+            f", success {summary['success_rate']:.1%}"
+            f" (95 % interval {summary['success_low']:.1%} to {summary['success_high']:.1%})"
+        )
+    return line

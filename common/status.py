@@ -1,0 +1,64 @@
+"""`graspfleet status`: what a running learner says of itself once a second."""
+
+import json
+import time
+
+from common.config import TransportConfig
+from common.errors import ConfigError, ProtocolError
+from common.flags import StatusFlags, parse
+from common.protocol import Status, decode
+from common.run_directory import RunDirectory
+from common.transport import ControlSubscriber
+
+
+def read_status(control: ControlSubscriber) -> Status | None:
+    """Return the next status that has arrived, if any; what is none is passed over."""
+    frame = control.receive()
+    if frame is None:
+        return None
+    try:
+        message = decode(frame)
+    except ProtocolError:
+        return None
+    return message if isinstance(message, Status) else None
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; return its exit status."""
+    flags = parse(StatusFlags, argv, prog="graspfleet status")
+    host, port = flags.learner, flags.control_port
+    if flags.run_dir is not None:
+        endpoints = RunDirectory(flags.run_dir).read_endpoints()
+        host, port = endpoints.local_host, endpoints.control_port
+    with ControlSubscriber(TransportConfig(insecure=flags.insecure)) as control:
+        control.connect(host, port)
+        deadline_s = time.monotonic() + flags.timeout_s
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            if control.wait(left_s) and (status := read_status(control)) is not None:
+                print(json.dumps(status.model_dump()) if flags.json_output else describe(status))
+                return 0
+    name = f"RUN_DIR {flags.run_dir}" if flags.run_dir is not None else f"--learner {host}:{port}"
+    raise ConfigError(
+        f"{name}: no learner answered within {flags.timeout_s:g} s (--timeout-s); is it running?"
+    )
+
+
+def describe(status: Status) -> str:
+    """Return a status as lines for people."""
+    metrics = status.metrics
+    lines = [f"state              {status.state}"]
+    shown = (
+        *("env_steps", "updates", "env_steps_per_s", "updates_per_s", "samples_per_insert"),
+        *("produced", "inserted", "rejected", "discarded", "duplicates", "gaps", "lost"),
+        *(
+            "weights_version",
+            "policy_lag",
+            "episode_return",
+            "episode_success",
+            "eval_return",
+            "eval_success",
+        ),
+    )
+    lines += [f"{name:18} {metrics[name]:,.6g}" for name in shown if name in metrics]
+    lines += [f"actor {name:12} {state}" for name, state in sorted(status.actors.items())]
+    return "\n".join(lines)

@@ -1,0 +1,201 @@
+"""The three channels as sockets: experience (PUSH/PULL), weights and control (PUB/SUB).
+
+In and out: whole frames as bytes; what is in them is `common.protocol`'s. Every limit comes from
+`TransportConfig` and is set before bind or connect (CONFLATE and HWM do nothing afterwards). No call
+blocks except `wait`, and no peer that is absent, slow or gone is an error.
+"""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import zmq
+
+from common.config import TransportConfig, flag
+from common.errors import ConfigError
+from common.protocol import Buffer
+from common.security import require_private
+
+ACK_TOPIC = b"ack/%s\0"
+STATUS_TOPIC = b"status\0"
+_KEEPALIVE_MS = 1000
+_LOST_AFTER_MS = 10_000
+
+
+class Channel:
+    """One socket with the project's limits on it.
+
+    Args:
+        kind: ZeroMQ socket type.
+        config: limits.
+        hwm_n: messages queued per connection and direction.
+        conflate: keep only the newest message.
+    """
+
+    def __init__(self, kind: int, config: TransportConfig, *, hwm_n: int, conflate: bool = False) -> None:
+        self.config = config
+        self.socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
+        self.socket.set_hwm(hwm_n)
+        options = {
+            zmq.CONFLATE: int(conflate),
+            zmq.MAXMSGSIZE: config.max_message_bytes,
+            zmq.LINGER: 0,
+            zmq.RECONNECT_IVL: 50,
+            zmq.RECONNECT_IVL_MAX: round(config.reconnect_max_s * 1000),
+            # A peer whose host died sends no FIN; ZMTP heartbeats notice it.
+            zmq.HEARTBEAT_IVL: _KEEPALIVE_MS,
+            zmq.HEARTBEAT_TIMEOUT: _LOST_AFTER_MS,
+            zmq.IPV6: 1,
+        }
+        for option, value in options.items():
+            self.socket.setsockopt(option, value)
+
+    def bind(self, host: str, port: int, name: str) -> int:
+        """Listen, and return the port (a free one for 0).
+
+        Raises:
+            ConfigError: the port is taken or the address is not this machine's.
+        """
+        require_private("--bind", host, insecure=self.config.insecure)
+        try:
+            self.socket.bind(f"tcp://{_bracketed(host)}:{port or '*'}")
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EADDRINUSE:
+                raise ConfigError(
+                    f"{flag(name)} {port}: taken on {host}; allowed: a free port, or 0"
+                ) from None
+            raise ConfigError(
+                f"--bind {host}: {error.strerror}; allowed: an address of this machine"
+            ) from None
+        endpoint = self.socket.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(endpoint, bytes)
+        return int(endpoint.rstrip(b"\0").rsplit(b":", 1)[1])
+
+    def connect(self, host: str, port: int) -> None:
+        """Connect now or as soon as the peer is there; reconnect for ever.
+
+        Raises:
+            ConfigError: `host` is no host name, or leaves this machine unprotected.
+        """
+        require_private("--learner", host, insecure=self.config.insecure)
+        try:
+            self.socket.connect(f"tcp://{_bracketed(host)}:{port}")
+        except zmq.ZMQError as error:
+            raise ConfigError(
+                f"--learner {host}: {error.strerror}; allowed: a host name or address"
+            ) from None
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return whether something can be received, after at most `timeout_s`."""
+        return bool(self.socket.poll(max(0, round(timeout_s * 1000))))
+
+    def close(self, linger_s: float = 0.0) -> None:
+        """Close; what is still unsent is tried for `linger_s`."""
+        self.socket.close(round(linger_s * 1000))
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _send(self, parts: Sequence[Buffer]) -> bool:
+        try:
+            self.socket.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def _receive(self) -> list[memoryview] | None:
+        try:
+            return [part.buffer for part in self.socket.recv_multipart(zmq.NOBLOCK, copy=False)]
+        except zmq.Again:
+            return None
+
+
+class ExperienceSender(Channel):
+    """An actor's end of the experience channel."""
+
+    def __init__(self, config: TransportConfig) -> None:
+        super().__init__(zmq.PUSH, config, hwm_n=config.experience_hwm_n)
+
+    def send(self, frame: Buffer) -> bool:
+        """Queue a frame; False when the queue is full (try again later)."""
+        return self._send([frame])
+
+
+class ExperienceReceiver(Channel):
+    """The learner's end of the experience channel."""
+
+    def __init__(self, config: TransportConfig) -> None:
+        super().__init__(zmq.PULL, config, hwm_n=config.experience_hwm_n)
+
+    def receive(self) -> memoryview | None:
+        """Return the next frame, or None when there is none now; several parts are one bad frame."""
+        parts = self._receive()
+        if parts is None:
+            return None
+        return parts[0] if len(parts) == 1 else memoryview(b"")
+
+
+class WeightsPublisher(Channel):
+    """The learner's end of the weights channel; a slow reader gets the newest frame alone."""
+
+    def __init__(self, config: TransportConfig) -> None:
+        super().__init__(zmq.PUB, config, hwm_n=1, conflate=True)
+
+    def publish(self, frame: Buffer) -> None:
+        """Send to every connected actor."""
+        self._send([frame])
+
+
+class WeightsSubscriber(Channel):
+    """An actor's end of the weights channel."""
+
+    def __init__(self, config: TransportConfig) -> None:
+        super().__init__(zmq.SUB, config, hwm_n=1, conflate=True)
+        self.socket.subscribe(b"")
+
+    def newest(self) -> memoryview | None:
+        """Return the newest frame not yet seen, if any."""
+        parts = self._receive()
+        return parts[0] if parts else None
+
+
+class ControlPublisher(Channel):
+    """The learner's end of the control channel."""
+
+    def __init__(self, config: TransportConfig) -> None:
+        super().__init__(zmq.PUB, config, hwm_n=config.control_hwm_n)
+
+    def acknowledge(self, actor_id: str, frame: Buffer) -> None:
+        """Send an `Ack` to one actor."""
+        self._send([ACK_TOPIC % actor_id.encode(), frame])
+
+    def status(self, frame: Buffer) -> None:
+        """Send a `Status` to everyone."""
+        self._send([STATUS_TOPIC, frame])
+
+
+class ControlSubscriber(Channel):
+    """Hears the learner's status, and one actor's acknowledgements if `actor_id` is given."""
+
+    def __init__(self, config: TransportConfig, actor_id: str | None = None) -> None:
+        super().__init__(zmq.SUB, config, hwm_n=config.control_hwm_n)
+        self.socket.subscribe(STATUS_TOPIC)
+        if actor_id is not None:
+            self.socket.subscribe(ACK_TOPIC % actor_id.encode())
+
+    def receive(self) -> memoryview | None:
+        """Return the next frame, or None when there is none now."""
+        parts = self._receive()
+        return None if parts is None else parts[-1]
+
+
+def _bracketed(host: str) -> str:
+    """Return `host` as it stands in an endpoint; IPv6 addresses go in brackets."""
+    return f"[{host}]" if ":" in host else host

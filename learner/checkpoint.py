@@ -1,0 +1,72 @@
+"""Checkpoints: everything that must survive, written so that a crash never costs an older good one."""
+
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.errors import ConfigError
+from common.run_directory import write_atomically
+
+log = logging.getLogger(__name__)
+
+BEST = "best.pt"
+
+
+class Checkpoints:
+    """The newest K checkpoints of a run and the best by evaluation.
+
+    Args:
+        folder: where they lie.
+        keep_n: newest ones kept.
+    """
+
+    def __init__(self, folder: Path, keep_n: int) -> None:
+        self._folder = folder
+        self._keep_n = keep_n
+
+    def save(self, state: dict[str, Any], env_steps: int, *, best: bool = False) -> Path | None:
+        """Write one; training goes on without it when the disk refuses.
+
+        Args:
+            state: tensors and plain values.
+            env_steps: names the file.
+            best: write `best.pt` instead of a numbered one.
+
+        Returns:
+            the file, or None when it could not be written.
+        """
+        path = self._folder / (BEST if best else f"step-{env_steps:012d}.pt")
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, buffer.getvalue())
+            for old in self._numbered()[: -self._keep_n]:
+                old.unlink()
+        except OSError as error:
+            log.error("no checkpoint written: %s: %s", path, error.strerror)
+            return None
+        return path
+
+    def load_newest(self) -> dict[str, Any]:
+        """Return the newest readable state.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for path in reversed(self._numbered()):
+            try:
+                state = torch.load(path, map_location="cpu", weights_only=True)
+                assert isinstance(state, dict)
+                return state
+            except Exception as error:  # there is no end to what a damaged file makes torch raise
+                log.warning(
+                    "%s is damaged (%s); trying the one before", path, " ".join(str(error).split())[:200]
+                )
+        raise ConfigError(f"--resume: no readable checkpoint in {self._folder}")
+
+    def _numbered(self) -> list[Path]:
+        return sorted(self._folder.glob("step-*.pt"))

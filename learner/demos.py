@@ -1,0 +1,95 @@
+"""Demonstrations: a Minari dataset on disk -> transitions in memory.
+
+The dataset's actions are scaled to [-1, 1] by its own action bounds, as actors do with the environment's.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from common.errors import ConfigError
+from common.nstep import NStepAdder
+from common.specs import EnvSpec, Records
+
+
+class Demos:
+    """A fixed set of transitions to sample from.
+
+    Args:
+        records: [n] transitions, n at least 1.
+        rng: source of the sampled indices.
+    """
+
+    def __init__(self, records: Records, rng: np.random.Generator) -> None:
+        self._records = records
+        self._rng = rng
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def sample(self, batch_size: int) -> Records:
+        """Return [batch_size] uniformly drawn transitions (with replacement)."""
+        batch: Records = self._records[self._rng.integers(len(self._records), size=batch_size)]
+        return batch
+
+
+def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
+    """Return the demonstrations of a Minari dataset.
+
+    Args:
+        where: the dataset's folder, or its name in Minari's own folder.
+        spec: what a transition looks like; n-step returns are formed accordingly.
+        rng: for sampling.
+
+    Raises:
+        ConfigError: no such dataset, or its spaces differ from the environment's.
+    """
+    try:
+        import minari
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "--demos: needs minari; install it with: pip install 'graspfleet[learner]'"
+        ) from None
+    try:
+        folder = Path(where) / "data" if (Path(where) / "data").is_dir() else Path(where)
+        dataset = minari.MinariDataset(folder) if folder.is_dir() else minari.load_dataset(where)
+        low, high = _bounds(where, dataset, spec)
+        records: list[tuple[Any, ...]] = []
+        adder = NStepAdder(spec.n_step, spec.discount, lambda *values: records.append((*values, 0)))
+        for episode in dataset.iterate_episodes():
+            actions = np.clip(2 * (episode.actions - low) / (high - low) - 1, -1, 1)
+            for t, action in enumerate(actions):
+                adder.add(
+                    episode.observations[t],
+                    action,
+                    float(episode.rewards[t]),
+                    episode.observations[t + 1],
+                    terminated=bool(episode.terminations[t]),
+                    truncated=bool(episode.truncations[t]),
+                )
+            adder.cut()
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ConfigError(
+            f"--demos {where}: no readable Minari dataset ({' '.join(str(error).split())})"
+        ) from None
+    if not records:
+        raise ConfigError(f"--demos {where}: holds no transition")
+    table = np.array(records, spec.record)
+    if not all(np.isfinite(table[name]).all() for name in ("obs", "next_obs", "action", "reward")):
+        raise ConfigError(f"--demos {where}: holds NaN or infinity; allowed: finite numbers")
+    return Demos(table, rng)
+
+
+def _bounds(where: str, dataset: Any, spec: EnvSpec) -> tuple[Any, Any]:
+    """Return the dataset's action bounds, after checking its shapes against the environment's."""
+    obs, action = dataset.observation_space, dataset.action_space
+    for space, size, role in ((obs, spec.obs_dim, "observation"), (action, spec.action_dim, "action")):
+        if not isinstance(space, gymnasium.spaces.Box) or space.shape != (size,):
+            raise ConfigError(
+                f"--demos {where}: its {role} space is {space}; allowed: {size} numbers, as in {spec.env}"
+            )
+    if not action.is_bounded():
+        raise ConfigError(f"--demos {where}: its action space {action} is unbounded")
+    return action.low, action.high

@@ -1,0 +1,215 @@
+"""THE learner loop: drain -> replay -> update -> publish -> checkpoint."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.errors import ConfigError
+from common.flags import LearnerFlags
+from common.interval import Interval
+from common.run_directory import RunDirectory
+from common.seeds import seed_sequence
+from common.specs import EnvSpec
+from common.stopping import StopSignal
+from learner.checkpoint import Checkpoints
+from learner.demos import load_demos
+from learner.ingest import Ingest
+from learner.publisher import PolicyPublisher
+from learner.rate_limiter import RateLimiter
+from learner.replay import Mixture, Replay, Sampler
+from learner.reporter import Reporter
+from learner.sac import SACAgent
+from learner.sockets import Sockets
+
+log = logging.getLogger(__name__)
+
+DRAIN_MAX_N = 64
+"""Messages taken in between two updates at the most."""
+IDLE_WAIT_S = 0.05
+"""Longest sleep while there is nothing to learn from."""
+ACKNOWLEDGE_INTERVAL_S = 0.005
+"""Acknowledgements of what came in meanwhile go out together."""
+JUDGE_INTERVAL_S = 0.2
+"""Evaluations that came in are looked at so often."""
+
+
+class Learner:
+    """Owns replay, SAC and the bound sockets of one run.
+
+    Single-threaded, so nothing needs a lock; libzmq's own thread receives meanwhile.
+
+    Args:
+        flags: settings.
+        spec: what a transition looks like.
+        sockets: already bound.
+        run: the run directory, already claimed.
+
+    Raises:
+        ConfigError: settings that cannot make progress, or a run that cannot be gone on with.
+    """
+
+    def __init__(self, flags: LearnerFlags, spec: EnvSpec, sockets: Sockets, run: RunDirectory) -> None:
+        self.config = flags.learner
+        self.spec = spec
+        self.batch_size = flags.sac.batch_size
+        self.sockets = sockets
+        self.updates = 0
+        seeds = seed_sequence(flags.env.seed, "learner")
+        agent_seed, replay_seed, demo_seed = seeds.spawn(3)
+        self.limiter = make_limiter(flags)
+        self.replay = Replay(
+            run.replay, spec.record, flags.replay.replay_capacity, np.random.default_rng(replay_seed)
+        )
+        self.sampler: Sampler = self.replay
+        if flags.replay.demos is not None:
+            demos = load_demos(flags.replay.demos, spec, np.random.default_rng(demo_seed))
+            self.sampler = Mixture(self.replay, demos, flags.replay.demo_fraction)
+        torch.set_num_threads(self.config.learner_threads)
+        self.agent = SACAgent(spec, flags.sac, seed=int(agent_seed.generate_state(1)[0]))
+        limits = flags.transport
+        self.ingest = Ingest(
+            spec, self.replay, silent_after_s=limits.silent_after_s, gone_after_s=limits.gone_after_s
+        )
+        self.publisher = PolicyPublisher(spec, self.agent, sockets.weights, run)
+        self.checkpoints = Checkpoints(run.checkpoints, self.config.keep_checkpoints)
+        self.reporter = Reporter(self, run)
+        self._due: list[tuple[Interval, Callable[[], object]]] = [
+            (Interval(self.config.publish_interval_s), self.publish),
+            (Interval(ACKNOWLEDGE_INTERVAL_S), self.acknowledge),
+            (Interval(JUDGE_INTERVAL_S), self.judge),
+            (Interval(self.config.checkpoint_interval_s), self.checkpoint),
+            (Interval(self.config.log_interval_s), self.reporter.write),
+            (Interval(1.0), self.reporter.send_status),
+        ]
+
+    @property
+    def env_steps(self) -> int:
+        """Env steps learned from so far: each becomes one transition."""
+        return self.replay.inserted
+
+    def run(self, stop: StopSignal) -> None:
+        """Learn until `total_env_steps` or until told to stop; save in both cases."""
+        self.reporter.state = "running"
+        while not stop.is_set() and self.env_steps < self.config.total_env_steps:
+            if self.limiter.may_insert():
+                self.limiter.inserted(self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic()))
+            if self.limiter.may_sample():
+                self.reporter.losses = self.agent.update(self.sampler.sample(self.batch_size))
+                self.limiter.sampled()
+                self.updates += 1
+            else:
+                self.reporter.waited(self.sockets.wait, IDLE_WAIT_S)
+            self._do_what_is_due()
+        self._finish(complete=not stop.is_set())
+
+    def publish(self) -> None:
+        """Send the newest policy, once there is one."""
+        if self.updates:
+            self.publisher.publish(self.env_steps, self.updates)
+            self.ingest.weights_version = self.publisher.version
+
+    def acknowledge(self) -> None:
+        """Tell every actor that sent something what it may forget."""
+        for actor_id, ack in self.ingest.acknowledgements():
+            self.sockets.acknowledge(actor_id, ack)
+
+    def checkpoint(self) -> None:
+        """Save everything that must survive."""
+        if self.env_steps:
+            self.replay.flush()
+            self.checkpoints.save(self.state_dict(), self.env_steps)
+            self.publisher.write_last()
+
+    def judge(self) -> None:
+        """Write down the evaluations that came in, and keep what was best."""
+        for evaluation in self.reporter.take_evaluations():
+            values, is_best = self.publisher.judge(evaluation)
+            self.reporter.write(values)
+            if is_best:
+                self.checkpoints.save(self.state_dict(), self.env_steps, best=True)
+
+    def _do_what_is_due(self) -> None:
+        now_s = time.monotonic()
+        for interval, action in self._due:
+            if interval.due(now_s):
+                action()
+
+    def _finish(self, *, complete: bool) -> None:
+        """Take in what is still on its way, then save; at the run's end, wait for the actors to leave."""
+        self.reporter.state = "draining" if complete else "running"
+        deadline_s = time.monotonic() + (self.config.drain_timeout_s if complete else 0.0)
+        status = Interval(0.1)
+        while True:
+            now_s = time.monotonic()
+            arrived = self.sockets.wait(IDLE_WAIT_S)
+            self.limiter.inserted(self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, now_s))
+            self.acknowledge()
+            if complete and status.due(now_s):
+                self.reporter.send_status()
+            staying = {"alive", "late"} & set(self.ingest.liveness(now_s).values())
+            if not arrived and (now_s > deadline_s or not staying):
+                break
+        self.judge()
+        self.publish()
+        self.checkpoint()
+        self.reporter.state = "done" if complete else "running"
+        self.reporter.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a resumed run needs, as tensors and plain values."""
+        parts = ("agent", "replay", "limiter", "ingest", "publisher", "reporter")
+        own = {"spec": self.spec.to_mapping(), "updates": self.updates}
+        return {**own, **{part: getattr(self, part).state_dict() for part in parts}}
+
+    @staticmethod
+    def load_checkpoint(flags: LearnerFlags, run: RunDirectory) -> dict[str, Any]:
+        """Return the newest state of a run that is to be gone on with, empty for a new run.
+
+        Raises:
+            ConfigError: there is none, or it has all the env steps that were asked for.
+        """
+        make_limiter(flags)  # what cannot work is told before anybody is waited for
+        if flags.run.resume is None:
+            return {}
+        state = Checkpoints(run.checkpoints, flags.learner.keep_checkpoints).load_newest()
+        done, asked = state["replay"]["inserted"], flags.learner.total_env_steps
+        if done >= asked:
+            raise ConfigError(
+                f"--total-env-steps {asked}: {run.path} has {done} already; allowed: more than that"
+            )
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`; an empty one changes nothing."""
+        if not state:
+            return
+        self.updates = state["updates"]
+        for part in ("agent", "replay", "limiter", "ingest", "publisher", "reporter"):
+            getattr(self, part).load_state_dict(state[part])
+
+
+def make_limiter(flags: LearnerFlags) -> RateLimiter:
+    """Return the rate limiter that the flags ask for.
+
+    Raises:
+        ConfigError: its band is too narrow, or less than one transition may be kept.
+    """
+    rate, batch_size = flags.rate, flags.sac.batch_size
+    ratio = rate.samples_per_insert
+    if rate.updates_per_step is not None:
+        ratio = rate.updates_per_step * batch_size
+    if flags.learner.explore_steps > flags.learner.total_env_steps:
+        raise ConfigError(
+            f"--explore-steps {flags.learner.explore_steps}: allowed is at most"
+            f" --total-env-steps {flags.learner.total_env_steps}"
+        )
+    return RateLimiter(
+        samples_per_insert=ratio,
+        min_inserts=flags.learner.explore_steps,
+        tolerance=rate.rate_tolerance_n * (ratio or 0.0),
+        batch_size=batch_size,
+    )

@@ -1,0 +1,108 @@
+"""Every number that a run writes down: its name, unit and where it goes.
+
+`docs/metrics.md` has the equations; a test holds page and table together.
+"""
+
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import IO
+
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from common.protocol import Episode
+from common.run_directory import RunDirectory
+from common.statistics import summarise
+
+METRICS: dict[str, str] = {
+    "wall_s": "s",
+    "env_steps": "env steps",
+    "updates": "updates",
+    "env_steps_per_s": "env steps/s",
+    "updates_per_s": "updates/s",
+    "samples_per_insert": "samples/transition",
+    "learner_wait_s": "s",
+    "replay_size": "transitions",
+    "weights_version": "versions",
+    "policy_lag": "versions",
+    "actors_alive": "processes",
+    "produced": "transitions",
+    "inserted": "transitions",
+    "rejected": "transitions",
+    "discarded": "env steps",
+    "duplicates": "batches",
+    "gaps": "batches",
+    "lost": "batches",
+    "malformed": "frames",
+    "episodes": "episodes",
+    "episode_return": "reward",
+    "episode_length": "env steps",
+    "episode_success": "share",
+    "eval_env_steps": "env steps",
+    "eval_return": "reward",
+    "eval_return_std": "reward",
+    "eval_success": "share",
+    "eval_success_low": "share",
+    "eval_success_high": "share",
+    "critic_loss": "reward²",
+    "policy_loss": "reward",
+    "temperature_loss": "reward",
+    "temperature": "reward/nat",
+    "entropy": "nats",
+    "q_mean": "reward",
+}
+"""Name -> unit of every metric."""
+
+RECENT_EPISODES = 100
+"""Finished training episodes that the means run over."""
+
+Values = dict[str, float | int]
+
+
+class EpisodeMeans:
+    """Means over the newest `RECENT_EPISODES` training episodes."""
+
+    def __init__(self) -> None:
+        self._recent: deque[Episode] = deque(maxlen=RECENT_EPISODES)
+        self.episodes = 0
+
+    def add(self, episodes: Iterable[Episode]) -> None:
+        """Add finished episodes."""
+        for episode in episodes:
+            self._recent.append(episode)
+            self.episodes += 1
+
+    def values(self) -> Values:
+        """Return the metrics called episode*."""
+        values: Values = {"episodes": self.episodes}
+        if self._recent:
+            summary = summarise(self._recent)
+            values["episode_return"] = summary["mean_return"] or 0.0
+            values["episode_length"] = sum(episode[1] for episode in self._recent) / len(self._recent)
+            if summary["success_rate"] is not None:
+                values["episode_success"] = summary["success_rate"]
+        return values
+
+
+class MetricsLog:
+    """Writes rows to `metrics.jsonl` and to TensorBoard.
+
+    Args:
+        run: the run directory; rows of an earlier start stay.
+    """
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._file: IO[str] = run.metrics.open("a", buffering=1)
+        self._board = SummaryWriter(str(run.tensorboard), flush_secs=10)
+
+    def write(self, values: Mapping[str, float | int]) -> None:
+        """Write one row; every name is one of `METRICS`."""
+        assert values.keys() <= METRICS.keys(), values.keys() - METRICS.keys()
+        self._file.write(json.dumps(dict(values)) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(name, value, int(values["env_steps"]))
+
+    def close(self) -> None:
+        """Finish both files."""
+        self._file.close()
+        self._board.close()

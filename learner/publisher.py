@@ -1,0 +1,97 @@
+"""Publishes the policy, remembers what was published, and keeps the best of it."""
+
+import logging
+from collections import OrderedDict
+
+from common.protocol import Evaluation, Weights, encode
+from common.run_directory import RunDirectory, write_atomically
+from common.specs import EnvSpec
+from common.statistics import summarise
+from common.transport import WeightsPublisher
+from learner.metrics import Values
+from learner.sac import SACAgent
+
+log = logging.getLogger(__name__)
+
+KEPT_VERSIONS = 128
+"""Published frames kept, so that the best of them can be written down when its evaluation arrives."""
+
+
+class PolicyPublisher:
+    """Turns the agent's policy into numbered frames.
+
+    Args:
+        spec: goes into each frame.
+        agent: whose policy it is.
+        socket: where frames leave.
+        run: where the best and the last policy are written.
+    """
+
+    def __init__(self, spec: EnvSpec, agent: SACAgent, socket: WeightsPublisher, run: RunDirectory) -> None:
+        self.version = 0
+        self.best_score: tuple[float, float] | None = None
+        self._spec = spec
+        self._agent = agent
+        self._socket = socket
+        self._run = run
+        self._frames: OrderedDict[int, bytes] = OrderedDict()
+        self._published_updates = -1
+
+    def publish(self, env_steps: int, updates: int) -> None:
+        """Send the newest policy; once more, for late joiners, if it has not changed."""
+        if updates != self._published_updates:
+            self.version += 1
+            self._published_updates = updates
+            policy = self._agent.policy_arrays()
+            spec = self._spec.to_mapping()
+            message = Weights(
+                version=self.version, env_steps=env_steps, updates=updates, spec=spec, policy=policy
+            )
+            self._frames[self.version] = encode(message)
+            while len(self._frames) > KEPT_VERSIONS:
+                self._frames.popitem(last=False)
+        self._socket.publish(self._frames[self.version])
+
+    def write_last(self) -> None:
+        """Write the newest published policy into the run directory."""
+        if self._frames:
+            self._write("last", self._frames[self.version])
+
+    def judge(self, evaluation: Evaluation) -> tuple[Values, bool]:
+        """Return an evaluation's metrics, and whether its policy is the best so far (then it is written)."""
+        summary = summarise(evaluation.episodes)
+        mean_return = summary["mean_return"] or 0.0
+        success = summary["success_rate"]
+        values: Values = {
+            "eval_env_steps": evaluation.env_steps,
+            "eval_return": mean_return,
+            "eval_return_std": summary["std_return"] or 0.0,
+        }
+        if success is not None:
+            values["eval_success"] = success
+            values["eval_success_low"] = summary["success_low"] or 0.0
+            values["eval_success_high"] = summary["success_high"] or 0.0
+        score = (success if success is not None else 0.0, mean_return)
+        frame = self._frames.get(evaluation.weights_version)
+        is_best = frame is not None and (self.best_score is None or score > self.best_score)
+        if is_best and frame is not None:
+            self.best_score = score
+            self._write("best", frame)
+        return values, is_best
+
+    def _write(self, which: str, frame: bytes) -> None:
+        try:
+            write_atomically(self._run.policy(which), frame)
+        except OSError as error:
+            log.error("%s policy not written: %s", which, error.strerror)
+
+    def state_dict(self) -> dict[str, object]:
+        """Return version and best score."""
+        return {"version": self.version, "best_score": self.best_score}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Go on from `state_dict()`."""
+        version, best_score = state["version"], state["best_score"]
+        assert isinstance(version, int)
+        assert best_score is None or isinstance(best_score, tuple)
+        self.version, self.best_score = version, best_score

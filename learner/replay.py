@@ -1,0 +1,126 @@
+"""The replay buffer: one packed record a transition, in a memory-mapped ring.
+
+In: structured records. Out: batches of them, gathered row by row. It knows shapes only through the
+record's dtype, and nothing of actors, networks or time.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from common.errors import ConfigError
+from common.specs import Records
+
+
+class Sampler(Protocol):
+    """Something that hands out batches."""
+
+    def sample(self, batch_size: int) -> Records:
+        """Return [batch_size] transitions; valid until the next call."""
+
+
+class Replay:
+    """Ring of `capacity` transitions in a file; the oldest are overwritten.
+
+    The file is allocated in full at the start, so a full disk is found out then and not by a signal
+    in the middle of a run. It may be larger than memory.
+
+    Args:
+        path: the file; an existing one of the same size is reopened.
+        record: dtype of one transition.
+        capacity: transitions.
+        rng: source of the sampled indices.
+
+    Raises:
+        ConfigError: the file cannot be made, or belongs to another record or capacity.
+    """
+
+    def __init__(
+        self, path: Path, record: np.dtype[np.void], capacity: int, rng: np.random.Generator
+    ) -> None:
+        _allocate(path, record.itemsize * capacity)
+        self._rows = np.memmap(path, dtype=np.uint8, mode="r+", shape=(capacity, record.itemsize))
+        self._record = record
+        self._rng = rng
+        self._batch = np.empty((0, record.itemsize), np.uint8)
+        self.capacity = capacity
+        self.inserted = 0
+
+    def __len__(self) -> int:
+        return min(self.inserted, self.capacity)
+
+    def insert(self, records: Records) -> None:
+        """Append [n] transitions, n at most `capacity`."""
+        rows = records.view(np.uint8).reshape(len(records), self._record.itemsize)
+        start = self.inserted % self.capacity
+        head = min(len(rows), self.capacity - start)
+        self._rows[start : start + head] = rows[:head]
+        self._rows[: len(rows) - head] = rows[head:]
+        self.inserted += len(rows)
+
+    def sample(self, batch_size: int) -> Records:
+        """Return [batch_size] uniformly drawn transitions (with replacement); valid until the next call."""
+        if len(self._batch) != batch_size:
+            self._batch = np.empty((batch_size, self._record.itemsize), np.uint8)
+        rows = self._rng.integers(len(self), size=batch_size)
+        np.take(self._rows, rows, axis=0, out=self._batch, mode="clip")
+        return self._batch.view(self._record).reshape(-1)
+
+    def flush(self) -> None:
+        """Have the system write everything to the disk."""
+        self._rows.flush()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the ring is filled and the state of its random numbers."""
+        return {"inserted": self.inserted, "rng": self._rng.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`; the rows themselves are in the file."""
+        self.inserted = state["inserted"]
+        self._rng.bit_generator.state = state["rng"]
+
+
+class Mixture:
+    """Batches of which a fixed share comes from demonstrations.
+
+    Args:
+        online: what the actors sent.
+        demos: the demonstrations.
+        demo_fraction: share of the batch, rounded to whole transitions.
+    """
+
+    def __init__(self, online: Sampler, demos: Sampler, demo_fraction: float) -> None:
+        self._online = online
+        self._demos = demos
+        self._demo_fraction = demo_fraction
+
+    def sample(self, batch_size: int) -> Records:
+        """Return [batch_size] transitions, demonstrations last."""
+        from_demos = round(batch_size * self._demo_fraction)
+        parts = []
+        if from_demos < batch_size:
+            parts.append(self._online.sample(batch_size - from_demos))
+        if from_demos:
+            parts.append(self._demos.sample(from_demos))
+        return np.concatenate(parts)
+
+
+def _allocate(path: Path, size_bytes: int) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            existing = os.fstat(descriptor).st_size
+            if existing not in (0, size_bytes):
+                raise ConfigError(
+                    f"{path}: holds {existing} bytes, allowed {size_bytes} (--replay-capacity changed?)"
+                )
+            os.posix_fallocate(descriptor, 0, size_bytes)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise ConfigError(
+            f"--run-dir: cannot keep a replay of {size_bytes:,} bytes in {path}: {error.strerror}"
+        ) from None

@@ -1,0 +1,126 @@
+"""What the learner says of itself: rows of metrics, and a status on the control channel."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from common.protocol import MAX_STATUS_KEYS, Evaluation, Status
+from common.run_directory import RunDirectory
+from learner.metrics import EpisodeMeans, MetricsLog, Values
+
+if TYPE_CHECKING:
+    from learner.loop import Learner
+
+
+class Reporter:
+    """Reads the learner's counters and turns them into metrics.
+
+    Args:
+        learner: whose counters.
+        run: where rows are written.
+
+    Attributes:
+        state: what the status says.
+        losses: the newest update's scalar tensors; read only when a row is written.
+    """
+
+    def __init__(self, learner: "Learner", run: RunDirectory) -> None:
+        self.state: Literal["running", "draining", "done"] = "running"
+        self.losses: Mapping[str, torch.Tensor] = {}
+        self._learner = learner
+        self._log = MetricsLog(run)
+        self._episodes = EpisodeMeans()
+        self._evaluation: Values = {}
+        self._evaluations: list[Evaluation] = []
+        self._values: Values = {}
+        self._policy_lag = 0.0
+        self._wait_s = 0.0
+        self._earlier_s = 0.0
+        self._started_s = self._row_s = time.monotonic()
+        self._row_counts = (0, 0)
+
+    def waited(self, wait: Callable[[float], object], timeout_s: float) -> None:
+        """Call `wait(timeout_s)` and account for the time it took."""
+        before_s = time.monotonic()
+        wait(timeout_s)
+        self._wait_s += time.monotonic() - before_s
+
+    def take_evaluations(self) -> list[Evaluation]:
+        """Return the evaluations that have come in since the last call."""
+        self._collect()
+        evaluations, self._evaluations = self._evaluations, []
+        return evaluations
+
+    def write(self, evaluation: Values | None = None) -> None:
+        """Write one row of metrics; an evaluation's values stand in one row, and in every status after it."""
+        self._values = self._measure()
+        self._evaluation = evaluation or self._evaluation
+        self._log.write({**self._values, **(evaluation or {})})
+
+    def send_status(self) -> None:
+        """Publish the newest row, with fresh counters, and every actor's liveness."""
+        learner = self._learner
+        metrics = {**self._values, **self._counts(), **self._evaluation}
+        newest = list(learner.ingest.liveness(time.monotonic()).items())[-MAX_STATUS_KEYS:]
+        learner.sockets.status(Status(state=self.state, metrics=metrics, actors=dict(newest)))
+
+    def close(self) -> None:
+        """Write the last row and say the last status."""
+        self.write()
+        self.send_status()
+        self._log.close()
+
+    def state_dict(self) -> dict[str, object]:
+        """Return what goes on counting after a resume."""
+        return {"wall_s": self._wall_s(), "wait_s": self._wait_s, "episodes": self._episodes.episodes}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from `state_dict()`."""
+        self._earlier_s, self._wait_s = state["wall_s"], state["wait_s"]
+        self._episodes.episodes = int(state["episodes"])
+        self._row_counts = (self._learner.env_steps, self._learner.updates)
+
+    def _wall_s(self) -> float:
+        return self._earlier_s + time.monotonic() - self._started_s
+
+    def _collect(self) -> None:
+        news = self._learner.ingest.take_news()
+        self._episodes.add(news.episodes)
+        self._evaluations.extend(news.evaluations)
+        if news.lag_n:
+            self._policy_lag = news.lag_sum / news.lag_n
+
+    def _counts(self) -> Values:
+        learner = self._learner
+        counters = learner.ingest.counters
+        alive = sum(state == "alive" for state in learner.ingest.liveness(time.monotonic()).values())
+        return {
+            "wall_s": self._wall_s(),
+            "env_steps": learner.env_steps,
+            "updates": learner.updates,
+            "replay_size": len(learner.replay),
+            "weights_version": learner.publisher.version,
+            "actors_alive": alive,
+            **learner.ingest.totals(),
+            **{name: counters[name] for name in ("duplicates", "gaps", "lost", "malformed")},
+        }
+
+    def _measure(self) -> Values:
+        learner, now_s = self._learner, time.monotonic()
+        steps, updates = self._row_counts
+        span_s = max(1e-9, now_s - self._row_s)
+        self._row_s, self._row_counts = now_s, (learner.env_steps, learner.updates)
+        return {
+            **self._counts(),
+            "env_steps_per_s": (learner.env_steps - steps) / span_s,
+            "updates_per_s": (learner.updates - updates) / span_s,
+            "samples_per_insert": learner.limiter.samples / max(1, learner.limiter.inserts),
+            "learner_wait_s": self._wait_s,
+            "policy_lag": self._policy_lag,
+            **self._episodes.values(),
+            # A diverged loss has no number that a row or a status could carry.
+            **{name: value for name, loss in self.losses.items() if math.isfinite(value := float(loss))},
+        }

@@ -1,0 +1,45 @@
+"""What happens before the first update: hear what a transition looks like."""
+
+import logging
+
+from common.errors import ProtocolError
+from common.flags import LearnerFlags
+from common.interval import Interval
+from common.protocol import Hello, Status, decode
+from common.specs import EnvSpec
+from common.stopping import StopSignal
+from learner.sockets import Sockets
+
+log = logging.getLogger(__name__)
+
+
+def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> EnvSpec | None:
+    """Return the spec that the first fitting actor says hello with; None when told to stop before.
+
+    The learner knows no environment: actors tell it what theirs looks like, and its flags say which
+    one, with which discount and n, it is willing to learn.
+    """
+    status = Interval(1.0)
+    wanted = {"env": flags.env.env, "discount": flags.returns.discount, "n_step": flags.returns.n_step}
+    refused: set[str] = set()
+    while not stop.is_set():
+        sockets.wait(0.1)
+        if status.due_now():
+            sockets.status(Status(state="waiting", metrics={}, actors={}))
+        frame = sockets.receive()
+        if frame is None:
+            continue
+        try:
+            message = decode(frame)
+            if not isinstance(message, Hello):
+                continue
+            spec = EnvSpec.from_mapping(message.spec)
+        except ProtocolError as error:
+            log.warning("dropped a frame while waiting for the first actor: %s", error)
+            continue
+        if wanted.items() <= message.spec.items():
+            return spec
+        if message.actor_id not in refused:
+            refused.add(message.actor_id)
+            log.warning("refused %s: it has %s, wanted is %s", message.actor_id, message.spec, wanted)
+    return None

@@ -1,0 +1,119 @@
+"""Learner and actors as real processes over real sockets."""
+
+import json
+import signal
+import socket
+from contextlib import ExitStack
+
+import numpy as np
+import psutil
+
+from actor.environment import Environment
+from actor.link import Inbox
+from common.config import EnvConfig, ReturnConfig
+from common.run_directory import Endpoints
+from tests.end_to_end.harness import Fleet, until
+
+
+def last_row(fleet: Fleet) -> dict[str, float]:
+    return json.loads(fleet.run.metrics.read_text().splitlines()[-1])
+
+
+def free_endpoints() -> Endpoints:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(3)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return Endpoints("127.0.0.1", *(each.getsockname()[1] for each in sockets))
+
+
+def assert_audit_holds(row: dict[str, float]) -> None:
+    assert row["produced"] == row["inserted"] + row["rejected"]
+    assert row["rejected"] == row["lost"] == row["malformed"] == 0
+
+
+def test_one_learner_and_four_actors_end_by_themselves_with_nothing_lost(fleet: Fleet) -> None:
+    fleet.start_learner("--total-env-steps", "3000", "--explore-steps", "200", "--updates-per-step", "0.2")
+    for index in range(4):
+        fleet.start_actor(f"a{index}")
+    assert fleet.wait("learner") == 0, fleet.output("learner")
+    assert [fleet.wait(f"a{index}") for index in range(4)] == [0] * 4, fleet.output("a0")
+    row = last_row(fleet)
+    assert row["env_steps"] >= 3000
+    assert row["updates"] > 100
+    assert_audit_holds(row)
+    produced = [int(fleet.output(f"a{index}").split("leaves: ")[1].split()[0]) for index in range(4)]
+    assert min(produced) > 0
+    assert sum(produced) == row["produced"]
+
+
+def test_a_late_joiner_gets_weights_within_two_publish_intervals(fleet: Fleet) -> None:
+    fleet.start_learner("--explore-steps", "100", "--publish-interval-s", "1.0")
+    fleet.start_actor("a0")
+    statuses = fleet.statuses()
+    before = statuses.until(
+        lambda status: status.metrics.get("weights_version", 0) >= 2, "some weights went out"
+    )
+    statuses.close()
+    env = Environment(EnvConfig(env="Pendulum-v1"), ReturnConfig())
+    joiner = Inbox("127.0.0.1", fleet.transport())
+    rng = np.random.default_rng(0)
+    weights, policy = until(lambda: joiner.newest_policy(env.spec, rng), "weights for the late joiner")
+    joiner.close()
+    env.close()
+    # Each publish makes one version here, and the status is up to a second (one version) old.
+    assert weights.version <= before.metrics["weights_version"] + 1 + 2
+    assert policy.act(np.zeros((1, 3), np.float32), deterministic=True).shape == (1, 1)
+
+
+def test_a_killed_actor_and_its_replacement_do_not_disturb_the_others(fleet: Fleet) -> None:
+    fleet.start_learner("--total-env-steps", "6000", "--explore-steps", "100", "--updates-per-step", "0.2")
+    victim = fleet.start_actor("victim")
+    fleet.start_actor("other")
+    statuses = fleet.statuses()
+    statuses.until(lambda status: status.metrics.get("env_steps", 0) >= 500, "both are at work")
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    fleet.start_actor("victim")  # the same name, another boot
+    statuses.until(lambda status: status.state in ("draining", "done"), "the run comes to its end")
+    statuses.close()
+    assert fleet.wait("learner") == 0, fleet.output("learner")
+    assert fleet.wait("victim") == fleet.wait("other") == 0
+    assert "all acknowledged" in fleet.output("other")
+    assert_audit_holds(last_row(fleet))
+
+
+def test_a_learner_that_starts_after_the_actors_works(fleet: Fleet) -> None:
+    fleet.endpoints = free_endpoints()
+    ports = tuple(fleet.addresses())
+    actor = fleet.start_actor("early", "--window-n", "2")
+    process = psutil.Process(actor.pid)
+    until(lambda: process.num_threads() > 2, "libzmq's threads try to connect")
+    assert actor.poll() is None
+    fleet.start_learner(
+        "--total-env-steps", "1000", "--explore-steps", "100", "--updates-per-step", "0.2", ports=ports
+    )
+    assert fleet.wait("learner") == 0, fleet.output("learner")
+    assert fleet.wait("early") == 0, fleet.output("early")
+    assert_audit_holds(last_row(fleet))
+
+
+def test_an_actor_imports_no_torch_and_stays_small(fleet: Fleet) -> None:
+    run = (
+        "--env",
+        "Grasp-v0",
+        "--explore-steps",
+        "100",
+        "--hidden-dim",
+        "256",
+        "--total-env-steps",
+        "100000",
+    )
+    fleet.start_learner(*run, "--preset", "plain")
+    actor = fleet.start_actor("a0", "--env", "Grasp-v0", "--preset", "plain")
+    statuses = fleet.statuses()
+    statuses.until(lambda status: status.metrics.get("weights_version", 0) >= 3, "the actor runs a policy")
+    statuses.close()
+    process = psutil.Process(actor.pid)
+    assert process.memory_info().rss <= 150e6
+    assert not [entry.path for entry in process.memory_maps() if "torch" in entry.path]

@@ -1,0 +1,154 @@
+"""`graspfleet train` as its user meets it."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from common.run_directory import RunDirectory
+from tests.end_to_end.harness import TINY, Fleet, until
+
+QUICK = (
+    *TINY,
+    "--explore-steps",
+    "200",
+    "--updates-per-step",
+    "0.2",
+    "--eval-episodes",
+    "2",
+    "--eval-interval-s",
+    "1",
+)
+
+
+def children_of(pid: int) -> dict[str, psutil.Process]:
+    found = {}
+    for child in psutil.Process(pid).children():
+        words = child.cmdline()
+        if "-m" in words:
+            name = (
+                words[words.index("--actor-id") + 1]
+                if "--actor-id" in words
+                else words[words.index("-m") + 1]
+            )
+            found[name] = child
+    return found
+
+
+def trained(run: RunDirectory) -> bool:
+    return (
+        run.metrics.exists() and '"updates_per_s"' in run.metrics.read_text() and run.policy("last").exists()
+    )
+
+
+def test_a_run_ends_with_everything_written(fleet: Fleet) -> None:
+    flags = (
+        *QUICK,
+        "--total-env-steps",
+        "2500",
+        "--final-episodes",
+        "3",
+        "--actors",
+        "2",
+        "--updates-per-step",
+        "1",
+    )
+    fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
+    assert fleet.wait("train") == 0, fleet.output("train")
+    output = fleet.output("train")
+    assert "2,5" in output
+    assert "Traceback" not in output
+    summary = json.loads(fleet.run.evaluation.read_text())
+    assert summary["episodes"] == 3
+    assert summary["mean_return"] < 0
+    assert fleet.run.curve.stat().st_size > 10_000
+    for path in (
+        fleet.run.config,
+        fleet.run.policy("best"),
+        fleet.run.checkpoints / "best.pt",
+        fleet.run.tensorboard,
+    ):
+        assert path.exists(), path
+    shown = subprocess.run(
+        [sys.executable, "-m", "common.cli", "evaluate", str(fleet.run.path), "--episodes", "2", "--json"],
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(shown.stdout)["episodes"] == 2
+
+
+def test_ctrl_c_saves_leaves_no_orphan_and_resume_goes_on(fleet: Fleet, tmp_path: Path) -> None:
+    flags = (*QUICK, "--total-env-steps", "1000000", "--checkpoint-interval-s", "1")
+    train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
+    until(lambda: trained(fleet.run), "training is under way")
+    family = psutil.Process(train.pid).children(recursive=True)
+    assert len(family) >= 3
+    train.send_signal(signal.SIGINT)
+    assert fleet.wait("train") == 0, fleet.output("train")
+    assert "--resume" in fleet.output("train")
+    assert "Traceback" not in fleet.output("train")
+    assert not [
+        process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
+    before = json.loads(fleet.run.metrics.read_text().splitlines()[-1])
+    more = str(int(before["env_steps"]) + 1000)
+    again = ("--resume", str(fleet.run.path), "--total-env-steps", more, "--final-episodes", "1")
+    fleet.start("again", "common.cli", "train", *again)
+    assert fleet.wait("again") == 0, fleet.output("again")
+    after = json.loads(fleet.run.metrics.read_text().splitlines()[-1])
+    assert after["env_steps"] >= before["env_steps"] + 1000
+    assert after["updates"] > before["updates"]
+    assert after["produced"] == after["inserted"] + after["rejected"]
+
+
+def test_a_dead_actor_is_restarted_counted_and_shown(fleet: Fleet) -> None:
+    flags = (*QUICK, "--total-env-steps", "1000000", "--actors", "2", "--max-restarts", "1")
+    train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
+    until(lambda: trained(fleet.run), "training is under way")
+    first = children_of(train.pid)["actor-0"]
+    first.kill()
+    until(
+        lambda: "restart 1 of 1: actor-0 ended with signal 9" in fleet.output("train"), "the restart is shown"
+    )
+    successor = until(lambda: children_of(train.pid).get("actor-0"), "a successor")
+    assert successor.pid != first.pid
+    train.send_signal(signal.SIGTERM)
+    assert fleet.wait("train") == 0, fleet.output("train")
+
+
+def test_a_dead_learner_ends_the_run_with_its_reason(fleet: Fleet) -> None:
+    train = fleet.start(
+        "train",
+        "common.cli",
+        "train",
+        *QUICK,
+        "--total-env-steps",
+        "1000000",
+        "--run-dir",
+        str(fleet.run.path),
+    )
+    until(lambda: trained(fleet.run), "training is under way")
+    children_of(train.pid)["learner"].kill()
+    assert fleet.wait("train") == 1
+    assert "learner ended with signal 9" in fleet.output("train")
+
+
+def test_a_killed_launcher_leaves_no_orphan(fleet: Fleet) -> None:
+    train = fleet.start(
+        "train",
+        "common.cli",
+        "train",
+        *QUICK,
+        "--total-env-steps",
+        "1000000",
+        "--run-dir",
+        str(fleet.run.path),
+    )
+    until(lambda: trained(fleet.run), "training is under way")
+    family = psutil.Process(train.pid).children(recursive=True)
+    train.kill()
+    train.wait()
+    until(lambda: not any(process.is_running() for process in family), "its children leave")
