@@ -131,9 +131,7 @@ class Launch:
             return 0
         episodes = self._flags.launch.final_episodes
         if episodes and self.run.policy("last").exists():
-            print(
-                f"trained in {wall_s:.0f} s; evaluating the best policy over {episodes} episodes on fresh seeds"
-            )
+            print(f"trained in {wall_s:.0f} s; now {episodes} episodes on fresh seeds", flush=True)
             command = ["common.cli", "evaluate", str(self.run.path), "--episodes", str(episodes), "--json"]
             summary = self._run_aside("evaluation", command, stop)
             if summary is not None:
