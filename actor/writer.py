@@ -111,6 +111,7 @@ class Writer:
             weights_version=self.weights_version,
             produced=self.produced,
             discarded=self.discarded,
+            resent=self.resent,
             episodes=tuple(self._episodes),
             rows=rows,
         )

@@ -12,7 +12,7 @@ from common.panel import Panel
 from common.protocol import Status
 from common.run_directory import Endpoints, claim_run, write_atomically
 from common.statistics import describe
-from common.status import read_status
+from common.status import audit, read_status
 from common.stopping import StopSignal
 from common.transport import ControlSubscriber
 
@@ -126,6 +126,7 @@ class Launch:
     def _conclude(self, stop: StopSignal) -> int:
         """Evaluate the best policy, draw the curve, and say where everything lies."""
         wall_s = time.monotonic() - self._started_s
+        print(f"audit: {audit(self.run)}")
         if stop.is_set():
             print(f"stopped and saved; go on with: graspfleet train --resume {self.run.path}")
             return 0
