@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -12,6 +13,10 @@ from numpy.typing import NDArray
 from actor.writer import Writer
 from common.protocol import MAGIC, PREFIX, VERSION, Batch
 from common.specs import EnvSpec, Records
+from learner.accounts import Accounts
+from learner.ingest import Ingest
+from learner.journal import Journal
+from learner.replay import Replay
 
 SPEC = EnvSpec("Fake-v0", obs_dim=3, action_dim=2, discount=0.5, n_step=1)
 BOOT = "0123456789abcdef"
@@ -39,10 +44,28 @@ def make_batch(records: Records, *, spec: EnvSpec = SPEC, **fields: Any) -> Batc
         "weights_version": 0,
         "produced": len(records),
         "discarded": 0,
+        "resent": 0,
         "episodes": (),
         "rows": rows,
     }
     return Batch(**{**defaults, **fields})
+
+
+def make_ingest(folder: Path, replay: Replay) -> Ingest:
+    """Return an ingest with a new journal."""
+    journal = Journal(folder / "journal.bin")
+    ingest = Ingest(SPEC, replay, journal, Accounts(silent_after_s=5.0, gone_after_s=30.0))
+    ingest.checkpoint()
+    return ingest
+
+
+def recover_ingest(folder: Path, capacity: int) -> tuple[Ingest, Replay]:
+    """Return what a learner finds that starts in the folder of one that was killed."""
+    replay = Replay(folder / "replay.bin", SPEC.record, capacity, np.random.default_rng(0))
+    journal = Journal(folder / "journal.bin")
+    ingest = Ingest(SPEC, replay, journal, Accounts(silent_after_s=5.0, gone_after_s=30.0))
+    ingest.restore(journal.recover())
+    return ingest, replay
 
 
 def make_frame(header: object, raw: bytes = b"") -> bytes:

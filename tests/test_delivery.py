@@ -10,10 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from actor.writer import Writer
 from common.protocol import Ack, Batch, Hello, decode
-from learner.ingest import Ingest
 from learner.replay import Replay
-from tests.fakes import BOOT, OTHER_BOOT, SPEC, make_writer
+from tests.fakes import BOOT, OTHER_BOOT, SPEC, make_ingest, make_writer, recover_ingest
 
+CAPACITY = 5000
 WINDOW_N, BATCH_N, RESEND_AFTER_S = 3, 2, 5.0
 actors = st.integers(0, 1)
 positions = st.integers(0, 1 << 30)
@@ -73,9 +73,9 @@ class Delivery(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        path = Path(self.folder.name) / "replay.bin"
-        self.replay = Replay(path, SPEC.record, 1000, np.random.default_rng(0))
-        self.ingest = Ingest(SPEC, self.replay, silent_after_s=5.0, gone_after_s=30.0)
+        self.path = Path(self.folder.name)
+        self.replay = Replay(self.path / "replay.bin", SPEC.record, CAPACITY, np.random.default_rng(0))
+        self.ingest = make_ingest(self.path, self.replay)
         self.sources = [Source(0), Source(1)]
         self.frames: list[bytes] = []
         self.acks: list[tuple[str, Ack]] = []
@@ -141,6 +141,15 @@ class Delivery(RuleBasedStateMachine):
     def drop_an_ack(self, position: int) -> None:
         self.acks.pop(position % len(self.acks))
 
+    @rule()
+    def kill_the_learner_and_start_it_again(self) -> None:
+        self.ingest, self.replay = recover_ingest(self.path, CAPACITY)
+        assert self.ingest.counters["torn"] == 0
+
+    @rule()
+    def write_a_checkpoint(self) -> None:
+        self.ingest.checkpoint()
+
     @rule(seconds=st.sampled_from([0.1, 1.5, RESEND_AFTER_S + 1]))
     def let_time_pass(self, seconds: float) -> None:
         self.now_s += seconds
@@ -152,7 +161,7 @@ class Delivery(RuleBasedStateMachine):
 
     @invariant()
     def the_books_balance(self) -> None:
-        totals = self.ingest.totals()
+        totals = self.ingest.accounts.totals()
         assert totals["produced"] == totals["inserted"] + totals["rejected"]
         assert totals["inserted"] == self.replay.inserted
         assert self.ingest.counters["lost"] == 0
@@ -181,10 +190,8 @@ class Delivery(RuleBasedStateMachine):
             rounds += 1
             assert rounds < 10
         self.the_books_balance()
-        assert self.ingest.totals()["produced"] == sum(len(source.made) for source in self.sources)
-        rows = np.memmap(Path(self.folder.name) / "replay.bin", SPEC.record, mode="r")["reward"][
-            : len(self.replay)
-        ]
+        assert self.ingest.accounts.totals()["produced"] == sum(len(source.made) for source in self.sources)
+        rows = self.replay.read(0, self.replay.inserted)["reward"]
         for source in self.sources:
             mine = [number for number in rows.tolist() if number // 100_000 == source.index]
             assert mine == source.expected()

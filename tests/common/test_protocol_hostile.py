@@ -25,6 +25,7 @@ BATCH: dict[str, Any] = {
     "weights_version": 0,
     "produced": 0,
     "discarded": 0,
+    "resent": 0,
     "episodes": [],
     "arrays": [["rows", "u1", [1, 4]]],
 }

@@ -11,12 +11,11 @@ import torch
 
 from common.protocol import MAX_STATUS_KEYS, Hello, Status, encode
 from common.run_directory import RunDirectory
-from learner.ingest import Ingest
 from learner.metrics import METRICS, RECENT_EPISODES, EpisodeMeans, MetricsLog
 from learner.rate_limiter import RateLimiter
 from learner.replay import Replay
 from learner.reporter import Reporter
-from tests.fakes import BOOT, SPEC
+from tests.fakes import BOOT, SPEC, make_ingest
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(\w+)` \| ([^|]+?) \|", re.MULTILINE)
@@ -78,7 +77,7 @@ class FakeLearner:
 
     def __init__(self, folder: Path) -> None:
         self.replay = Replay(folder / "replay.bin", SPEC.record, 10, np.random.default_rng(0))
-        self.ingest = Ingest(SPEC, self.replay, silent_after_s=5.0, gone_after_s=30.0)
+        self.ingest = make_ingest(folder, self.replay)
         self.limiter = RateLimiter(samples_per_insert=None, min_inserts=1, tolerance=0.0, batch_size=4)
         self.publisher, self.sockets = FakePublisher(), FakeSockets()
         self.env_steps = self.updates = 7
@@ -105,7 +104,7 @@ def test_more_actors_than_a_status_can_name_do_not_stop_it(tmp_path: Path) -> No
     for number in range(MAX_STATUS_KEYS + 3):
         spec = SPEC.to_mapping()
         hello = Hello(actor_id=f"actor-{number}", boot_id=BOOT, next_seq=0, spec=spec)
-        learner.ingest.accept(encode(hello), 0.0)
+        learner.ingest.accept(encode(hello), float(number))  # those heard last are named
     reporter.close()
     (status,) = learner.sockets.said
     assert len(status.actors) == MAX_STATUS_KEYS
