@@ -1,6 +1,7 @@
 """What happens before the first update: hear what a transition looks like."""
 
 import logging
+import resource
 
 from common.config import flag
 from common.errors import ConfigError, ProtocolError
@@ -13,6 +14,12 @@ from learner.journal import Recovered
 from learner.sockets import Sockets
 
 log = logging.getLogger(__name__)
+
+
+def allow_many_connections() -> None:
+    """Raise this process's limit on open files as far as the system lets it: each actor takes three."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> EnvSpec | None:

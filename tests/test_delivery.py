@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from actor.writer import Writer
+from actor.writer import MAX_PATIENCE, Writer
 from common.protocol import Ack, Batch, Hello, decode
 from learner.replay import Replay
 from tests.fakes import BOOT, OTHER_BOOT, SPEC, make_ingest, make_writer, recover_ingest
@@ -177,7 +177,7 @@ class Delivery(RuleBasedStateMachine):
             source.writer.seal()
         rounds = 0
         while not all(source.writer.is_empty for source in self.sources):
-            self.now_s += RESEND_AFTER_S + 1
+            self.now_s += MAX_PATIENCE * RESEND_AFTER_S + 1
             for source in self.sources:
                 while (frame := source.next_frame(self.now_s)) is not None:
                     self.frames.append(frame)

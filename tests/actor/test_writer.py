@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from actor.link import Inbox, Link
-from actor.writer import Writer
+from actor.writer import MAX_PATIENCE, Writer
 from common.protocol import MAX_EPISODES, Ack, Batch, Bye, Hello, Message, decode
 from common.transport import ExperienceSender
 from tests.fakes import BOOT, OTHER_BOOT, SPEC, add_transition, make_writer
@@ -115,8 +115,14 @@ def test_without_an_ack_everything_is_sent_again() -> None:
     assert send_all(writer, 5.0) == []
     assert send_all(writer, 5.1) == [0, 1, 2]
     assert writer.resent == 3
-    assert send_all(writer, 10.0) == []  # and the wait begins anew
-    assert send_all(writer, 10.2) == [0, 1, 2]
+    assert send_all(writer, 15.0) == []  # and the next wait is twice as long
+    assert send_all(writer, 15.2) == [0, 1, 2]
+    now_s = 15.2
+    for _ in range(10):
+        now_s += MAX_PATIENCE * 5.0 + 0.1
+        assert send_all(writer, now_s) == [0, 1, 2]
+    writer.acknowledge(1, now_s)
+    assert send_all(writer, now_s + 5.1) == [1, 2]  # progress: patience begins anew
 
 
 def test_progress_puts_the_resending_off() -> None:
