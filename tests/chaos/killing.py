@@ -62,6 +62,10 @@ class Carnage:
 
     def end(self) -> Audit:
         """Have everyone leave in order, and count."""
+        started = ACTORS_N + self.killed_actors
+        until(
+            lambda: len(list(self.made.iterdir())) == started, "the newest actor is up, so that it can leave"
+        )
         for name in self.actors:
             self.fleet.signal(name, signal.SIGTERM)
         for name in self.actors:
