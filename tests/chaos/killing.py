@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from tests.chaos.audit import Audit, audit
-from tests.end_to_end.harness import Fleet, free_endpoints
+from tests.end_to_end.harness import Fleet, free_endpoints, until
 
 ACTORS_N = 4
 CAPACITY = 12_000_000
