@@ -30,6 +30,10 @@ from common.transport import ExperienceSender
 
 SPEC = EnvSpec("Crowd-v0", obs_dim=32, action_dim=4, discount=0.99, n_step=1)
 EXPLORE_STEPS = 2000
+BATCH_MAX_DELAY_S = 4.0
+"""So that slow actors fill their batches about as well as 16 fast ones would."""
+PUBLISH_INTERVAL_S = 2.0
+"""A policy of 320 kB to a thousand actors five times a second would be 1.6 GB/s."""
 WINDOWS_N = 3
 DEADLINE_S = 60.0
 
@@ -53,7 +57,7 @@ class Crowd:
                 f"light-{index}",
                 os.urandom(8).hex(),
                 batch_max_n=32,
-                batch_max_delay_s=1.0,
+                batch_max_delay_s=BATCH_MAX_DELAY_S,
                 window_n=8,
                 resend_after_s=5.0,
             )
@@ -106,6 +110,7 @@ def start_learner(run: RunDirectory) -> Child:
     sizes = ("--replay-capacity", "1000000", "--explore-steps", str(EXPLORE_STEPS))
     ports = ("--experience-port", "0", "--weights-port", "0", "--control-port", "0")
     free = ("--updates-per-step", "None", "--total-env-steps", "1000000000", "--log-interval-s", "0.5")
+    free = (*free, "--publish-interval-s", str(PUBLISH_INTERVAL_S))
     command = ["learner", "--env", SPEC.env, "--run-dir", str(run.path), *sizes, *ports, *free]
     child = Child("learner", command, run.logs)
     os.sched_setaffinity(child.pid, {0})

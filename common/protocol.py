@@ -115,7 +115,7 @@ class Batch(Message):
         if len(self.rows) > MAX_ROWS:
             raise ProtocolError("too-long", f"{len(self.rows)} transitions, allowed {MAX_ROWS}")
         records: Records = self.rows.view(spec.record).reshape(-1)
-        if not np.isin(self.rows[:, -4:-2], (0, 1)).all():
+        if (self.rows[:, -4:-2] > 1).any():
             raise ProtocolError("flags", "terminated or truncated is neither 0 nor 1")
         if not np.isfinite(self.rows[:, :-4].view("<f4")).all():
             raise ProtocolError("not-finite", "NaN or infinity in a transition")
