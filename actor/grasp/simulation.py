@@ -108,19 +108,37 @@ class Simulation:
         )
         self.plane = self.load_urdf("plane.urdf")
 
-    def load_urdf(self, path: str, *, fixed_base: bool = False) -> int:
-        """Load a model at the origin and return its body id.
+    def load_urdf(
+        self,
+        path: str,
+        *,
+        fixed_base: bool = False,
+        position: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        quaternion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0),
+    ) -> int:
+        """Load a model and return its body id.
 
         Args:
             path: relative to PyBullet's own data folder.
             fixed_base: weld the base to the world.
+            position: metres.
+            quaternion: world_from_model.
+
+        Raises:
+            FileNotFoundError: there is no such file, or PyBullet cannot read it.
         """
-        body: int = pybullet.loadURDF(
-            os.path.join(pybullet_data.getDataPath(), path),
-            useFixedBase=fixed_base,
-            flags=self.urdf_flags,
-            physicsClientId=self.client,
-        )
+        full = os.path.join(pybullet_data.getDataPath(), path)
+        try:
+            body: int = pybullet.loadURDF(
+                full,
+                position,
+                quaternion,
+                useFixedBase=fixed_base,
+                flags=self.urdf_flags,
+                physicsClientId=self.client,
+            )
+        except pybullet.error as error:
+            raise FileNotFoundError(f"{full}: PyBullet cannot load it ({error})") from None
         return body
 
     def step(self) -> None:

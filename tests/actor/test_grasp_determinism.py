@@ -96,8 +96,8 @@ def test_reinit_goes_on_with_the_random_numbers(env: GraspEnv) -> None:
 def test_an_exploding_simulation_is_recoverable(env: GraspEnv, speed: float) -> None:
     expected = run_digest(env, 5)
     env.reset(seed=0)
-    client = env._simulation.client
-    pybullet.resetBaseVelocity(env._body, (0, 0, speed), (0, 0, 0), physicsClientId=client)
+    client = env.scene.simulation.client
+    pybullet.resetBaseVelocity(env.scene.body, (0, 0, speed), (0, 0, 0), physicsClientId=client)
     with pytest.raises(UnstableSimulationError) as caught:
         env.step(STILL)
     assert caught.value.recoverable

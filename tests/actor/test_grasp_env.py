@@ -88,9 +88,9 @@ def test_losing_the_object_terminates(env: GraspEnv, position: tuple[float, floa
 def place_object(
     env: GraspEnv, position: tuple[float, float, float], velocity: tuple[float, float, float] = (0, 0, 0)
 ) -> None:
-    client = env._simulation.client
-    pybullet.resetBasePositionAndOrientation(env._body, position, (0, 0, 0, 1), physicsClientId=client)
-    pybullet.resetBaseVelocity(env._body, velocity, (0, 0, 0), physicsClientId=client)
+    client = env.scene.simulation.client
+    pybullet.resetBasePositionAndOrientation(env.scene.body, position, (0, 0, 0, 1), physicsClientId=client)
+    pybullet.resetBaseVelocity(env.scene.body, velocity, (0, 0, 0), physicsClientId=client)
 
 
 def test_a_thrown_object_is_no_success_and_earns_no_lift(env: GraspEnv) -> None:
