@@ -3,7 +3,7 @@
 Enters: an id, 0 to 999, and `data/random_objects.csv`. Leaves: models that `objects` makes sets of.
 Must not know: the robot, the task, where an object is placed.
 
-How an object lies, how large it is and how often the scripted expert lifts it are the same for ever, so
+How an object lies, how large it is and whether the scripted expert lifts it are the same for ever, so
 `python -m actor.grasp.survey` measures them once: reset then neither reads meshes nor waits for an object to
 come to rest.
 """
@@ -38,19 +38,25 @@ class RandomObject:
         extents_m: edge lengths of the bounding box in its own frame.
         rest_height_m: of its frame above the ground, lying still.
         rest_quaternion: world_from_object, lying still, before it is turned about the vertical.
-        lifts: in how many of the survey's tries the scripted expert lifted it.
+        lifted_at_try: which of the survey's 10 tries was the first in which the scripted expert lifted it;
+            0 when none was.
     """
 
     object_id: int
     extents_m: tuple[float, float, float]
     rest_height_m: float
     rest_quaternion: tuple[float, float, float, float]
-    lifts: int
+    lifted_at_try: int
 
     @property
     def name(self) -> str:
         """For logs, and the name of the set that holds this object alone."""
         return f"random:{self.object_id}"
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the scripted expert has ever lifted it."""
+        return self.lifted_at_try > 0
 
     @property
     def held_out(self) -> bool:
@@ -97,7 +103,7 @@ def catalogue() -> dict[int, RandomObject]:
 
 def _model(row: dict[str, str]) -> RandomObject:
     x, y, z, height, qx, qy, qz, qw = (float(row[name]) for name in COLUMNS[1:-1])
-    return RandomObject(int(row["id"]), (x, y, z), height, (qx, qy, qz, qw), int(row["lifts"]))
+    return RandomObject(int(row["id"]), (x, y, z), height, (qx, qy, qz, qw), int(row["lifted_at_try"]))
 
 
-COLUMNS = ("id", "x_m", "y_m", "z_m", "rest_height_m", "qx", "qy", "qz", "qw", "lifts")
+COLUMNS = ("id", "x_m", "y_m", "z_m", "rest_height_m", "qx", "qy", "qz", "qw", "lifted_at_try")

@@ -98,8 +98,8 @@ OBJECT_SETS: Mapping[str, Callable[[], Sampler]] = MappingProxyType(
         "primitives": lambda: draw_primitive,
         "random": draw_from(lambda model: not model.held_out),
         "random-heldout": draw_from(lambda model: model.held_out),
-        "random-feasible": draw_from(lambda model: not model.held_out and model.lifts > 0),
-        "random-heldout-feasible": draw_from(lambda model: model.held_out and model.lifts > 0),
+        "random-feasible": draw_from(lambda model: not model.held_out and model.feasible),
+        "random-heldout-feasible": draw_from(lambda model: model.held_out and model.feasible),
     }
 )
 """Name -> what makes its sampler; made when asked for, so that a cube needs no catalogue."""

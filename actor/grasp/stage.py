@@ -7,6 +7,7 @@ Must not know: the task, Gymnasium.
 from __future__ import annotations
 
 from actor.grasp.engine import pybullet
+from actor.grasp.robot import FINGER_JOINTS
 from actor.grasp.simulation import Simulation
 
 Vector = tuple[float, float, float]
@@ -15,10 +16,13 @@ Color = tuple[float, float, float, float]
 TABLE: Color = (0.80, 0.71, 0.58, 1.0)
 LEG: Color = (0.36, 0.33, 0.30, 1.0)
 FLOOR: Color = (0.42, 0.46, 0.52, 1.0)
+WALL: Color = (0.66, 0.72, 0.78, 1.0)
+FINGER: Color = (0.25, 0.27, 0.30, 1.0)
 INVISIBLE: Color = (0.0, 0.0, 0.0, 0.0)
 PLATE_HALF_M, PLATE_AT_M = (0.50, 0.55, 0.02), (0.32, 0.0, -0.02)
-LEG_HALF_M = 0.35
-FLOOR_AT_Z_M = -2 * LEG_HALF_M
+LEG_HALF_M, LEGS_AT_M = (0.03, 0.03, 0.35), (-0.14, 0.78, -0.5, 0.5)
+FLOOR_AT_Z_M = -2 * PLATE_HALF_M[2] - 2 * LEG_HALF_M[2]
+ROOM_HALF_M, ROOM_AT_M = 2.5, (0.3, 0.0)
 
 
 def decorate(simulation: Simulation, arm: int) -> None:
@@ -31,12 +35,17 @@ def decorate(simulation: Simulation, arm: int) -> None:
     client = simulation.client
     pybullet.changeVisualShape(simulation.plane, -1, rgbaColor=INVISIBLE, physicsClientId=client)
     _box(client, PLATE_HALF_M, PLATE_AT_M, TABLE)
-    for x in (-0.14, 0.78):
-        for y in (-0.5, 0.5):
-            _box(client, (0.03, 0.03, LEG_HALF_M), (x, y, -LEG_HALF_M), LEG)
-    _box(client, (4.0, 4.0, 0.01), (0.3, 0.0, FLOOR_AT_Z_M - 0.01), FLOOR)
-    for finger in (9, 10):
-        pybullet.changeVisualShape(arm, finger, rgbaColor=(0.25, 0.27, 0.30, 1.0), physicsClientId=client)
+    west, east, south, north = LEGS_AT_M
+    for x in (west, east):
+        for y in (south, north):
+            _box(client, LEG_HALF_M, (x, y, FLOOR_AT_Z_M + LEG_HALF_M[2]), LEG)
+    x, y, half = *ROOM_AT_M, ROOM_HALF_M
+    _box(client, (half, half, 0.01), (x, y, FLOOR_AT_Z_M - 0.01), FLOOR)
+    for side in (-half, half):
+        _box(client, (0.01, half, half), (x + side, y, FLOOR_AT_Z_M + half), WALL)
+        _box(client, (half, 0.01, half), (x, y + side, FLOOR_AT_Z_M + half), WALL)
+    for finger in FINGER_JOINTS:
+        pybullet.changeVisualShape(arm, finger, rgbaColor=FINGER, physicsClientId=client)
 
 
 def _box(client: int, half_m: Vector, centre_m: Vector, color: Color) -> None:
