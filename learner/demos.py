@@ -94,4 +94,13 @@ def _bounds(where: str, dataset: Any, spec: EnvSpec) -> tuple[Any, Any]:
             )
     if not action.is_bounded():
         raise ConfigError(f"--demos {where}: its action space {action} is unbounded")
+    for bound, wanted, role in (
+        (action.low, spec.action_low, "low"),
+        (action.high, spec.action_high, "high"),
+    ):
+        if wanted is not None and not np.allclose(bound, wanted):
+            raise ConfigError(
+                f"--demos {where}: its actions' {role} bounds are {bound.tolist()};"
+                f" allowed: {list(wanted)}, as in {spec.env}"
+            )
     return action.low, action.high
