@@ -5,6 +5,7 @@ Out: shapes, dtypes and the packed record of one transition. Must not know: any 
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -129,6 +130,8 @@ def _bound(data: Mapping[str, Any], key: str) -> tuple[float, ...] | None:
     values = data.get(key)
     if values is None:
         return None
-    if not isinstance(values, list | tuple) or any(type(value) is not float for value in values):
+    if not isinstance(values, list | tuple) or not all(
+        type(value) is float and math.isfinite(value) for value in values
+    ):
         raise ProtocolError("spec", "wrong types")
     return tuple(values)
