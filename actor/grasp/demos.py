@@ -113,9 +113,11 @@ def write(
     spec = copy.deepcopy(gymnasium.spec(ENV_ID))
     spec.kwargs.update(arguments)
     try:
-        (folder / "data").mkdir(parents=True, exist_ok=True)
+        # Absolute: Minari's storage joins a relative path to itself.
+        data = folder.absolute() / "data"
+        data.mkdir(parents=True, exist_ok=True)
         storage = package.dataset.minari_storage.MinariStorage.new(
-            folder / "data", env.observation_space, env.action_space, spec
+            data, env.observation_space, env.action_space, spec
         )
         storage.update_episodes(_buffer(package, number, played) for number, played in enumerate(episodes))
         storage.update_metadata(

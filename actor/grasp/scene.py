@@ -13,12 +13,15 @@ from actor.grasp import stage
 from actor.grasp.engine import pybullet
 from actor.grasp.objects import ObjectModel
 from actor.grasp.observation import GraspState, Vector
+from actor.grasp.primitives import UPRIGHT
 from actor.grasp.robot import Measurement, Panda
 from actor.grasp.simulation import PhysicsPreset, Simulation, UnstableSimulationError
 
 LOADS_PER_WORLD = 64
 """PyBullet keeps about 70 KB for each mesh it has ever loaded, until its world ends: so a new world begins
 after so many objects. That takes 40 ms, under 1 ms an episode."""
+AWAY_M = (0.0, 0.0, 3.0)
+"""Where an object touches nothing."""
 UNSTABLE_ABOVE = 50.0
 """Bound on the sum of all speeds (m/s) and distances (m); nothing in a sound simulation comes near it."""
 
@@ -70,6 +73,7 @@ class Scene:
         self.simulation.restore()
         self.robot.reset(*start)
         self._gripper_command = 1.0
+        self._forget_contacts()
         x, y, yaw = pose
         upright = (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2))
         position, quaternion = pybullet.multiplyTransforms(
@@ -79,6 +83,13 @@ class Scene:
             self.body, position, quaternion, physicsClientId=self.simulation.client
         )
         self._rest_height_m = model.rest_height_m
+
+    def _forget_contacts(self) -> None:
+        # Restoring leaves what the narrow phase remembers of each pair, such as the last separating axis.
+        # Only the pair of object and ground outlives a reset; once apart, it is made anew.
+        client = self.simulation.client
+        pybullet.resetBasePositionAndOrientation(self.body, AWAY_M, UPRIGHT, physicsClientId=client)
+        pybullet.performCollisionDetection(client)
 
     def _load(self, model: ObjectModel) -> None:
         if self._loads >= LOADS_PER_WORLD:

@@ -55,3 +55,24 @@ def test_the_expert_starts_again_after_losing_its_grip() -> None:
     assert stages[0] == "retreat"
     assert "hover" in stages
     assert len(planned) == 2, "the object may lie otherwise now"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("objects", "at_least"),
+    [("cube", 0.98), ("primitives", 0.90), ("random", 0.82), ("random-heldout", 0.82)],
+)
+def test_the_expert_is_good_with_every_set(objects: str, at_least: float) -> None:
+    env = GraspEnv(objects=objects)
+    rate = sum(play(env, seed).success for seed in range(200)) / 200
+    env.close()
+    print(f"{objects}: {rate:.1%}")
+    assert rate >= at_least
+
+
+def test_the_expert_lifts_primitives_and_random_objects() -> None:
+    for objects, at_least in (("primitives", 0.9), ("random", 0.7)):
+        env = GraspEnv(objects=objects, physics="fast")
+        assert sum(play(env, seed).success for seed in range(20)) >= at_least * 20
+        env.close()
