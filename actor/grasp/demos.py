@@ -63,7 +63,9 @@ def main(argv: list[str]) -> int:
         raise ConfigError(f"--episodes {flags.episodes}: none of the episodes succeeded, nothing is written")
     write(kept, folder, dataset_name(flags.out), env, arguments)
     print(f"{len(kept)} episodes, {sum(len(e.rewards) for e in kept)} transitions in {folder}")
-    print(f"graspfleet train --env-args objects={flags.objects} --demos {flags.out} --demo-fraction 0.5")
+    words = " ".join([f"objects={flags.objects}", *flags.env_args])
+    mixed = f"--demos {flags.out} --demo-fraction 0.5"
+    print(f"graspfleet train --env-args {words} --eval-env-args {words} {mixed}")
     return 0
 
 
