@@ -4,7 +4,6 @@ In: a Gymnasium id and its arguments. Out: float32 observations, actions taken w
 the environment is about stays inside it.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,9 @@ from common.errors import ConfigError
 from common.flags import parse_env_args
 from common.nstep import Floats
 from common.specs import EnvSpec
+
+MAX_REWARD = 1e30
+"""A larger one comes from an exploding state, and the float32 sum of n of them could be infinite."""
 
 
 class Environment:
@@ -67,13 +69,13 @@ class Environment:
             next observation [obs_dim] float32, reward, terminated, truncated, info.
 
         Raises:
-            FloatingPointError: an observation or reward is not finite; `recoverable`, see `is_recoverable`.
+            FloatingPointError: an observation or reward is not finite, or huge; see `is_recoverable`.
         """
         scaled: NDArray[Any] = np.clip(self._middle + self._half * action, self._low, self._high)
         obs, reward, terminated, truncated, info = self.env.step(scaled.astype(self._dtype, copy=False))
         obs, reward = np.asarray(obs, np.float32), float(reward)
-        if not (np.isfinite(obs).all() and math.isfinite(reward)):
-            raise FloatingPointError("the environment returned NaN or infinity")
+        if not (np.isfinite(obs).all() and abs(reward) <= MAX_REWARD):
+            raise FloatingPointError(f"the environment returned NaN, infinity or a reward of {reward:g}")
         return obs, reward, bool(terminated), bool(truncated), info
 
     def reinit(self) -> None:

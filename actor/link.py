@@ -134,6 +134,7 @@ class Link:
                 self._writer.acknowledge(message.next_seq, now_s)
         while (frame := self._writer.next_frame(now_s)) is not None and self._sender.send(frame):
             self._writer.sent(now_s)
+            self._hello.restart(now_s)  # whoever sends batches need not say that it is there
 
     def wait(self) -> None:
         """Sleep until the learner says something, at most `WAIT_S`."""

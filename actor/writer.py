@@ -12,6 +12,9 @@ from common.nstep import Floats
 from common.protocol import MAX_EPISODES, Batch, Bye, Episode, Hello, encode
 from common.specs import EnvSpec
 
+MAX_PATIENCE = 16
+"""Times `resend_after_s`: the longest wait between two attempts."""
+
 
 class Writer:
     """The actor's half of the delivery guarantee.
@@ -27,7 +30,8 @@ class Writer:
         batch_max_n: transitions a batch at the most.
         batch_max_delay_s: longest wait of a transition for its batch to fill.
         window_n: unacknowledged batches at the most.
-        resend_after_s: without any progress for so long, all of them are sent again.
+        resend_after_s: without any progress for so long, all of them are sent again; then after twice as
+            long, and so on: a learner that is alive and busy needs no more copies.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class Writer:
         self.resent = 0
         self._batch_max_delay_s = batch_max_delay_s
         self._window_n = window_n
-        self._resend_after_s = resend_after_s
+        self._resend_after_s = self._patience_s = resend_after_s
         self._records = np.zeros(batch_max_n, spec.record)
         self._fill = 0
         self._opened_s: float | None = None
@@ -111,6 +115,7 @@ class Writer:
             weights_version=self.weights_version,
             produced=self.produced,
             discarded=self.discarded,
+            resent=self.resent,
             episodes=tuple(self._episodes),
             rows=rows,
         )
@@ -126,9 +131,10 @@ class Writer:
             now_s: monotonic time, seconds.
         """
         self._seal_when_due(now_s)
-        if self._sent and now_s - self._progress_s > self._resend_after_s:
+        if self._sent and now_s - self._progress_s > self._patience_s:
             self.resent += self._sent
             self._sent = 0
+            self._patience_s = min(2 * self._patience_s, MAX_PATIENCE * self._resend_after_s)
         return self._window[self._sent] if self._sent < len(self._window) else None
 
     def sent(self, now_s: float) -> None:
@@ -146,6 +152,7 @@ class Writer:
             self._acked += 1
             self._sent = max(0, self._sent - 1)
         self._progress_s = now_s
+        self._patience_s = self._resend_after_s
 
     def hello(self) -> bytes:
         """Return the frame that introduces this actor."""

@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Callable
 
-from common.errors import ConfigError
+from common.errors import ConfigError, StorageError
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("common.launch", "main", "train on this machine: a learner, actors and an evaluator"),
@@ -29,6 +29,9 @@ def run_main(main: Callable[[list[str]], int], argv: list[str]) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except StorageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

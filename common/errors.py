@@ -1,7 +1,7 @@
 """The one exception tree: whose fault is it?
 
-`ConfigError` is the user's, `ProtocolError` the peer's. Anything else that is raised is our own bug
-and keeps its traceback.
+`ConfigError` is the user's, `ProtocolError` the peer's, `StorageError` the disk's. Anything else that is
+raised is our own bug and keeps its traceback.
 """
 
 
@@ -11,6 +11,10 @@ class GraspfleetError(Exception):
 
 class ConfigError(GraspfleetError):
     """The user asked for something impossible; the message is one line for them, exit status 2."""
+
+
+class StorageError(GraspfleetError):
+    """The disk refuses what must be written before going on; one line for the user, exit status 1."""
 
 
 class ProtocolError(GraspfleetError):

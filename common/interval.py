@@ -22,8 +22,12 @@ class Interval:
         """
         if now_s < self._due_s:
             return False
-        self._due_s = now_s + self._seconds
+        self.restart(now_s)
         return True
+
+    def restart(self, now_s: float) -> None:
+        """Put the next due time off to a whole interval from now."""
+        self._due_s = now_s + self._seconds
 
     def due_now(self) -> bool:
         """Return `due` of the present moment."""

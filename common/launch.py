@@ -12,7 +12,7 @@ from common.panel import Panel
 from common.protocol import Status
 from common.run_directory import Endpoints, claim_run, write_atomically
 from common.statistics import describe
-from common.status import read_status
+from common.status import audit, read_status
 from common.stopping import StopSignal
 from common.transport import ControlSubscriber
 
@@ -126,14 +126,13 @@ class Launch:
     def _conclude(self, stop: StopSignal) -> int:
         """Evaluate the best policy, draw the curve, and say where everything lies."""
         wall_s = time.monotonic() - self._started_s
+        print(f"audit: {audit(self.run)}")
         if stop.is_set():
             print(f"stopped and saved; go on with: graspfleet train --resume {self.run.path}")
             return 0
         episodes = self._flags.launch.final_episodes
         if episodes and self.run.policy("last").exists():
-            print(
-                f"trained in {wall_s:.0f} s; evaluating the best policy over {episodes} episodes on fresh seeds"
-            )
+            print(f"trained in {wall_s:.0f} s; now {episodes} episodes on fresh seeds", flush=True)
             command = ["common.cli", "evaluate", str(self.run.path), "--episodes", str(episodes), "--json"]
             summary = self._run_aside("evaluation", command, stop)
             if summary is not None:

@@ -26,6 +26,8 @@ MAX_ARRAYS = 64
 MAX_ELEMENTS = 1 << 32
 """Of an array, an empty side counted as 1: its size in bytes does not bound an empty array's other sides."""
 MAX_EPISODES = 4096
+MAX_ROWS = 4096
+"""Transitions of one batch at the most."""
 MAX_STATUS_KEYS = 4096
 DTYPES: dict[str, np.dtype[Any]] = {"u1": np.dtype("u1"), "f4": np.dtype("<f4")}
 PREFIX = struct.Struct("<4sHHII")
@@ -80,6 +82,7 @@ class Batch(Message):
         weights_version: of the newest policy behind these transitions; 0 is random actions.
         produced: transitions that this boot made in all, these included.
         discarded: env steps that this boot threw away (a broken simulation).
+        resent: batches that this boot had sent again when it sealed this one.
         rows: [n, EnvSpec.record.itemsize] uint8, packed records.
     """
 
@@ -91,6 +94,7 @@ class Batch(Message):
     weights_version: Count
     produced: Count
     discarded: Count
+    resent: Count
     episodes: Annotated[tuple[Episode, ...], Field(max_length=MAX_EPISODES)]
     rows: NDArray[np.uint8]
 
@@ -108,8 +112,10 @@ class Batch(Message):
             raise ProtocolError("spec", f"digest {self.digest.hex()}, allowed {spec.digest.hex()}")
         if self.rows.ndim != 2 or self.rows.shape[1] != spec.record.itemsize:
             raise ProtocolError("shape", f"rows {self.rows.shape}, allowed [n, {spec.record.itemsize}]")
+        if len(self.rows) > MAX_ROWS:
+            raise ProtocolError("too-long", f"{len(self.rows)} transitions, allowed {MAX_ROWS}")
         records: Records = self.rows.view(spec.record).reshape(-1)
-        if not np.isin(self.rows[:, -4:-2], (0, 1)).all():
+        if (self.rows[:, -4:-2] > 1).any():
             raise ProtocolError("flags", "terminated or truncated is neither 0 nor 1")
         if not np.isfinite(self.rows[:, :-4].view("<f4")).all():
             raise ProtocolError("not-finite", "NaN or infinity in a transition")

@@ -44,6 +44,7 @@ class RunDirectory:
         self.evaluation = self.path / "evaluation.json"
         self.curve = self.path / "curve.png"
         self.replay = self.path / "replay.bin"
+        self.journal = self.path / "journal.bin"
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
         self.tensorboard = self.path / "tensorboard"
@@ -142,5 +143,15 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a renaming to the disk, which a power cut could undo otherwise."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

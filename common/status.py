@@ -10,6 +10,9 @@ from common.protocol import Status, decode
 from common.run_directory import RunDirectory
 from common.transport import ControlSubscriber
 
+AUDIT = ("produced", "inserted", "rejected", "duplicates", "gaps", "resent", "lost")
+"""Counters that together say where every transition went; see docs/metrics.md."""
+
 
 def read_status(control: ControlSubscriber) -> Status | None:
     """Return the next status that has arrived, if any; what is none is passed over."""
@@ -43,13 +46,23 @@ def main(argv: list[str]) -> int:
     )
 
 
+def audit(run: RunDirectory) -> str:
+    """Return where a run's transitions went, as one line; from the last row of its metrics."""
+    try:
+        last = json.loads(run.metrics.read_text().splitlines()[-1])
+        told = [f"{name} {last[name]:,}" for name in AUDIT]
+    except (OSError, ValueError, LookupError):
+        return "no transition has arrived"
+    return ", ".join(told)
+
+
 def describe(status: Status) -> str:
     """Return a status as lines for people."""
     metrics = status.metrics
     lines = [f"state              {status.state}"]
     shown = (
         *("env_steps", "updates", "env_steps_per_s", "updates_per_s", "samples_per_insert"),
-        *("produced", "inserted", "rejected", "discarded", "duplicates", "gaps", "lost"),
+        *(*AUDIT, "discarded"),
         *(
             "weights_version",
             "policy_lag",

@@ -6,10 +6,10 @@ import sys
 from common.cli import run_main
 from common.flags import LearnerFlags, dump_yaml, parse
 from common.run_directory import claim_run, write_atomically
-from common.specs import EnvSpec
 from common.stopping import StopSignal
+from learner.journal import Journal
 from learner.sockets import Sockets
-from learner.startup import wait_for_spec
+from learner.startup import allow_many_connections, resumed_spec, wait_for_spec
 
 
 def main(argv: list[str]) -> int:
@@ -19,20 +19,22 @@ def main(argv: list[str]) -> int:
     run = claim_run(flags.run, flags.env.env)
     if not run.config.exists():  # `graspfleet train` has written its own, with the actors' settings in it
         write_atomically(run.config, dump_yaml(flags).encode())
+    allow_many_connections()
     sockets = Sockets(flags)
     run.write_endpoints(sockets.endpoints)
     print(f"listening on {json.dumps(vars(sockets.endpoints))}", flush=True)
-    # torch takes over a second to import: actors connect and start meanwhile, since the ports are bound.
-    from learner.loop import Learner
-
+    journal = Journal(run.journal)
     try:
-        checkpoint = Learner.load_checkpoint(flags, run)
-        spec = EnvSpec.from_mapping(checkpoint["spec"]) if checkpoint else wait_for_spec(flags, sockets, stop)
+        recovered = journal.recover() if flags.run.resume else None
+        # torch takes over a second to import: actors connect and start meanwhile, as the ports are bound.
+        from learner.loop import Learner, make_limiter
+
+        make_limiter(flags)  # what cannot work is told before anybody is waited for
+        spec = resumed_spec(flags, recovered) if recovered else wait_for_spec(flags, sockets, stop)
         if spec is not None:
-            learner = Learner(flags, spec, sockets, run)
-            learner.load_state_dict(checkpoint)
-            learner.run(stop)
+            Learner(flags, spec, sockets, run, journal, recovered).run(stop)
     finally:
+        journal.close()
         sockets.close()
     return 0
 

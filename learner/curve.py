@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use("Agg")  # no window, whatever the machine offers
 
 from matplotlib import pyplot
+from matplotlib.ticker import MaxNLocator
 
 from common.run_directory import RunDirectory
 
@@ -50,6 +51,7 @@ def draw(runs: Sequence[RunDirectory], path: Path) -> None:
                     axes.fill_between(x, low, high, alpha=0.15, color=drawn.get_color(), linewidth=0)
                     axes.set_ylim(-0.03, 1.03)
             axes.set_xlabel(text)
+            axes.xaxis.set_major_locator(MaxNLocator(6))
             axes.grid(alpha=0.3)
         line[0].set_ylabel(label)
         if len(curves) > 1:

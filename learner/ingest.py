@@ -1,46 +1,24 @@
 """Checks, de-duplicates and accounts for everything that peers send (go-back-N, receiver side).
 
-In: frames. Out: rows in the replay, and per actor what to acknowledge. Whatever a peer sends, it can
-neither stop the learner nor touch another actor's account. Time is passed in; no socket is opened here.
+In: frames. Out: rows in the replay, entries in the journal, and per actor what to acknowledge. Whatever a
+peer sends, it can neither stop the learner nor touch another actor's account. Time is passed in; no socket
+is opened here.
 """
 
 import logging
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
-from common.errors import ProtocolError
+from common.errors import ConfigError, ProtocolError
 from common.protocol import Ack, Batch, Buffer, Bye, Episode, Evaluation, Hello, Message, decode
 from common.specs import EnvSpec
+from learner.accounts import Account, Accounts, Boot, Liveness
+from learner.journal import Entry, Journal, Recovered
 from learner.replay import Replay
 
 log = logging.getLogger(__name__)
-
-MAX_BOOTS = 100_000
-"""Process starts that one learner keeps account of; batches of further ones are dropped and counted."""
-
-Liveness = Literal["alive", "late", "gone", "left"]
-
-
-@dataclass
-class Account:
-    """What one boot of one actor has delivered.
-
-    Attributes:
-        next_seq: the only batch that is taken next.
-        produced: transitions that it says it made, up to its last batch.
-        inserted: transitions of it in the replay.
-        rejected: transitions of it that were malformed.
-    """
-
-    next_seq: int = 0
-    produced: int = 0
-    inserted: int = 0
-    rejected: int = 0
-    discarded: int = 0
-    heard_s: float = 0.0
-    left: bool = False
 
 
 @dataclass
@@ -56,30 +34,31 @@ class News:
 class Ingest:
     """The learner's half of the delivery guarantee.
 
+    A batch is taken if its number is the next one of its boot: rows into the replay, an entry into the
+    journal, then the account moves on and the batch may be acknowledged.
+
     Args:
         spec: what a transition looks like; everything else is refused.
         replay: where transitions go.
-        silent_after_s: an actor silent for so long is late.
-        gone_after_s: an actor silent for so long is gone.
+        journal: where batches are written down; `start` or `restore` opens it.
+        accounts: still empty.
 
     Attributes:
-        accounts: by (actor_id, boot_id).
-        counters: duplicates, gaps, lost and malformed batches, and rejections by reason.
+        counters: duplicates, gaps, lost and malformed batches, torn journals, and rejections by reason.
         news: what the loop has not yet looked at.
         weights_version: newest version published, for the lag.
     """
 
-    def __init__(self, spec: EnvSpec, replay: Replay, *, silent_after_s: float, gone_after_s: float) -> None:
-        self.accounts: dict[tuple[str, str], Account] = {}
+    def __init__(self, spec: EnvSpec, replay: Replay, journal: Journal, accounts: Accounts) -> None:
+        self.accounts = accounts
         self.counters: Counter[str] = Counter()
         self.news = News()
         self.weights_version = 0
         self._spec = spec
         self._replay = replay
-        self._silent_after_s = silent_after_s
-        self._gone_after_s = gone_after_s
-        self._newest_boot: dict[str, str] = {}
-        self._unacknowledged: set[tuple[str, str]] = set()
+        self._journal = journal
+        self._listened_s = float("-inf")
+        self._unacknowledged: set[Boot] = set()
         self._logged: set[tuple[str, str]] = set()
 
     def drain(self, receive: Callable[[], Buffer | None], at_most: int, now_s: float) -> int:
@@ -88,15 +67,19 @@ class Ingest:
         for _ in range(at_most):
             frame = receive()
             if frame is None:
+                self._listened_s = now_s  # nobody has anything left to say
                 break
             self.accept(frame, now_s)
         return self._replay.inserted - before
 
     def accept(self, frame: Buffer, now_s: float) -> None:
-        """Take in one frame, whatever is in it."""
+        """Take in one frame, whatever is in it.
+
+        Raises:
+            StorageError: the disk refuses the journal's entry.
+        """
         try:
-            message = decode(frame)
-            self._dispatch(message, now_s)
+            self._dispatch(decode(frame), now_s)
         except ProtocolError as error:
             self._refuse("malformed", "some peer", error)
 
@@ -114,47 +97,72 @@ class Ingest:
         self._unacknowledged.clear()
         return due
 
-    def liveness(self, now_s: float) -> dict[str, Liveness]:
+    def liveness(self) -> dict[str, Liveness]:
         """Return the state of every actor's newest boot, by actor id."""
-        return {
-            actor: self._liveness(self.accounts[actor, boot], now_s)
-            for actor, boot in self._newest_boot.items()
-        }
+        return self.accounts.liveness(self._listened_s)
 
-    def totals(self) -> dict[str, int]:
-        """Return produced, inserted, rejected and discarded over all boots."""
-        names = ("produced", "inserted", "rejected", "discarded")
-        return {name: sum(getattr(account, name) for account in self.accounts.values()) for name in names}
+    def checkpoint(self) -> None:
+        """Have everything on the disk, and start the journal anew from here.
+
+        Raises:
+            OSError: the disk refuses; the journal at hand goes on.
+        """
+        self._replay.flush()
+        self._journal.rotate(
+            {
+                "spec": self._spec.to_mapping(),
+                "inserted": self._replay.inserted,
+                "accounts": self.accounts.state_dict(),
+                "counters": dict(self.counters),
+            }
+        )
+
+    def restore(self, recovered: Recovered) -> None:
+        """Go on from a journal, as far as the rows it speaks of are there.
+
+        Raises:
+            ConfigError: its snapshot makes no sense.
+        """
+        try:
+            self._replay.inserted = recovered.snapshot["inserted"]
+            self.accounts.load_state_dict(recovered.snapshot["accounts"])
+            self.counters = Counter(recovered.snapshot["counters"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise ConfigError("--resume: the journal's snapshot is damaged") from None
+        for entry in recovered.entries:
+            if not self._rows_are_there(entry):
+                log.warning("the rows end at transition %d; later ones never reached the disk", entry.start)
+                self.counters["torn"] += 1
+                break
+            self._replay.inserted = entry.start + entry.inserted
+            self._credit(self.accounts.open((entry.actor_id, entry.boot_id)), entry)
+        self.counters["torn"] += recovered.torn_bytes > 0
+
+    def _rows_are_there(self, entry: Entry) -> bool:
+        return entry.rows_crc == zlib.crc32(self._replay.read(entry.start, entry.inserted).data)
 
     def _dispatch(self, message: Message, now_s: float) -> None:
         if isinstance(message, Batch):
-            account = self._account(message.actor_id, message.boot_id, now_s)
-            self._take(message, account)
+            self._take(message, self._open(message.actor_id, message.boot_id, now_s))
         elif isinstance(message, Hello):
             if message.spec != self._spec.to_mapping():
                 raise ProtocolError("spec", f"{message.actor_id} has {message.spec}, allowed {self._spec}")
-            account = self._account(message.actor_id, message.boot_id, now_s)
+            account = self._open(message.actor_id, message.boot_id, now_s)
             # Batches below next_seq were acknowledged once and are kept by nobody any more.
             self.counters["lost"] += max(0, message.next_seq - account.next_seq)
             account.next_seq = max(account.next_seq, message.next_seq)
         elif isinstance(message, Bye):
-            account = self._account(message.actor_id, message.boot_id, now_s)
+            account = self._open(message.actor_id, message.boot_id, now_s)
             account.left = account.next_seq >= message.next_seq
         elif isinstance(message, Evaluation):
             self.news.evaluations.append(message)
         else:
             raise ProtocolError("kind", f"{message.kind} is not for a learner")
 
-    def _account(self, actor_id: str, boot_id: str, now_s: float) -> Account:
-        key = (actor_id, boot_id)
-        account = self.accounts.get(key)
-        if account is None:
-            if len(self.accounts) >= MAX_BOOTS:
-                raise ProtocolError("too-many-boots", f"{MAX_BOOTS}")
-            account = self.accounts[key] = Account()
-            self._newest_boot[actor_id] = boot_id
+    def _open(self, actor_id: str, boot_id: str, now_s: float) -> Account:
+        account = self.accounts.open((actor_id, boot_id))
         account.heard_s = now_s
-        self._unacknowledged.add(key)
+        self._unacknowledged.add((actor_id, boot_id))
         return account
 
     def _take(self, batch: Batch, account: Account) -> None:
@@ -162,22 +170,38 @@ class Ingest:
         if batch.seq != account.next_seq:
             self.counters["duplicates" if batch.seq < account.next_seq else "gaps"] += 1
             return
-        count = len(batch.rows) if batch.rows.ndim else 0
+        start, count = self._replay.inserted, len(batch.rows) if batch.rows.ndim else 0
         try:
-            records = batch.records(self._spec)
-            if count > self._replay.capacity:
-                raise ProtocolError("too-long", f"{count} transitions, allowed {self._replay.capacity}")
-            self._replay.insert(records)
-            account.inserted += count
-            self.news.episodes.extend(batch.episodes)
-            self.news.lag_sum += count * max(0, self.weights_version - batch.weights_version)
-            self.news.lag_n += count
+            self._replay.insert(batch.records(self._spec))
         except ProtocolError as error:
             self._refuse("rejected batches", batch.actor_id, error)
-            account.rejected += count
-        account.next_seq += 1
-        account.produced = batch.produced
-        account.discarded = batch.discarded
+        inserted = self._replay.inserted - start
+        entry = Entry(
+            batch.actor_id,
+            batch.boot_id,
+            batch.seq,
+            start,
+            inserted,
+            count - inserted,
+            zlib.crc32(batch.rows.data) if inserted else 0,
+            batch.produced,
+            batch.discarded,
+            batch.resent,
+        )
+        self._journal.append(entry)
+        self._credit(account, entry)
+        if inserted or not count:
+            self.news.episodes.extend(batch.episodes)
+            self.news.lag_sum += inserted * max(0, self.weights_version - batch.weights_version)
+            self.news.lag_n += inserted
+
+    @staticmethod
+    def _credit(account: Account, entry: Entry) -> None:
+        account.next_seq = entry.seq + 1
+        account.inserted += entry.inserted
+        account.rejected += entry.rejected
+        account.produced, account.discarded = entry.produced, entry.discarded
+        account.resent = entry.resent
 
     def _refuse(self, what: str, who: str, error: ProtocolError) -> None:
         self.counters[what] += 1
@@ -185,27 +209,3 @@ class Ingest:
         if (who, error.reason) not in self._logged:
             self._logged.add((who, error.reason))
             log.warning("%s from %s: %s (further ones are only counted)", what, who, error)
-
-    def _liveness(self, account: Account, now_s: float) -> Liveness:
-        if account.left:
-            return "left"
-        silent_s = now_s - account.heard_s
-        if silent_s > self._gone_after_s:
-            return "gone"
-        return "late" if silent_s > self._silent_after_s else "alive"
-
-    def state_dict(self) -> dict[str, object]:
-        """Return the accounts and counters, as plain values."""
-        accounts = {" ".join(key): vars(account).copy() for key, account in self.accounts.items()}
-        return {"accounts": accounts, "counters": dict(self.counters)}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Go on from `state_dict()`; its actors count as gone until they are heard again."""
-        accounts, counters = state["accounts"], state["counters"]
-        assert isinstance(accounts, dict)
-        assert isinstance(counters, dict)
-        for name, values in accounts.items():
-            actor_id, boot_id = name.split(" ")
-            self.accounts[actor_id, boot_id] = Account(**{**values, "heard_s": float("-inf")})
-            self._newest_boot[actor_id] = boot_id
-        self.counters = Counter(counters)

@@ -15,9 +15,11 @@ from common.run_directory import RunDirectory
 from common.seeds import seed_sequence
 from common.specs import EnvSpec
 from common.stopping import StopSignal
+from learner.accounts import Accounts
 from learner.checkpoint import Checkpoints
 from learner.demos import load_demos
 from learner.ingest import Ingest
+from learner.journal import Journal, Recovered
 from learner.publisher import PolicyPublisher
 from learner.rate_limiter import RateLimiter
 from learner.replay import Mixture, Replay, Sampler
@@ -33,6 +35,8 @@ IDLE_WAIT_S = 0.05
 """Longest sleep while there is nothing to learn from."""
 ACKNOWLEDGE_INTERVAL_S = 0.005
 """Acknowledgements of what came in meanwhile go out together."""
+PARTS = ("agent", "replay", "limiter", "publisher", "reporter")
+"""Attributes of the learner whose state a checkpoint holds."""
 JUDGE_INTERVAL_S = 0.2
 """Evaluations that came in are looked at so often."""
 
@@ -47,12 +51,22 @@ class Learner:
         spec: what a transition looks like.
         sockets: already bound.
         run: the run directory, already claimed.
+        journal: where batches are written down; not yet opened for a new run.
+        recovered: what the journal of a resumed run holds.
 
     Raises:
         ConfigError: settings that cannot make progress, or a run that cannot be gone on with.
     """
 
-    def __init__(self, flags: LearnerFlags, spec: EnvSpec, sockets: Sockets, run: RunDirectory) -> None:
+    def __init__(
+        self,
+        flags: LearnerFlags,
+        spec: EnvSpec,
+        sockets: Sockets,
+        run: RunDirectory,
+        journal: Journal,
+        recovered: Recovered | None = None,
+    ) -> None:
         self.config = flags.learner
         self.spec = spec
         self.batch_size = flags.sac.batch_size
@@ -71,12 +85,14 @@ class Learner:
         torch.set_num_threads(self.config.learner_threads)
         self.agent = SACAgent(spec, flags.sac, seed=int(agent_seed.generate_state(1)[0]))
         limits = flags.transport
-        self.ingest = Ingest(
-            spec, self.replay, silent_after_s=limits.silent_after_s, gone_after_s=limits.gone_after_s
-        )
+        accounts = Accounts(silent_after_s=limits.silent_after_s, gone_after_s=limits.gone_after_s)
+        self.ingest = Ingest(spec, self.replay, journal, accounts)
         self.publisher = PolicyPublisher(spec, self.agent, sockets.weights, run)
         self.checkpoints = Checkpoints(run.checkpoints, self.config.keep_checkpoints)
         self.reporter = Reporter(self, run)
+        if recovered is not None:
+            self._resume(recovered)
+        self.checkpoint()  # from here on the run can be resumed
         self._due: list[tuple[Interval, Callable[[], object]]] = [
             (Interval(self.config.publish_interval_s), self.publish),
             (Interval(ACKNOWLEDGE_INTERVAL_S), self.acknowledge),
@@ -95,7 +111,9 @@ class Learner:
         """Learn until `total_env_steps` or until told to stop; save in both cases."""
         self.reporter.state = "running"
         while not stop.is_set() and self.env_steps < self.config.total_env_steps:
-            if self.limiter.may_insert():
+            may_insert = self.limiter.may_insert()
+            self.reporter.holds_actors(not may_insert)
+            if may_insert:
                 self.limiter.inserted(self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic()))
             if self.limiter.may_sample():
                 self.reporter.losses = self.agent.update(self.sampler.sample(self.batch_size))
@@ -119,10 +137,12 @@ class Learner:
 
     def checkpoint(self) -> None:
         """Save everything that must survive."""
-        if self.env_steps:
-            self.replay.flush()
-            self.checkpoints.save(self.state_dict(), self.env_steps)
-            self.publisher.write_last()
+        try:
+            self.ingest.checkpoint()
+        except OSError as error:
+            log.error("rows and journal not brought to the disk: %s; going on without", error.strerror)
+        self.checkpoints.save(self.state_dict(), self.env_steps)
+        self.publisher.write_last()
 
     def judge(self) -> None:
         """Write down the evaluations that came in, and keep what was best."""
@@ -150,8 +170,8 @@ class Learner:
             self.acknowledge()
             if complete and status.due(now_s):
                 self.reporter.send_status()
-            staying = {"alive", "late"} & set(self.ingest.liveness(now_s).values())
-            if not arrived and (now_s > deadline_s or not staying):
+            staying = {"alive", "late"} & set(self.ingest.liveness().values())
+            if now_s >= deadline_s or not (arrived or staying):
                 break
         self.judge()
         self.publish()
@@ -160,36 +180,25 @@ class Learner:
         self.reporter.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a resumed run needs, as tensors and plain values."""
-        parts = ("agent", "replay", "limiter", "ingest", "publisher", "reporter")
-        own = {"spec": self.spec.to_mapping(), "updates": self.updates}
-        return {**own, **{part: getattr(self, part).state_dict() for part in parts}}
-
-    @staticmethod
-    def load_checkpoint(flags: LearnerFlags, run: RunDirectory) -> dict[str, Any]:
-        """Return the newest state of a run that is to be gone on with, empty for a new run.
-
-        Raises:
-            ConfigError: there is none, or it has all the env steps that were asked for.
-        """
-        make_limiter(flags)  # what cannot work is told before anybody is waited for
-        if flags.run.resume is None:
-            return {}
-        state = Checkpoints(run.checkpoints, flags.learner.keep_checkpoints).load_newest()
-        done, asked = state["replay"]["inserted"], flags.learner.total_env_steps
-        if done >= asked:
-            raise ConfigError(
-                f"--total-env-steps {asked}: {run.path} has {done} already; allowed: more than that"
-            )
-        return state
+        """Return what a resumed run needs besides replay and journal, as tensors and plain values."""
+        return {"updates": self.updates, **{part: getattr(self, part).state_dict() for part in PARTS}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`; an empty one changes nothing."""
-        if not state:
-            return
+        """Go on from `state_dict()`."""
         self.updates = state["updates"]
-        for part in ("agent", "replay", "limiter", "ingest", "publisher", "reporter"):
+        for part in PARTS:
             getattr(self, part).load_state_dict(state[part])
+
+    def _resume(self, recovered: Recovered) -> None:
+        """Take over the accounts and rows of a journal, and everything else from the newest checkpoint."""
+        self.ingest.restore(recovered)
+        if self.env_steps >= self.config.total_env_steps:
+            raise ConfigError(
+                f"--total-env-steps {self.config.total_env_steps}: the run has {self.env_steps} already;"
+                " allowed: more than that"
+            )
+        self.load_state_dict(self.checkpoints.load_newest())
+        self.limiter.inserts = self.env_steps  # the journal is newer than the checkpoint after a crash
 
 
 def make_limiter(flags: LearnerFlags) -> RateLimiter:

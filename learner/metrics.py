@@ -4,6 +4,7 @@
 """
 
 import json
+import logging
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import IO
@@ -14,6 +15,8 @@ from common.protocol import Episode
 from common.run_directory import RunDirectory
 from common.statistics import summarise
 
+log = logging.getLogger(__name__)
+
 METRICS: dict[str, str] = {
     "wall_s": "s",
     "env_steps": "env steps",
@@ -22,6 +25,7 @@ METRICS: dict[str, str] = {
     "updates_per_s": "updates/s",
     "samples_per_insert": "samples/transition",
     "learner_wait_s": "s",
+    "actors_wait_s": "s",
     "replay_size": "transitions",
     "weights_version": "versions",
     "policy_lag": "versions",
@@ -32,7 +36,9 @@ METRICS: dict[str, str] = {
     "discarded": "env steps",
     "duplicates": "batches",
     "gaps": "batches",
+    "resent": "batches",
     "lost": "batches",
+    "torn": "crashes",
     "malformed": "frames",
     "episodes": "episodes",
     "episode_return": "reward",
@@ -89,18 +95,27 @@ class MetricsLog:
 
     Args:
         run: the run directory; rows of an earlier start stay.
+
+    Attributes:
+        failed: rows that the disk refused.
     """
 
     def __init__(self, run: RunDirectory) -> None:
         self._file: IO[str] = run.metrics.open("a", buffering=1)
+        self.failed = 0
         self._board = SummaryWriter(str(run.tensorboard), flush_secs=10)
 
     def write(self, values: Mapping[str, float | int]) -> None:
-        """Write one row; every name is one of `METRICS`."""
+        """Write one row; every name is one of `METRICS`. Training goes on without it if the disk refuses."""
         assert values.keys() <= METRICS.keys(), values.keys() - METRICS.keys()
-        self._file.write(json.dumps(dict(values)) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(name, value, int(values["env_steps"]))
+        try:
+            self._file.write(json.dumps(dict(values)) + "\n")
+            for name, value in values.items():
+                self._board.add_scalar(name, value, int(values["env_steps"]))
+        except OSError as error:
+            self.failed += 1
+            if self.failed == 1:
+                log.error("no metrics written: %s (further rows are dropped silently)", error.strerror)
 
     def close(self) -> None:
         """Finish both files."""

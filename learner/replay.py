@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from common.errors import ConfigError
+from common.protocol import MAX_ROWS
 from common.specs import Records
 
 
@@ -22,15 +23,16 @@ class Sampler(Protocol):
 
 
 class Replay:
-    """Ring of `capacity` transitions in a file; the oldest are overwritten.
+    """Ring in a file that samples from the newest `capacity` transitions; the oldest are overwritten.
 
-    The file is allocated in full at the start, so a full disk is found out then and not by a signal
-    in the middle of a run. It may be larger than memory.
+    The file is allocated in full at the start, so a full disk is found out then and not by a signal in the
+    middle of a run. It may be larger than memory. It has room for one batch beyond `capacity`: a batch whose
+    writing was interrupted lies where nothing is sampled from.
 
     Args:
         path: the file; an existing one of the same size is reopened.
         record: dtype of one transition.
-        capacity: transitions.
+        capacity: transitions to sample from.
         rng: source of the sampled indices.
 
     Raises:
@@ -40,8 +42,9 @@ class Replay:
     def __init__(
         self, path: Path, record: np.dtype[np.void], capacity: int, rng: np.random.Generator
     ) -> None:
-        _allocate(path, record.itemsize * capacity)
-        self._rows = np.memmap(path, dtype=np.uint8, mode="r+", shape=(capacity, record.itemsize))
+        self._ring_n = capacity + MAX_ROWS
+        _allocate(path, record.itemsize * self._ring_n)
+        self._rows = np.memmap(path, dtype=np.uint8, mode="r+", shape=(self._ring_n, record.itemsize))
         self._record = record
         self._rng = rng
         self._batch = np.empty((0, record.itemsize), np.uint8)
@@ -52,20 +55,27 @@ class Replay:
         return min(self.inserted, self.capacity)
 
     def insert(self, records: Records) -> None:
-        """Append [n] transitions, n at most `capacity`."""
+        """Append [n] transitions, n at most `MAX_ROWS`."""
         rows = records.view(np.uint8).reshape(len(records), self._record.itemsize)
-        start = self.inserted % self.capacity
-        head = min(len(rows), self.capacity - start)
+        start = self.inserted % self._ring_n
+        head = min(len(rows), self._ring_n - start)
         self._rows[start : start + head] = rows[:head]
         self._rows[: len(rows) - head] = rows[head:]
         self.inserted += len(rows)
+
+    def read(self, start: int, count: int) -> Records:
+        """Return a copy of the [count] transitions inserted behind the first `start` ones."""
+        places = np.arange(start, start + count) % self._ring_n
+        records: Records = self._rows[places].view(self._record).reshape(-1)
+        return records
 
     def sample(self, batch_size: int) -> Records:
         """Return [batch_size] uniformly drawn transitions (with replacement); valid until the next call."""
         if len(self._batch) != batch_size:
             self._batch = np.empty((batch_size, self._record.itemsize), np.uint8)
-        rows = self._rng.integers(len(self), size=batch_size)
-        np.take(self._rows, rows, axis=0, out=self._batch, mode="clip")
+        places = self._rng.integers(self.inserted - len(self), self.inserted, size=batch_size)
+        places %= self._ring_n
+        np.take(self._rows, places, axis=0, out=self._batch, mode="clip")
         return self._batch.view(self._record).reshape(-1)
 
     def flush(self) -> None:
@@ -73,12 +83,11 @@ class Replay:
         self._rows.flush()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far the ring is filled and the state of its random numbers."""
-        return {"inserted": self.inserted, "rng": self._rng.bit_generator.state}
+        """Return the state of the random numbers; rows are in the file, `inserted` in the journal."""
+        return {"rng": self._rng.bit_generator.state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`; the rows themselves are in the file."""
-        self.inserted = state["inserted"]
+        """Go on from `state_dict()`."""
         self._rng.bit_generator.state = state["rng"]
 
 

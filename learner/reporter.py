@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from common.protocol import MAX_STATUS_KEYS, Evaluation, Status
+from common.protocol import Evaluation, Status
 from common.run_directory import RunDirectory
 from learner.metrics import EpisodeMeans, MetricsLog, Values
 
@@ -38,6 +38,8 @@ class Reporter:
         self._values: Values = {}
         self._policy_lag = 0.0
         self._wait_s = 0.0
+        self._actors_wait_s = 0.0
+        self._held_since_s: float | None = None
         self._earlier_s = 0.0
         self._started_s = self._row_s = time.monotonic()
         self._row_counts = (0, 0)
@@ -47,6 +49,13 @@ class Reporter:
         before_s = time.monotonic()
         wait(timeout_s)
         self._wait_s += time.monotonic() - before_s
+
+    def holds_actors(self, held: bool) -> None:
+        """Note whether the rate limiter leaves the actors' batches unread now; the time adds up."""
+        now_s = time.monotonic()
+        if self._held_since_s is not None:
+            self._actors_wait_s += now_s - self._held_since_s
+        self._held_since_s = now_s if held else None
 
     def take_evaluations(self) -> list[Evaluation]:
         """Return the evaluations that have come in since the last call."""
@@ -64,8 +73,8 @@ class Reporter:
         """Publish the newest row, with fresh counters, and every actor's liveness."""
         learner = self._learner
         metrics = {**self._values, **self._counts(), **self._evaluation}
-        newest = list(learner.ingest.liveness(time.monotonic()).items())[-MAX_STATUS_KEYS:]
-        learner.sockets.status(Status(state=self.state, metrics=metrics, actors=dict(newest)))
+        actors = learner.ingest.liveness()
+        learner.sockets.status(Status(state=self.state, metrics=metrics, actors=actors))
 
     def close(self) -> None:
         """Write the last row and say the last status."""
@@ -75,11 +84,13 @@ class Reporter:
 
     def state_dict(self) -> dict[str, object]:
         """Return what goes on counting after a resume."""
-        return {"wall_s": self._wall_s(), "wait_s": self._wait_s, "episodes": self._episodes.episodes}
+        waits = {"wait_s": self._wait_s, "actors_wait_s": self._actors_wait_s}
+        return {"wall_s": self._wall_s(), **waits, "episodes": self._episodes.episodes}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Go on from `state_dict()`."""
-        self._earlier_s, self._wait_s = state["wall_s"], state["wait_s"]
+        self._earlier_s = state["wall_s"]
+        self._wait_s, self._actors_wait_s = state["wait_s"], state["actors_wait_s"]
         self._episodes.episodes = int(state["episodes"])
         self._row_counts = (self._learner.env_steps, self._learner.updates)
 
@@ -96,7 +107,7 @@ class Reporter:
     def _counts(self) -> Values:
         learner = self._learner
         counters = learner.ingest.counters
-        alive = sum(state == "alive" for state in learner.ingest.liveness(time.monotonic()).values())
+        alive = sum(state == "alive" for state in learner.ingest.liveness().values())
         return {
             "wall_s": self._wall_s(),
             "env_steps": learner.env_steps,
@@ -104,8 +115,8 @@ class Reporter:
             "replay_size": len(learner.replay),
             "weights_version": learner.publisher.version,
             "actors_alive": alive,
-            **learner.ingest.totals(),
-            **{name: counters[name] for name in ("duplicates", "gaps", "lost", "malformed")},
+            **learner.ingest.accounts.totals(),
+            **{name: counters[name] for name in ("duplicates", "gaps", "lost", "torn", "malformed")},
         }
 
     def _measure(self) -> Values:
@@ -119,6 +130,7 @@ class Reporter:
             "updates_per_s": (learner.updates - updates) / span_s,
             "samples_per_insert": learner.limiter.samples / max(1, learner.limiter.inserts),
             "learner_wait_s": self._wait_s,
+            "actors_wait_s": self._actors_wait_s,
             "policy_lag": self._policy_lag,
             **self._episodes.values(),
             # A diverged loss has no number that a row or a status could carry.

@@ -1,16 +1,25 @@
 """What happens before the first update: hear what a transition looks like."""
 
 import logging
+import resource
 
-from common.errors import ProtocolError
+from common.config import flag
+from common.errors import ConfigError, ProtocolError
 from common.flags import LearnerFlags
 from common.interval import Interval
 from common.protocol import Hello, Status, decode
 from common.specs import EnvSpec
 from common.stopping import StopSignal
+from learner.journal import Recovered
 from learner.sockets import Sockets
 
 log = logging.getLogger(__name__)
+
+
+def allow_many_connections() -> None:
+    """Raise this process's limit on open files as far as the system lets it: each actor takes three."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> EnvSpec | None:
@@ -20,7 +29,7 @@ def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> En
     one, with which discount and n, it is willing to learn.
     """
     status = Interval(1.0)
-    wanted = {"env": flags.env.env, "discount": flags.returns.discount, "n_step": flags.returns.n_step}
+    wanted = wanted_of(flags)
     refused: set[str] = set()
     while not stop.is_set():
         sockets.wait(0.1)
@@ -43,3 +52,24 @@ def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> En
             refused.add(message.actor_id)
             log.warning("refused %s: it has %s, wanted is %s", message.actor_id, message.spec, wanted)
     return None
+
+
+def resumed_spec(flags: LearnerFlags, recovered: Recovered) -> EnvSpec:
+    """Return the spec of a run that is gone on with.
+
+    Raises:
+        ConfigError: the flags ask for another environment, discount or n.
+    """
+    try:
+        spec = EnvSpec.from_mapping(recovered.snapshot["spec"])
+    except (ProtocolError, KeyError):
+        raise ConfigError(f"--resume {flags.run.resume}: the journal's snapshot is damaged") from None
+    for name, value in wanted_of(flags).items():
+        if value != getattr(spec, name):
+            raise ConfigError(f"{flag(name)} {value}: the run has {getattr(spec, name)}; allowed: the same")
+    return spec
+
+
+def wanted_of(flags: LearnerFlags) -> dict[str, str | int | float]:
+    """Return what a transition must be made of, as far as the learner knows before it met an actor."""
+    return {"env": flags.env.env, "discount": flags.returns.discount, "n_step": flags.returns.n_step}

@@ -1,10 +1,12 @@
 """Starts the real processes of a run on free loopback ports, and ends every one of them."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,15 @@ def until(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_
     raise AssertionError(f"not within {deadline_s} s: {what}")
 
 
+def free_endpoints() -> Endpoints:
+    """Return ports that were free a moment ago."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(3)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return Endpoints("127.0.0.1", *(each.getsockname()[1] for each in sockets))
+
+
 class Fleet:
     """The processes of one test."""
 
@@ -38,11 +49,12 @@ class Fleet:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.endpoints: Endpoints | None = None
 
-    def start(self, name: str, *command: str) -> "subprocess.Popen[bytes]":
+    def start(self, name: str, *command: str, inside: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
+        """Start `python -m command...`; `inside` goes before it, such as `ip netns exec NAME`."""
         output = (self._folder / f"{name}.txt").open("wb")
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(
-            [sys.executable, "-m", *command],
+            [*inside, sys.executable, "-m", *command],
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -85,6 +97,16 @@ class Fleet:
             return self._processes[name].wait(deadline_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{name} goes on:\n{self.output(name)}") from None
+
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
+    def signal(self, name: str, number: int) -> None:
+        self._processes[name].send_signal(number)
+
+    def kill(self, name: str) -> None:
+        self._processes[name].kill()
+        self._processes[name].wait()
 
     def statuses(self) -> "StatusListener":
         return StatusListener(self.transport())

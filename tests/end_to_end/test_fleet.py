@@ -2,8 +2,6 @@
 
 import json
 import signal
-import socket
-from contextlib import ExitStack
 
 import numpy as np
 import psutil
@@ -11,20 +9,11 @@ import psutil
 from actor.environment import Environment
 from actor.link import Inbox
 from common.config import EnvConfig, ReturnConfig
-from common.run_directory import Endpoints
-from tests.end_to_end.harness import Fleet, until
+from tests.end_to_end.harness import Fleet, free_endpoints, until
 
 
 def last_row(fleet: Fleet) -> dict[str, float]:
     return json.loads(fleet.run.metrics.read_text().splitlines()[-1])
-
-
-def free_endpoints() -> Endpoints:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(3)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return Endpoints("127.0.0.1", *(each.getsockname()[1] for each in sockets))
 
 
 def assert_audit_holds(row: dict[str, float]) -> None:

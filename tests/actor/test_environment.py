@@ -1,0 +1,138 @@
+"""Any flat-Box environment: actions scaled, spec read off, everything else refused in one line."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Dict, Discrete
+
+from actor.environment import Environment, is_recoverable
+from common.config import EnvConfig, ReturnConfig
+from common.errors import ConfigError
+from common.specs import EnvSpec
+from tests.fakes import ONE_LINE, FakeEnv
+
+RETURNS = ReturnConfig(discount=0.9, n_step=2)
+
+
+def make(env: str = "Fake-v0", *env_args: str, **settings: Any) -> Environment:
+    return Environment(EnvConfig(env=env, env_args=env_args, **settings), RETURNS)
+
+
+def fake(environment: Environment) -> FakeEnv:
+    env = environment.env.unwrapped
+    assert isinstance(env, FakeEnv)
+    return env
+
+
+def test_the_spec_is_read_off_the_environment() -> None:
+    assert make().spec == EnvSpec("Fake-v0", 3, 2, 0.9, 2)
+
+
+@pytest.mark.parametrize(
+    ("action", "scaled"),
+    [([-1, -1], [-1, 0]), ([1, 1], [3, 10]), ([0, 0], [1, 5]), ([0.5, -0.5], [2, 2.5]), ([-2, 2], [-1, 10])],
+)
+def test_actions_are_scaled_to_asymmetric_bounds(action: list[float], scaled: list[float]) -> None:
+    env = make()
+    env.reset(0)
+    env.step(np.array(action, np.float32))
+    taken = fake(env).actions[0]
+    assert taken == pytest.approx(scaled)
+    assert taken.dtype == np.float32
+    assert fake(env).action_space.contains(taken)
+
+
+def test_a_step_returns_plain_values_in_float32() -> None:
+    env = make("Fake-v0", "length=1", "success=true")
+    obs = env.reset(1007)
+    next_obs, reward, terminated, truncated, info = env.step(np.zeros(2, np.float32))
+    assert (obs.dtype, obs.tolist(), next_obs.dtype, next_obs.tolist()) == ("f4", [1, 0, 7], "f4", [1, 1, 7])
+    assert (reward, terminated, truncated, bool(info["is_success"])) == (1.0, False, True, True)
+    assert type(terminated) is bool
+
+
+def test_arguments_and_episode_length_reach_the_environment() -> None:
+    env = make("Fake-v0", "length=50", max_episode_steps=2)
+    env.reset(0)
+    ends = [env.step(np.zeros(2, np.float32))[3] for _ in range(2)]
+    assert ends == [False, True]
+
+
+def test_a_package_is_imported_for_its_environment() -> None:
+    assert make("tests.fakes:Fake-v0").spec.obs_dim == 3
+
+
+def test_nan_is_an_error_that_spoils_only_the_episode() -> None:
+    env = make("Fake-v0", "broken=[1]")
+    env.reset(0)
+    with pytest.raises(FloatingPointError) as caught:
+        env.step(np.zeros(2, np.float32))
+    assert is_recoverable(caught.value)
+    own = RuntimeError("exploded")
+    assert not is_recoverable(own)
+    own.recoverable = True  # type: ignore[attr-defined]
+    assert is_recoverable(own)
+
+
+@pytest.mark.parametrize("reward", ["1.0e+31", "-1.0e+300", ".inf", ".nan"])
+def test_a_reward_that_no_record_could_hold_is_an_error_too(reward: str) -> None:
+    env = make("Fake-v0", f"reward={reward}")
+    env.reset(0)
+    with pytest.raises(FloatingPointError):
+        env.step(np.zeros(2, np.float32))
+
+
+def test_reinit_is_called_where_there_is_one() -> None:
+    env = make()
+    env.reinit()
+    assert fake(env).calls == ["reinit"]
+    make("Pendulum-v1").reinit()
+
+
+def refusal(env: str, *env_args: str) -> str:
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        make(env, *env_args)
+    assert env in str(caught.value)
+    assert "--env" in str(caught.value)
+    return str(caught.value)
+
+
+FLAT = Box(-1, 1, (2,), np.float32)
+UNFIT: dict[str, dict[str, gymnasium.Space[Any]]] = {
+    "discrete-action": {"action_space": Discrete(3)},
+    "discrete-observation": {"observation_space": Discrete(3)},
+    "dict-observation": {"observation_space": Dict({"a": FLAT})},
+    "dict-action": {"action_space": Dict({"a": FLAT})},
+    "image": {"observation_space": Box(0, 255, (8, 8), np.uint8)},
+    "2-d-action": {"action_space": Box(-1, 1, (2, 2), np.float32)},
+    "unbounded-action": {"action_space": Box(-np.inf, np.inf, (2,), np.float32)},
+    "half-bounded-action": {"action_space": Box(0, np.inf, (2,), np.float32)},
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_spaces_that_do_not_fit_are_refused(name: str) -> None:
+    gymnasium.register(f"{name}-v0", entry_point=FakeEnv, kwargs=UNFIT[name])
+    try:
+        assert "allowed" in refusal(f"{name}-v0")
+    finally:
+        del gymnasium.registry[f"{name}-v0"]
+
+
+@pytest.mark.parametrize(
+    "env", ["Nonsense-v0", "no_such_package:Id-v0", "not an id", "", "Pendulum-v99", "::"]
+)
+def test_an_unknown_environment_is_refused(env: str) -> None:
+    refusal(env)
+
+
+@pytest.mark.parametrize("word", ["unlucky=true", "no_such_argument=1"])
+def test_arguments_that_the_environment_refuses_are_named(word: str) -> None:
+    assert word.partition("=")[0] in refusal("Fake-v0", word)
+
+
+def test_an_argument_that_is_none_is_named() -> None:
+    with pytest.raises(ConfigError, match="--env-args nonsense"):
+        make("Fake-v0", "nonsense")

@@ -1,0 +1,111 @@
+"""`graspfleet evaluate`: deterministic episodes, and one line for every policy that cannot be used."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actor.evaluate import evaluate, load_policy, run_episodes
+from common.config import EnvConfig, ReturnConfig
+from common.errors import ConfigError
+from common.flags import EvaluateFlags, TrainFlags, dump_yaml
+from common.policy import NumpyPolicy
+from common.protocol import Ack, Weights, encode
+from common.run_directory import RunDirectory
+from common.specs import EnvSpec
+from common.stopping import StopSignal
+from tests.actor.test_episode import Stage
+from tests.fakes import BOOT, ONE_LINE
+
+SPEC = EnvSpec("Fake-v0", 3, 2, 0.99, 1)
+
+
+def arrays(spec: EnvSpec, *, bias: float = 0.0) -> dict[str, Any]:
+    shapes = {"w0": (spec.obs_dim, 4), "b0": (4,), "w1": (4, 4), "b1": (4,), "w2": (4, 2 * spec.action_dim)}
+    policy = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    return {**policy, "b2": np.full(2 * spec.action_dim, bias, np.float32)}
+
+
+def weights(spec: EnvSpec = SPEC, **policy: Any) -> bytes:
+    mapping = spec.to_mapping()
+    return encode(Weights(version=1, env_steps=2, updates=3, spec=mapping, policy={**arrays(spec), **policy}))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory(tmp_path)
+    settings = TrainFlags(env=EnvConfig(env="Fake-v0", env_args=("success=true",)), returns=ReturnConfig())
+    run.config.write_text(dump_yaml(settings))
+    return run
+
+
+DAMAGED = {
+    "empty": b"",
+    "garbage": b"garbage" * 10,
+    "truncated": weights()[:-1],
+    "flipped": weights()[:50] + bytes([weights()[50] ^ 1]) + weights()[51:],
+    "another-message": encode(Ack(boot_id=BOOT, next_seq=0)),
+    "not-finite": weights(b2=np.full(4, np.nan, np.float32)),
+    "layer-of-another-shape": weights(w1=np.zeros((4, 5), np.float32)),
+    "layer-too-many": weights(w3=np.zeros((4, 4), np.float32)),
+    "no-spec": encode(Weights(version=1, env_steps=2, updates=3, spec={}, policy=arrays(SPEC))),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_policy_is_answered_in_one_line(run: RunDirectory, name: str) -> None:
+    run.policy("best").write_bytes(DAMAGED[name])
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        load_policy(run, "best", SPEC)
+    assert str(run.policy("best")) in str(caught.value)
+
+
+def test_a_policy_that_is_not_there_is_answered_in_one_line(run: RunDirectory) -> None:
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        load_policy(run, "last", SPEC)
+    assert "no policy" in str(caught.value)
+    run.policy("last").mkdir()
+    with pytest.raises(ConfigError, match=ONE_LINE):
+        load_policy(run, "last", SPEC)
+
+
+@pytest.mark.parametrize("other", [EnvSpec("Fake-v0", 4, 2, 0.99, 1), EnvSpec("Fake-v0", 3, 1, 0.99, 1)])
+def test_a_policy_of_other_shapes_is_answered_in_one_line(run: RunDirectory, other: EnvSpec) -> None:
+    run.policy("best").write_bytes(weights(other))
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        load_policy(run, "best", SPEC)
+    assert f"made for {other.obs_dim} observations and {other.action_dim} actions" in str(caught.value)
+
+
+def test_the_last_policy_stands_in_for_a_best_that_is_not_there_yet(run: RunDirectory) -> None:
+    run.policy("last").write_bytes(weights(b2=np.full(4, 20.0, np.float32)))
+    action = load_policy(run, "best", SPEC).act(np.zeros((1, 3), np.float32), deterministic=True)
+    assert action.tolist() == [[1.0, 1.0]]
+
+
+def test_a_folder_without_a_run_is_answered_in_one_line(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+            evaluate(EvaluateFlags(run_dir=str(place)), StopSignal())
+        assert str(place) in str(caught.value)
+
+
+def test_evaluate_prints_a_summary(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    run.policy("best").write_bytes(weights())
+    flags = EvaluateFlags(
+        run_dir=str(run.path), episodes=3, json_output=True, env_args=("length=4", "success=true")
+    )
+    assert evaluate(flags, StopSignal()) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["episodes"], summary["success_rate"], summary["mean_return"]) == (3, 1.0, 10.0)
+
+
+def test_a_broken_simulation_counts_as_a_failure() -> None:
+    stage = Stage("length=2", "broken=[3]", "success=true")
+    policy = NumpyPolicy(arrays(SPEC), SPEC, np.random.default_rng(0))
+    episodes = run_episodes(stage.runner.env, policy, np.random.default_rng(0), 3, StopSignal())
+    assert [episode[:3] for episode in episodes] == [(3.0, 2, True), (0.0, 0, False), (3.0, 2, True)]
+    calls = stage.order()
+    assert calls[calls.index("reinit") + 1] == "reset"

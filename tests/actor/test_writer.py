@@ -1,0 +1,219 @@
+"""The sender's half of the delivery guarantee, and the link that moves its frames; no socket, no clock."""
+
+from collections import deque
+
+import numpy as np
+import pytest
+
+from actor.link import Inbox, Link
+from actor.writer import MAX_PATIENCE, Writer
+from common.protocol import MAX_EPISODES, Ack, Batch, Bye, Hello, Message, decode
+from common.transport import ExperienceSender
+from tests.fakes import BOOT, OTHER_BOOT, SPEC, add_transition, make_writer
+
+
+def fill(writer: Writer, batches: int, batch_max_n: int = 2) -> None:
+    for number in range(batches * batch_max_n):
+        add_transition(writer, number)
+
+
+def send_all(writer: Writer, now_s: float) -> list[int]:
+    """Send what can be sent; return the numbers of the batches."""
+    numbers = []
+    while (frame := writer.next_frame(now_s)) is not None:
+        batch = decode(frame)
+        assert isinstance(batch, Batch)
+        numbers.append(batch.seq)
+        writer.sent(now_s)
+    return numbers
+
+
+def read(frame: bytes | None) -> Batch:
+    assert frame is not None
+    batch = decode(frame)
+    assert isinstance(batch, Batch)
+    return batch
+
+
+def test_a_full_batch_is_sealed_with_everything_in_it() -> None:
+    writer = make_writer()
+    writer.weights_version, writer.discarded = 7, 1
+    writer.add_episode((1.5, 3, True, 9))
+    fill(writer, 1)
+    batch = read(writer.next_frame(0.0))
+    records = batch.records(SPEC)
+    assert records["reward"].tolist() == [0.0, 1.0]
+    assert records["obs"].tolist() == [[0.0] * 3, [1.0] * 3]
+    assert (batch.seq, batch.weights_version, batch.produced, batch.discarded) == (0, 7, 2, 1)
+    assert batch.episodes == ((1.5, 3, True, 9),)
+
+
+def test_transitions_are_copied() -> None:
+    writer = make_writer()
+    obs, action = np.ones(3, np.float32), np.zeros(2, np.float32)
+    writer.add(obs, obs, action, 0.0, 0.5, True, False)
+    obs[:] = 5.0
+    add_transition(writer, 1)
+    records = read(writer.next_frame(0.0)).records(SPEC)
+    assert records["obs"][0].tolist() == [1.0] * 3
+    assert records["terminated"].tolist() == [True, False]
+
+
+def test_an_incomplete_batch_waits_its_time_and_no_longer() -> None:
+    writer = make_writer(batch_max_delay_s=1.0)
+    add_transition(writer, 0)
+    assert writer.next_frame(10.0) is None
+    assert writer.next_frame(10.9) is None
+    assert len(read(writer.next_frame(11.0)).rows) == 1
+    writer.sent(11.0)
+    add_transition(writer, 1)  # the next one waits anew
+    assert writer.next_frame(11.5) is None
+    assert read(writer.next_frame(12.5)).seq == 1
+
+
+def test_an_episode_travels_even_without_a_transition() -> None:
+    writer = make_writer(batch_max_delay_s=0.0)
+    writer.add_episode((1.0, 2, None, 3))
+    assert not writer.is_empty
+    batch = read(writer.next_frame(0.0))
+    assert (batch.rows.shape, batch.episodes) == ((0, SPEC.record.itemsize), ((1.0, 2, None, 3),))
+    assert len(batch.records(SPEC)) == 0
+
+
+def test_more_episodes_than_a_message_may_carry_take_several() -> None:
+    writer = make_writer(batch_max_n=65_536)
+    for number in range(MAX_EPISODES + 1):
+        writer.add_episode((float(number), 1, None, 0))
+    writer.seal()
+    assert len(read(writer.next_frame(0.0)).episodes) == MAX_EPISODES
+    writer.sent(0.0)
+    assert len(read(writer.next_frame(0.0)).episodes) == 1
+
+
+def test_the_window_is_bounded_and_an_ack_makes_room() -> None:
+    writer = make_writer(window_n=3)
+    fill(writer, 3)
+    assert not writer.has_room
+    assert send_all(writer, 0.0) == [0, 1, 2]
+    writer.acknowledge(1, 0.0)
+    assert writer.has_room
+
+
+def test_a_full_window_does_not_seal_what_is_incomplete() -> None:
+    writer = make_writer(window_n=1, batch_max_delay_s=0.0)
+    fill(writer, 1)
+    add_transition(writer, 9)
+    assert send_all(writer, 100.0) == [0]
+    writer.acknowledge(1, 100.0)
+    assert send_all(writer, 100.0) == [1]
+
+
+def test_without_an_ack_everything_is_sent_again() -> None:
+    writer = make_writer(resend_after_s=5.0)
+    fill(writer, 3)
+    assert send_all(writer, 0.0) == [0, 1, 2]
+    assert send_all(writer, 5.0) == []
+    assert send_all(writer, 5.1) == [0, 1, 2]
+    assert writer.resent == 3
+    assert send_all(writer, 15.0) == []  # and the next wait is twice as long
+    assert send_all(writer, 15.2) == [0, 1, 2]
+    now_s = 15.2
+    for _ in range(10):
+        now_s += MAX_PATIENCE * 5.0 + 0.1
+        assert send_all(writer, now_s) == [0, 1, 2]
+    writer.acknowledge(1, now_s)
+    assert send_all(writer, now_s + 5.1) == [1, 2]  # progress: patience begins anew
+
+
+def test_progress_puts_the_resending_off() -> None:
+    writer = make_writer(resend_after_s=5.0)
+    fill(writer, 3)
+    send_all(writer, 0.0)
+    writer.acknowledge(1, 4.0)
+    assert send_all(writer, 8.9) == []
+    assert send_all(writer, 9.1) == [1, 2]
+
+
+@pytest.mark.parametrize("next_seq", [0, 1, 4, 1 << 62])
+def test_an_ack_from_before_or_beyond_the_window_changes_nothing(next_seq: int) -> None:
+    writer = make_writer()
+    fill(writer, 3)
+    send_all(writer, 0.0)
+    writer.acknowledge(1, 0.0)
+    before = writer.hello()
+    writer.acknowledge(next_seq, 4.9)
+    assert writer.hello() == before
+    assert writer.next_seq == 3
+    assert send_all(writer, 5.1) == [1, 2]  # it is no progress either
+
+
+def test_an_ack_of_what_was_sealed_and_went_back_unsent_is_taken() -> None:
+    writer = make_writer()
+    fill(writer, 3)
+    send_all(writer, 0.0)
+    assert writer.next_frame(6.0) is not None  # gone back to 0, nothing sent again yet
+    writer.acknowledge(2, 6.0)
+    assert send_all(writer, 6.0) == [2]
+    writer.acknowledge(3, 6.0)
+    assert writer.is_empty
+
+
+def test_hello_says_what_is_kept_and_bye_what_was_sent() -> None:
+    writer = make_writer()
+    fill(writer, 2)
+    send_all(writer, 0.0)
+    writer.acknowledge(1, 0.0)
+    assert decode(writer.hello()) == Hello(actor_id="a", boot_id=BOOT, next_seq=1, spec=SPEC.to_mapping())
+    assert decode(writer.bye()) == Bye(actor_id="a", boot_id=BOOT, next_seq=2)
+
+
+class FakeInbox(Inbox):
+    """Hands out what a test puts into it."""
+
+    def __init__(self) -> None:
+        self.messages: deque[Message] = deque()
+
+    def next_control(self) -> Message | None:
+        return self.messages.popleft() if self.messages else None
+
+
+class FakeSender(ExperienceSender):
+    """Takes `room` frames."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.taken: list[Message] = []
+
+    def send(self, frame: bytes) -> bool:
+        if len(self.taken) < self.room:
+            self.taken.append(decode(frame))
+            return True
+        return False
+
+    def numbers(self) -> list[int]:
+        return [message.seq for message in self.taken if isinstance(message, Batch)]
+
+
+def test_the_link_says_hello_first_and_sends_what_the_socket_takes() -> None:
+    writer, sender = make_writer(), FakeSender(room=2)
+    fill(writer, 3)
+    link = Link(writer, FakeInbox(), sender)
+    link.pump()
+    assert isinstance(sender.taken[0], Hello)
+    assert sender.numbers() == [0]
+    sender.room = 10
+    link.pump()
+    assert sender.numbers() == [0, 1, 2]
+
+
+def test_the_link_hears_only_acks_of_its_own_boot() -> None:
+    writer, inbox = make_writer(), FakeInbox()
+    fill(writer, 3)
+    link = Link(writer, inbox, FakeSender(room=10))
+    link.pump()
+    inbox.messages.append(Ack(boot_id=OTHER_BOOT, next_seq=3))
+    link.pump()
+    assert not writer.has_room
+    inbox.messages.append(Ack(boot_id=BOOT, next_seq=3))
+    link.pump()
+    assert writer.is_empty

@@ -1,0 +1,64 @@
+"""Reads the replay of a finished run and counts every env step that was ever made."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.run_directory import RunDirectory
+from common.specs import EnvSpec
+from learner.accounts import Accounts
+from learner.ingest import Ingest
+from learner.journal import Journal
+from learner.replay import Replay
+from tests.chaos.counting_env import steps_made
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Where the env steps of all processes went.
+
+    Attributes:
+        made: env steps, by process.
+        missing: of them not in the replay, by process; only those with some.
+        twice: env steps that are in the replay more than once, over all processes.
+        totals: of the learner's accounts.
+        counters: of the learner's ingest.
+    """
+
+    made: dict[int, int]
+    missing: dict[int, int]
+    twice: int
+    totals: dict[str, int]
+    counters: dict[str, int]
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        return (
+            f"{sum(self.made.values()):,} env steps by {len(self.made)} processes; twice: {self.twice};"
+            f" missing, by process: {sorted(self.missing.values()) or 0}; {self.totals}; {self.counters}"
+        )
+
+
+def audit(run: RunDirectory, capacity: int, made_folder: Path) -> Audit:
+    """Return what became of every env step; the replay must not have wrapped around."""
+    journal = Journal(run.journal)
+    recovered = journal.recover()
+    spec = EnvSpec.from_mapping(recovered.snapshot["spec"])
+    replay = Replay(run.replay, spec.record, capacity, np.random.default_rng(0))
+    ingest = Ingest(spec, replay, journal, Accounts(silent_after_s=1, gone_after_s=1))
+    ingest.restore(recovered)
+    journal.close()
+    assert replay.inserted <= capacity
+    obs = replay.read(0, replay.inserted)["obs"].astype(np.int64)
+    process, number = (obs[:, 0] << 16) + obs[:, 1], obs[:, 2]
+    made, missing, twice = steps_made(made_folder), {}, 0
+    for name, count in made.items():
+        times = np.bincount(number[process == name], minlength=count)
+        assert len(times) == max(count, 1), "a transition that was never made"
+        twice += int((times > 1).sum())
+        if absent := int((times[:count] == 0).sum()):
+            missing[name] = absent
+            assert not times[count - absent :].any(), "a gap, and not at the end"
+    assert sum(made.values()) - sum(missing.values()) + twice == replay.inserted
+    return Audit(made, missing, twice, ingest.accounts.totals(), dict(ingest.counters))

@@ -1,0 +1,269 @@
+"""Flags, --config, presets and --resume: what wins, and the one line that answers each mistake."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.config import Section
+from common.errors import ConfigError
+from common.flags import (
+    PRESETS,
+    ActorFlags,
+    EvaluateFlags,
+    EvaluatorFlags,
+    LearnerFlags,
+    StatusFlags,
+    TrainFlags,
+    dump_yaml,
+    parse,
+    parse_env_args,
+)
+
+WITH_SECTIONS = [ActorFlags, EvaluatorFlags, LearnerFlags, TrainFlags]
+PRESET_NAMES = [path.stem for path in sorted(PRESETS.glob("*.yaml"))]
+
+
+def train(*argv: str) -> TrainFlags:
+    return parse(TrainFlags, argv, prog="train")
+
+
+def lookup(flags: Section, path: str) -> Any:
+    value: Any = flags
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.fixture
+def presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One preset of our own, so that nobody's tuning decides these tests."""
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    write(
+        folder / "mine.yaml",
+        "default_for: Grasp-v0\nenv: {env_args: [a=1]}\nreturns: {n_step: 3}\n"
+        "sac: {batch_size: 128, tau: 0.25, critic_layer_norm: true}",
+    )
+    monkeypatch.setattr("common.flags.PRESETS", folder)
+
+
+SCRIPT_NAMES = [
+    # What people know from the multiprocess SAC script, in the order of the design's table.
+    (["--actor-id", "a1"], "actor.actor_id", "a1"),
+    (["--max-episodes", "7"], "actor.max_episodes", 7),
+    (["--max-episode-steps", "30"], "env.max_episode_steps", 30),
+    (["--hidden-dim", "64"], "sac.hidden_dim", 64),
+    (["--batch-size", "32"], "sac.batch_size", 32),
+    (["--replay-capacity", "5000"], "replay.replay_capacity", 5000),
+    (["--explore-steps", "10"], "learner.explore_steps", 10),
+    (["--updates-per-step", "0.5"], "rate.updates_per_step", 0.5),
+    (["--updates-per-step", "None"], "rate.updates_per_step", None),
+    (["--auto-entropy"], "sac.auto_entropy", True),
+    (["--no-auto-entropy"], "sac.auto_entropy", False),
+    (["--target-entropy", "-3"], "sac.target_entropy", -3.0),
+    (["--reward-scale", "10"], "sac.reward_scale", 10.0),
+    (["--deterministic"], "actor.deterministic", True),
+    (["--demos", "d", "--demo-fraction", "0.25"], "replay.demo_fraction", 0.25),
+    (["--demos", "d"], "replay.demos", "d"),
+    (["--run-dir", "r"], "run.run_dir", "r"),
+    (["--headless"], "env.headless", True),
+    (["--no-headless"], "env.headless", False),
+]
+
+
+@pytest.mark.usefixtures("presets")
+@pytest.mark.parametrize(("argv", "path", "value"), SCRIPT_NAMES, ids=lambda part: str(part))
+def test_every_name_of_the_old_script_has_its_flag(argv: list[str], path: str, value: Any) -> None:
+    assert lookup(train(*argv), path) == value
+    assert type(lookup(train(*argv), path)) is type(value)
+
+
+def test_a_flag_means_the_same_in_every_command() -> None:
+    for command in WITH_SECTIONS:
+        flags = parse(command, ["--seed", "5", "--discount", "0.5"], prog="x")
+        assert (lookup(flags, "env.seed"), lookup(flags, "returns.discount")) == (5, 0.5)
+
+
+@pytest.mark.usefixtures("presets")
+def test_flags_go_before_the_config_file_before_the_preset_before_the_defaults(tmp_path: Path) -> None:
+    file = write(tmp_path / "c.yaml", "sac: {batch_size: 64, tau: 0.5}\nlearner: {total_env_steps: 5000}")
+    argv = ["--config", file, "--preset", "mine", "--batch-size", "16"]
+    flags = train(*argv)
+    assert flags.sac.batch_size == 16  # flag, also in file and preset
+    assert flags.sac.tau == 0.5  # file, also in the preset
+    assert flags.learner.total_env_steps == 5000
+    assert flags.sac.critic_layer_norm is True  # preset
+    assert flags.sac.reward_scale == 1.0  # default
+    assert train(*reversed_pairs(argv)) == flags.model_copy(update={"run": flags.run})
+
+
+def reversed_pairs(argv: list[str]) -> list[str]:
+    pairs = [argv[i : i + 2] for i in range(0, len(argv), 2)]
+    return [word for pair in reversed(pairs) for word in pair]
+
+
+@pytest.mark.usefixtures("presets")
+def test_an_environment_brings_its_own_preset_along_unless_told_otherwise(tmp_path: Path) -> None:
+    assert train().env.env_args == ("a=1",)
+    assert train() == train("--preset", "mine").model_copy(update={"run": train().run})
+    assert train("--env", "Pendulum-v1").env.env_args == ()
+    assert train("--preset", "plain").env.env_args == ()
+    file = write(tmp_path / "c.yaml", "sac: {tau: 0.5}")
+    assert train("--config", file).returns.n_step == 1  # a file says it all
+    assert train("--config", file, "--preset", "mine").returns.n_step == 3
+
+
+def test_resume_takes_the_settings_of_the_run_but_not_its_place(tmp_path: Path) -> None:
+    earlier = train("--env", "Pendulum-v1", "--batch-size", "77", "--run-dir", "elsewhere", "--seed", "3")
+    write(tmp_path / "config.yaml", dump_yaml(earlier))
+    resumed = train("--resume", str(tmp_path), "--seed", "4")
+    assert resumed.sac.batch_size == 77
+    assert resumed.env.env == "Pendulum-v1"
+    assert resumed.env.seed == 4
+    assert (resumed.run.run_dir, resumed.run.resume) == (None, str(tmp_path))
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+@pytest.mark.parametrize("command", WITH_SECTIONS)
+def test_every_preset_loads_for_every_command(preset: str, command: type[Section]) -> None:
+    assert PRESET_NAMES
+    assert lookup(parse(command, ["--preset", preset], prog="x"), "run.preset") == preset
+
+
+@pytest.mark.parametrize("command", WITH_SECTIONS)
+def test_dumped_settings_load_as_they_were(command: type[Section], tmp_path: Path) -> None:
+    argv = [
+        "--env",
+        "Pendulum-v1",
+        "--env-args",
+        "a=1",
+        "b=[x, y]",
+        "--max-episode-steps",
+        "9",
+        "--seed",
+        "3",
+    ]
+    flags = parse(command, argv, prog="x")
+    file = write(tmp_path / "c.yaml", dump_yaml(flags))
+    again = parse(command, ["--config", file], prog="x")
+    assert again.model_dump(exclude={"run"}) == flags.model_dump(exclude={"run"})
+
+
+def test_env_args_are_yaml_values() -> None:
+    words = ["physics=fast", "mass=[0.1, 0.2]", "on=true", "n=3", "none=null", "text='3'", "expression=a=b"]
+    assert parse_env_args(words) == {
+        "physics": "fast",
+        "mass": [0.1, 0.2],
+        "on": True,
+        "n": 3,
+        "none": None,
+        "text": "3",
+        "expression": "a=b",
+    }
+
+
+@pytest.mark.parametrize(
+    "word", ["physics", "=fast", "a b=1", "1a=2", "a=[1", "a=!!python/object/apply:os.getcwd []"]
+)
+def test_an_env_arg_that_is_none_is_named(word: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_env_args([word])
+    assert_one_line(caught.value, "--env-args", word)
+
+
+def assert_one_line(error: ConfigError, *named: str) -> None:
+    message = str(error)
+    assert "\n" not in message
+    for name in named:
+        assert name in message, message
+
+
+MISTAKES = [
+    (["--batch-size", "0"], ["--batch-size", "0"]),
+    (["--batch-size", "many"], ["--batch-size", "many"]),
+    (["--batch-size", "1.5"], ["--batch-size", "1.5"]),
+    (["--discount", "1.5"], ["--discount", "1.5"]),
+    (["--discount", "nan"], ["--discount", "nan"]),
+    (["--learning-rate", "-1"], ["--learning-rate", "-1"]),
+    (["--tau", "inf"], ["--tau", "inf"]),
+    (["--seed", "-1"], ["--seed", "-1"]),
+    (["--actor-id", "a b"], ["--actor-id", "a b"]),
+    (["--weights-port", "70000"], ["--weights-port", "70000"]),
+    (["--headless", "maybe"], ["maybe"]),
+    (["--hiden-dim", "3"], ["--hiden-dim"]),
+    (["stray"], ["stray"]),
+    (["--batch-size"], ["--batch-size"]),
+    (["--config"], ["--config"]),
+    (["--env"], ["--env"]),
+    (["--preset", "nonsense"], ["--preset", "nonsense", "plain"]),
+    (["--config", "/nowhere.yaml"], ["--config", "/nowhere.yaml"]),
+    (["--resume", "/nowhere"], ["--resume", "/nowhere"]),
+    (
+        ["--samples-per-insert", "8", "--updates-per-step", "1"],
+        ["--samples-per-insert", "8", "--updates-per-step"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("argv", "named"), MISTAKES, ids=lambda words: " ".join(words))
+def test_a_mistake_is_answered_in_one_line_that_names_it(argv: list[str], named: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        train(*argv)
+    assert_one_line(caught.value, *named)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("sac: [", ["--config"]),
+        ("- sac", ["--config", "mapping"]),
+        ("", ["--config", "mapping"]),
+        ("sacc: {tau: 0.5}", ["--config", "sacc", "allowed", "sac"]),
+        ("tau: 0.5", ["--config", "tau", "allowed"]),
+        ("sac: 3", ["--config", "sac"]),
+        ("3: {tau: 0.5}", ["--config", "3"]),
+        ("sac: {tao: 0.5}", ["tao"]),
+        ("sac: {3: 0.5}", ["3"]),
+        ("sac: {tau: 7}", ["--tau", "7"]),
+        ("sac: {tau: big}", ["--tau", "big"]),
+        ("rate: {updates_per_step: 1, samples_per_insert: 8}", ["--samples-per-insert", "8"]),
+        ("a: !!python/object/apply:os.getcwd []", ["--config"]),
+        ("sac: {tau: 0.5}\n\0", ["--config"]),
+    ],
+)
+def test_a_mistake_in_a_file_is_answered_in_one_line(text: str, named: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        train("--config", write(tmp_path / "c.yaml", text))
+    assert_one_line(caught.value, *named)
+
+
+def test_a_file_that_is_no_text_is_answered_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\xfd")
+    with pytest.raises(ConfigError) as caught:
+        train("--config", str(tmp_path / "c.yaml"))
+    assert_one_line(caught.value, "--config", str(tmp_path))
+
+
+def test_help_leaves_with_status_0(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in [*WITH_SECTIONS, EvaluateFlags, StatusFlags]:
+        with pytest.raises(SystemExit) as caught:
+            parse(command, ["--help"], prog="graspfleet x")
+        assert caught.value.code == 0
+        assert "graspfleet x" in capsys.readouterr().out
+
+
+def test_commands_without_sections_parse_too() -> None:
+    flags = parse(EvaluateFlags, ["run", "--episodes", "3", "--json"], prog="x")
+    assert (flags.run_dir, flags.episodes, flags.json_output) == ("run", 3, True)
+    assert parse(StatusFlags, [], prog="x").run_dir is None
+    for argv, named in (([], "run-dir"), (["run", "--policy", "worst"], "worst")):
+        with pytest.raises(ConfigError) as caught:
+            parse(EvaluateFlags, argv, prog="x")
+        assert_one_line(caught.value)
+        assert named in str(caught.value).lower()

@@ -1,0 +1,279 @@
+"""The receiver's half of the delivery guarantee: nothing that a peer sends stops it or touches another."""
+
+import errno
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import learner.accounts
+from common.errors import StorageError
+from common.protocol import MAX_ROWS, Ack, Bye, Evaluation, Hello, Status, encode
+from learner.ingest import Ingest
+from learner.replay import Replay
+from tests.common.golden import golden_messages
+from tests.fakes import BOOT, OTHER_BOOT, SPEC, make_batch, make_ingest, make_records, recover_ingest
+
+LAST = (1 << 63) - 1
+
+
+@pytest.fixture
+def replay(tmp_path: Path) -> Replay:
+    return Replay(tmp_path / "replay.bin", SPEC.record, 100, np.random.default_rng(0))
+
+
+@pytest.fixture
+def ingest(replay: Replay, tmp_path: Path) -> Ingest:
+    return make_ingest(tmp_path, replay)
+
+
+def good(seq: int, *, actor_id: str = "a", boot_id: str = BOOT, produced: int | None = None) -> bytes:
+    """Two transitions a batch."""
+    made = 2 * (seq + 1) if produced is None else produced
+    return encode(make_batch(make_records(2), seq=seq, actor_id=actor_id, boot_id=boot_id, produced=made))
+
+
+def bad(seq: int, *, actor_id: str = "a") -> bytes:
+    records = make_records(2)
+    records["reward"][1] = np.nan
+    return encode(make_batch(records, seq=seq, actor_id=actor_id, produced=2 * (seq + 1)))
+
+
+def hello(next_seq: int, *, actor_id: str = "a", boot_id: str = BOOT) -> bytes:
+    return encode(Hello(actor_id=actor_id, boot_id=boot_id, next_seq=next_seq, spec=SPEC.to_mapping()))
+
+
+def bye(next_seq: int) -> bytes:
+    return encode(Bye(actor_id="a", boot_id=BOOT, next_seq=next_seq))
+
+
+def acked(ingest: Ingest) -> dict[tuple[str, str], int]:
+    return {(actor, ack.boot_id): ack.next_seq for actor, ack in ingest.acknowledgements()}
+
+
+def test_batches_in_order_are_inserted_and_acknowledged(ingest: Ingest, replay: Replay) -> None:
+    for seq in range(3):
+        ingest.accept(good(seq), 0.0)
+    assert len(replay) == 6
+    assert ingest.acknowledgements() == [("a", Ack(boot_id=BOOT, next_seq=3))]
+    assert ingest.acknowledgements() == []
+    assert ingest.accounts.totals() == {
+        "produced": 6,
+        "inserted": 6,
+        "rejected": 0,
+        "discarded": 0,
+        "resent": 0,
+    }
+
+
+def test_a_duplicate_is_counted_and_acknowledged_again(ingest: Ingest, replay: Replay) -> None:
+    for seq in (0, 1, 0, 1):
+        ingest.accept(good(seq), 0.0)
+    assert (len(replay), ingest.counters["duplicates"]) == (4, 2)
+    ingest.acknowledgements()
+    ingest.accept(good(0), 0.0)
+    assert acked(ingest) == {("a", BOOT): 2}
+
+
+def test_a_batch_after_a_gap_is_dropped_and_the_ack_says_where_to_go_back_to(
+    ingest: Ingest, replay: Replay
+) -> None:
+    for seq in (0, 2, 3):
+        ingest.accept(good(seq), 0.0)
+    assert (len(replay), ingest.counters["gaps"]) == (2, 2)
+    assert acked(ingest) == {("a", BOOT): 1}
+
+
+def test_a_malformed_batch_is_used_up_counted_and_disturbs_nobody(ingest: Ingest, replay: Replay) -> None:
+    for frame in (good(0), bad(1), good(2), good(0, actor_id="b"), bad(3), good(1, actor_id="b")):
+        ingest.accept(frame, 0.0)
+    assert acked(ingest) == {("a", BOOT): 4, ("b", BOOT): 2}
+    assert ingest.accounts.totals() == {
+        "produced": 12,
+        "inserted": 8,
+        "rejected": 4,
+        "discarded": 0,
+        "resent": 0,
+    }
+    assert np.isfinite(replay.sample(100)["reward"]).all()
+    assert ingest.counters["rejected batches: not-finite"] == 2
+
+
+def test_the_same_complaint_about_the_same_actor_is_logged_once(
+    ingest: Ingest, caplog: pytest.LogCaptureFixture
+) -> None:
+    for frame in (bad(0), bad(1), bad(2), bad(0, actor_id="b"), b"x", b"y"):
+        ingest.accept(frame, 0.0)
+    assert len(caplog.records) == 3
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+def test_a_rejected_batch_brings_no_episode_news(ingest: Ingest) -> None:
+    records = make_records(1)
+    records["action"] = 2.0
+    ingest.accept(encode(make_batch(records, episodes=((9.0, 1, None, 0),))), 0.0)
+    assert ingest.take_news().episodes == []
+
+
+def test_a_batch_longer_than_allowed_is_rejected(ingest: Ingest, replay: Replay) -> None:
+    ingest.accept(encode(make_batch(make_records(MAX_ROWS + 1))), 0.0)
+    assert (len(replay), ingest.accounts.totals()["rejected"]) == (0, MAX_ROWS + 1)
+    ingest.accept(good(1, produced=MAX_ROWS + 3), 0.0)
+    assert len(replay) == 2
+
+
+def test_boots_of_one_actor_are_told_apart(ingest: Ingest, replay: Replay) -> None:
+    for frame in (good(0), good(1), good(0, boot_id=OTHER_BOOT)):
+        ingest.accept(frame, 0.0)
+    assert len(replay) == 6
+    assert acked(ingest) == {("a", BOOT): 2, ("a", OTHER_BOOT): 1}
+    assert ingest.accounts.liveness(0.0) == {"a": "alive"}
+
+
+def test_hello_beyond_what_is_known_moves_on_and_counts_the_lost(ingest: Ingest, replay: Replay) -> None:
+    ingest.accept(good(0), 0.0)
+    ingest.accept(hello(5), 0.0)
+    assert (ingest.counters["lost"], acked(ingest)) == (4, {("a", BOOT): 5})
+    ingest.accept(hello(2), 0.0)  # an old one changes nothing
+    assert (ingest.counters["lost"], acked(ingest)) == (4, {("a", BOOT): 5})
+    ingest.accept(good(5), 0.0)
+    assert len(replay) == 4
+
+
+def test_hello_of_another_spec_opens_no_account(ingest: Ingest) -> None:
+    spec = {**SPEC.to_mapping(), "obs_dim": 4}
+    ingest.accept(encode(Hello(actor_id="a", boot_id=BOOT, next_seq=0, spec=spec)), 0.0)
+    assert (len(ingest.accounts), ingest.counters["malformed: spec"]) == (0, 1)
+
+
+def test_an_actor_grows_late_and_gone_and_comes_back(ingest: Ingest) -> None:
+    ingest.accept(hello(0), 10.0)
+    states = [ingest.accounts.liveness(now)["a"] for now in (10.0, 15.0, 15.1, 40.0, 40.1)]
+    assert states == ["alive", "alive", "late", "late", "gone"]
+    ingest.accept(good(0), 50.0)
+    assert ingest.accounts.liveness(50.0) == {"a": "alive"}
+
+
+def test_bye_counts_once_everything_has_arrived(ingest: Ingest) -> None:
+    ingest.accept(good(0), 0.0)
+    ingest.accept(bye(2), 0.0)
+    assert ingest.accounts.liveness(0.0) == {"a": "alive"}
+    ingest.accept(good(1), 0.0)
+    ingest.accept(bye(2), 0.0)
+    assert ingest.accounts.liveness(1000.0) == {"a": "left"}
+    ingest.accept(hello(0, boot_id=OTHER_BOOT), 1000.0)
+    assert ingest.accounts.liveness(1000.0) == {"a": "alive"}
+
+
+def test_news_are_episodes_evaluations_and_the_lag(ingest: Ingest) -> None:
+    ingest.weights_version = 10
+    for seq, version in enumerate((7, 9, 99)):
+        episodes = ((float(seq), 1, True, 0),)
+        ingest.accept(
+            encode(make_batch(make_records(2), seq=seq, weights_version=version, episodes=episodes)), 0.0
+        )
+    evaluation = Evaluation(actor_id="e", weights_version=1, env_steps=2, episodes=((1.0, 1, None, 0),))
+    ingest.accept(encode(evaluation), 0.0)
+    news = ingest.take_news()
+    assert (news.lag_sum, news.lag_n) == (2 * 3 + 2 * 1 + 0, 6)
+    assert [episode[0] for episode in news.episodes] == [0.0, 1.0, 2.0]
+    assert news.evaluations == [evaluation]
+    assert ingest.take_news().lag_n == 0
+
+
+def test_drain_takes_at_most_what_it_is_told_and_returns_what_it_inserted(ingest: Ingest) -> None:
+    frames = [good(0), b"garbage", good(1), good(1), good(2)]
+    receive = iter([*frames, None, None]).__next__
+    assert ingest.drain(receive, 3, 0.0) == 4
+    assert ingest.drain(receive, 10, 0.0) == 2
+    assert ingest.drain(receive, 10, 0.0) == 0
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    frames=st.lists(st.binary(max_size=40) | st.sampled_from([encode(m) for m in golden_messages().values()]))
+)
+def test_no_frame_whatever_stops_it(ingest: Ingest, frames: list[bytes]) -> None:
+    for frame in frames:
+        ingest.accept(frame, 0.0)
+    ingest.acknowledgements()
+
+
+def test_the_largest_numbers_can_still_be_acknowledged(ingest: Ingest) -> None:
+    ingest.accept(hello(LAST - 1), 0.0)
+    ingest.accept(good(LAST - 1, produced=LAST), 0.0)
+    assert acked(ingest) == {("a", BOOT): LAST}
+    with pytest.raises(ValueError, match="seq"):
+        good(LAST, produced=LAST)
+    ingest.accept(good(0, actor_id="b", produced=LAST), 0.0)
+    encode(Status(state="running", metrics=ingest.accounts.totals(), actors=ingest.accounts.liveness(0.0)))
+
+
+def test_boots_are_bounded(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learner.accounts, "MAX_BOOTS", 3)
+    for number in range(5):
+        ingest.accept(hello(0, actor_id=f"actor-{number}"), 0.0)
+    assert len(ingest.accounts) == 3
+    assert ingest.counters["malformed: too-many-boots"] == 2
+    ingest.accept(good(0, actor_id="actor-0"), 0.0)  # those that are known go on
+    assert ingest.accounts.totals()["inserted"] == 2
+
+
+def test_accounts_and_rows_survive_a_kill(ingest: Ingest, replay: Replay, tmp_path: Path) -> None:
+    for frame in (good(0), bad(1), good(0), good(0, actor_id="b", boot_id=OTHER_BOOT)):
+        ingest.accept(frame, 7.0)
+    successor, rows = recover_ingest(tmp_path, 100)
+    assert successor.accounts.totals() == ingest.accounts.totals()
+    assert np.array_equal(rows.read(0, 4), replay.read(0, 4))
+    assert successor.accounts.liveness(7.0) == {"a": "gone", "b": "gone"}
+    successor.accept(good(1), 8.0)
+    successor.accept(good(2), 8.0)
+    assert acked(successor) == {("a", BOOT): 3}
+
+
+def test_counters_survive_from_the_last_checkpoint_on(ingest: Ingest, tmp_path: Path) -> None:
+    for frame in (good(0), good(0), b"garbage"):
+        ingest.accept(frame, 0.0)
+    ingest.checkpoint()
+    successor, _ = recover_ingest(tmp_path, 100)
+    assert successor.counters == ingest.counters
+    assert (successor.counters["duplicates"], successor.counters["malformed"]) == (1, 1)
+
+
+def test_rows_that_never_reached_the_disk_are_cut_off_and_counted(ingest: Ingest, tmp_path: Path) -> None:
+    for seq in range(3):
+        ingest.accept(good(seq), 0.0)
+    with (tmp_path / "replay.bin").open("r+b") as file:
+        file.seek(3 * SPEC.record.itemsize)  # in the second batch
+        file.write(b"\xff" * 4)
+    successor, rows = recover_ingest(tmp_path, 100)
+    assert (rows.inserted, successor.counters["torn"]) == (2, 1)
+    successor.accept(good(1), 0.0)  # its actor has it still, as a power cut acknowledges nothing
+    assert rows.inserted == 4
+
+
+def test_a_journal_that_the_disk_refuses_stops_before_anything_is_acknowledged(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest.accept(good(0), 0.0)
+    ingest.acknowledgements()
+
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.write", full)
+    with pytest.raises(StorageError, match="No space left"):
+        ingest.accept(good(1), 0.0)
+    assert acked(ingest) == {("a", BOOT): 1}
+
+
+def test_silence_counts_only_while_the_learner_listens(ingest: Ingest) -> None:
+    ingest.drain(iter([hello(0), None]).__next__, 10, 10.0)
+    assert ingest.liveness() == {"a": "alive"}
+    ingest.drain(iter([b"x"] * 3).__next__, 3, 100.0)  # more has arrived than it could read
+    assert ingest.liveness() == {"a": "alive"}
+    ingest.drain(iter([None]).__next__, 3, 100.0)
+    assert ingest.liveness() == {"a": "gone"}

@@ -1,0 +1,102 @@
+"""The journal: what was appended comes back, a torn end is cut off, damage is told in one line."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from common.errors import ConfigError, StorageError
+from learner.journal import Entry, Journal
+from tests.fakes import BOOT, ONE_LINE
+
+SNAPSHOT = {"inserted": 5, "accounts": {"a " + BOOT: [1, 2]}}
+
+
+def entry(seq: int) -> Entry:
+    return Entry("a", BOOT, seq, 2 * seq, 2, 0, 77, 2 * seq + 2, 0, 0)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    journal = Journal(tmp_path / "journal.bin")
+    journal.rotate(SNAPSHOT)
+    for seq in range(3):
+        journal.append(entry(seq))
+    journal.close()
+    return tmp_path / "journal.bin"
+
+
+def test_snapshot_and_entries_come_back_in_order(path: Path) -> None:
+    recovered = Journal(path).recover()
+    assert recovered.snapshot == SNAPSHOT
+    assert recovered.entries == [entry(seq) for seq in range(3)]
+    assert recovered.torn_bytes == 0
+
+
+def test_a_recovered_journal_goes_on(path: Path) -> None:
+    journal = Journal(path)
+    journal.recover()
+    journal.append(entry(3))
+    journal.close()
+    assert [each.seq for each in Journal(path).recover().entries] == [0, 1, 2, 3]
+
+
+def test_rotation_begins_anew(path: Path) -> None:
+    journal = Journal(path)
+    journal.rotate({"inserted": 6})
+    journal.append(entry(9))
+    journal.close()
+    recovered = Journal(path).recover()
+    assert (recovered.snapshot, recovered.entries) == ({"inserted": 6}, [entry(9)])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.integers(1, 40), junk=st.binary(max_size=30))
+def test_a_torn_end_is_cut_off_and_what_stands_before_it_is_kept(path: Path, cut: int, junk: bytes) -> None:
+    whole = path.read_bytes()
+    torn = path.with_name("torn.bin")
+    torn.write_bytes(whole[:-cut] + junk)
+    journal = Journal(torn)
+    recovered = journal.recover()
+    assert recovered.snapshot == SNAPSHOT
+    assert recovered.entries == [entry(seq) for seq in range(len(recovered.entries))]
+    assert len(recovered.entries) <= 2 or (whole[:-cut] + junk).startswith(whole)
+    journal.append(entry(7))  # behind the last whole one, not behind the rubbish
+    journal.close()
+    assert Journal(torn).recover().entries == [*recovered.entries, entry(7)]
+
+
+def test_a_flipped_bit_ends_it_there(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(bytes(data))
+    recovered = Journal(path).recover()
+    assert (len(recovered.entries), recovered.torn_bytes > 0) == (2, True)
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 100, b"\xff" * 8])
+def test_a_damaged_beginning_is_told_in_one_line(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=ONE_LINE):
+        Journal(path).recover()
+    assert path.read_bytes() == data
+
+
+def test_a_missing_file_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=ONE_LINE):
+        Journal(tmp_path / "none").recover()
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_the_rest_readable(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(path)
+    journal.recover()
+    half = os.write
+    monkeypatch.setattr("os.write", lambda descriptor, data: half(descriptor, data[:9]))
+    with pytest.raises(StorageError, match=ONE_LINE):
+        journal.append(entry(3))
+    monkeypatch.undo()
+    assert [each.seq for each in Journal(path).recover().entries] == [0, 1, 2]

@@ -1,0 +1,120 @@
+"""The rate limiter: a band around the asked ratio that both sides keep and that never stops both."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.config import LearnerConfig, RateConfig, SACConfig
+from common.errors import ConfigError
+from common.flags import LearnerFlags
+from learner.loop import make_limiter
+from learner.rate_limiter import RateLimiter
+from tests.fakes import ONE_LINE
+
+
+@given(
+    ratio=st.none() | st.floats(0.01, 1000),
+    batch_size=st.integers(1, 512),
+    slack=st.floats(0, 1000),
+    min_inserts=st.integers(0, 200),
+    chunks=st.lists(st.integers(1, 64), min_size=1, max_size=50),
+    eager=st.lists(st.booleans(), min_size=1, max_size=50),
+)
+def test_both_sides_go_on_within_the_band(
+    ratio: float | None, batch_size: int, slack: float, min_inserts: int, chunks: list[int], eager: list[bool]
+) -> None:
+    limiter = RateLimiter(
+        samples_per_insert=ratio,
+        min_inserts=min_inserts,
+        tolerance=batch_size / 2 + slack,
+        batch_size=batch_size,
+    )
+    for step in range(300):
+        may_insert, may_sample = limiter.may_insert(), limiter.may_sample()
+        assert may_insert or may_sample  # else both would wait for ever
+        if may_insert and (eager[step % len(eager)] or not may_sample):
+            limiter.inserted(chunks[step % len(chunks)])
+        else:
+            limiter.sampled()
+        if limiter.samples:
+            assert limiter.inserts >= limiter.min_inserts
+        if ratio is not None and limiter.inserts >= limiter.min_inserts:
+            assert limiter.deficit >= -limiter.tolerance - batch_size - 1e-6
+            assert limiter.deficit <= max(limiter.tolerance, 0) + ratio * max(chunks) + 1e-6
+
+
+def alternate(limiter: RateLimiter, rounds: int) -> None:
+    """Each round, each side goes as far as it may, actors one transition at a time."""
+    for _ in range(rounds):
+        for _ in range(1000):
+            if not limiter.may_insert():
+                break
+            limiter.inserted(1)
+        for _ in range(1000):
+            if not limiter.may_sample():
+                break
+            limiter.sampled()
+
+
+def test_the_ratio_is_met_in_the_long_run() -> None:
+    limiter = RateLimiter(samples_per_insert=4.0, min_inserts=100, tolerance=64.0, batch_size=32)
+    alternate(limiter, 200)
+    assert limiter.samples / (limiter.inserts - 100) == pytest.approx(4.0, rel=0.05)
+    assert limiter.samples > 10_000
+
+
+def test_nothing_is_sampled_before_the_least_inserts() -> None:
+    limiter = RateLimiter(samples_per_insert=1.0, min_inserts=10, tolerance=5.0, batch_size=4)
+    limiter.inserted(9)
+    assert (limiter.may_insert(), limiter.may_sample()) == (True, False)
+    limiter.inserted(1)
+    assert (limiter.may_insert(), limiter.may_sample()) == (True, True)
+
+
+def test_even_without_a_least_number_nothing_is_sampled_from_nothing() -> None:
+    limiter = RateLimiter(samples_per_insert=None, min_inserts=0, tolerance=0.0, batch_size=4)
+    assert not limiter.may_sample()
+    limiter.inserted(1)
+    assert limiter.may_sample()
+
+
+def test_free_running_holds_nobody_back() -> None:
+    limiter = RateLimiter(samples_per_insert=None, min_inserts=1, tolerance=0.0, batch_size=256)
+    for _ in range(1000):
+        limiter.inserted(1000)
+        assert limiter.may_insert()
+    for _ in range(10_000):
+        limiter.sampled()
+        assert limiter.may_sample()
+        assert limiter.may_insert()
+    assert limiter.deficit == 0.0
+
+
+def test_a_band_narrower_than_a_batch_is_refused_and_the_named_least_is_enough() -> None:
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        RateLimiter(samples_per_insert=2.0, min_inserts=1, tolerance=2.0 * 63, batch_size=256)
+    assert "--rate-tolerance-n 63: allowed is at least 64" in str(caught.value)
+    RateLimiter(samples_per_insert=2.0, min_inserts=1, tolerance=2.0 * 64, batch_size=256)
+
+
+def test_state_survives() -> None:
+    limiter = RateLimiter(samples_per_insert=2.0, min_inserts=5, tolerance=64.0, batch_size=32)
+    alternate(limiter, 3)
+    again = RateLimiter(samples_per_insert=2.0, min_inserts=5, tolerance=64.0, batch_size=32)
+    again.load_state_dict(limiter.state_dict())
+    assert again.deficit == limiter.deficit
+    assert (again.inserts, again.samples) == (limiter.inserts, limiter.samples)
+
+
+def test_updates_per_step_are_samples_of_a_whole_batch() -> None:
+    flags = LearnerFlags(
+        sac=SACConfig(batch_size=64), rate=RateConfig(updates_per_step=0.5, rate_tolerance_n=10)
+    )
+    limiter = make_limiter(flags)
+    assert (limiter.samples_per_insert, limiter.tolerance, limiter.min_inserts) == (32.0, 320.0, 1000)
+
+
+def test_exploring_longer_than_the_run_is_refused() -> None:
+    flags = LearnerFlags(learner=LearnerConfig(explore_steps=11, total_env_steps=10))
+    with pytest.raises(ConfigError, match="--explore-steps 11: allowed is at most --total-env-steps 10"):
+        make_limiter(flags)

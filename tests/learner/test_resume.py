@@ -1,0 +1,110 @@
+"""Stopping and going on is the same, bit for bit, as never having stopped."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.flags import LearnerFlags, parse
+from common.protocol import Ack, Status, encode
+from common.run_directory import RunDirectory
+from common.stopping import StopSignal
+from learner.checkpoint import Checkpoints
+from learner.journal import Journal
+from learner.loop import Learner
+from tests.fakes import SPEC, make_batch, make_records
+
+BATCH_N = 4
+FLAGS = (
+    *("--env", SPEC.env, "--discount", str(SPEC.discount), "--hidden-dim", "16", "--batch-size", "8"),
+    *("--explore-steps", "8", "--replay-capacity", "64", "--drain-timeout-s", "0"),
+    *("--updates-per-step", "0.5", "--rate-tolerance-n", "8"),
+)
+
+
+class Stream:
+    """The learner's sockets, with the same batches for every learner, one at a look."""
+
+    def __init__(self, first_seq: int, last_seq: int) -> None:
+        self._seqs = iter(range(first_seq, last_seq))
+        self._looked = True
+        self.weights = self
+        self.frames: list[bytes] = []
+        self.statuses: list[Status] = []
+
+    def receive(self) -> bytes | None:
+        self._looked = not self._looked
+        if self._looked or (seq := next(self._seqs, None)) is None:
+            return None
+        rng = np.random.default_rng(seq)
+        records = make_records(BATCH_N)
+        for name in ("obs", "next_obs", "reward"):
+            records[name] = rng.normal(size=records[name].shape)
+        records["action"] = rng.uniform(-1, 1, records["action"].shape)
+        return encode(make_batch(records, seq=seq, produced=BATCH_N * (seq + 1)))
+
+    def wait(self, timeout_s: float) -> bool:
+        return False
+
+    def publish(self, frame: bytes) -> None:
+        self.frames.append(frame)
+
+    def acknowledge(self, actor_id: str, ack: Ack) -> None:
+        pass
+
+    def status(self, status: Status) -> None:
+        self.statuses.append(status)
+
+
+def learn(folder: Path, env_steps: int, *, resume: bool = False) -> Learner:
+    """Return a learner after its run to `env_steps`."""
+    where = ("--resume" if resume else "--run-dir", str(folder))
+    run = RunDirectory(folder)
+    run.create(resume=resume)
+    if not resume:
+        run.config.write_text("{}")
+    flags = parse(LearnerFlags, [*FLAGS, *where, "--total-env-steps", str(env_steps)], prog="test")
+    journal = Journal(run.journal)
+    recovered = journal.recover() if resume else None
+    first = 0 if recovered is None else recovered.snapshot["inserted"] // BATCH_N
+    stream = Stream(first, env_steps // BATCH_N)
+    learner = Learner(flags, SPEC, stream, run, journal, recovered)  # type: ignore[arg-type]
+    learner.run(StopSignal())
+    journal.close()
+    return learner
+
+
+def flat(state: object) -> list[object]:
+    """Return every leaf of nested containers, tensors as lists."""
+    if isinstance(state, dict):
+        return [leaf for key in sorted(state, key=str) for leaf in (key, *flat(state[key]))]
+    if isinstance(state, (list, tuple)):
+        return [leaf for item in state for leaf in flat(item)]
+    return [state.tolist()] if isinstance(state, torch.Tensor) else [state]
+
+
+def test_n_updates_a_stop_and_n_more_equal_2n_updates(tmp_path: Path) -> None:
+    whole = learn(tmp_path / "whole", 400)
+    learn(tmp_path / "parts", 200)
+    parts = learn(tmp_path / "parts", 400, resume=True)
+    assert whole.updates == parts.updates > 150
+    assert flat(whole.agent.state_dict()) == flat(parts.agent.state_dict())
+    assert flat(whole.replay.state_dict()) == flat(parts.replay.state_dict())
+    assert whole.limiter.state_dict() == parts.limiter.state_dict()
+    assert whole.ingest.accounts.totals() == parts.ingest.accounts.totals()
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    learn(tmp_path, 200)
+    newest = sorted((tmp_path / "checkpoints").glob("step-*.pt"))[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    older = Checkpoints(tmp_path / "checkpoints", 3).load_newest()
+    assert older["updates"] < 100
+    assert "damaged" in caplog.text
+    learner = learn(tmp_path, 400, resume=True)
+    assert learner.env_steps == 400
+    totals = learner.ingest.accounts.totals()
+    assert totals["produced"] == totals["inserted"] == 400

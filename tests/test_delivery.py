@@ -1,0 +1,202 @@
+"""Every transition exactly once, whatever the network does: sender and receiver over a channel from hell."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from actor.writer import MAX_PATIENCE, Writer
+from common.protocol import Ack, Batch, Hello, decode
+from learner.replay import Replay
+from tests.fakes import BOOT, OTHER_BOOT, SPEC, make_ingest, make_writer, recover_ingest
+
+CAPACITY = 5000
+WINDOW_N, BATCH_N, RESEND_AFTER_S = 3, 2, 5.0
+actors = st.integers(0, 1)
+positions = st.integers(0, 1 << 30)
+
+
+class Source:
+    """An actor that remembers what it made."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.writer: Writer = make_writer(
+            actor_id=f"actor-{index}",
+            boot_id=(BOOT, OTHER_BOOT)[index],
+            batch_max_n=BATCH_N,
+            window_n=WINDOW_N,
+            resend_after_s=RESEND_AFTER_S,
+        )
+        self.made: list[float] = []
+        self.bad: set[float] = set()
+        self.sealed: dict[int, list[float]] = {}
+
+    def add(self, *, bad: bool) -> None:
+        number = float(len(self.made) + 100_000 * self.index)
+        self.made.append(number)
+        if bad:
+            self.bad.add(number)
+        obs, action = (
+            np.zeros(SPEC.obs_dim, np.float32),
+            np.full(SPEC.action_dim, 2.0 if bad else 0.0, np.float32),
+        )
+        self.writer.add(obs, obs, action, number, 0.5, False, False)
+
+    def next_frame(self, now_s: float) -> bytes | None:
+        frame = self.writer.next_frame(now_s)
+        if frame is not None:
+            batch = decode(frame)
+            assert isinstance(batch, Batch)
+            numbers = batch.rows.view(SPEC.record)["reward"].ravel().tolist()
+            assert self.sealed.setdefault(batch.seq, numbers) == numbers  # a number names a batch for ever
+        return frame
+
+    @property
+    def unacknowledged_n(self) -> int:
+        hello = decode(self.writer.hello())
+        assert isinstance(hello, Hello)
+        return self.writer.next_seq - hello.next_seq
+
+    def expected(self) -> list[float]:
+        batches = [self.sealed[seq] for seq in sorted(self.sealed)]
+        assert [number for batch in batches for number in batch] == self.made
+        return [number for batch in batches if not self.bad.intersection(batch) for number in batch]
+
+
+class Delivery(RuleBasedStateMachine):
+    """Frames and acknowledgements are dropped, doubled, delayed, reordered and damaged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name)
+        self.replay = Replay(self.path / "replay.bin", SPEC.record, CAPACITY, np.random.default_rng(0))
+        self.ingest = make_ingest(self.path, self.replay)
+        self.sources = [Source(0), Source(1)]
+        self.frames: list[bytes] = []
+        self.acks: list[tuple[str, Ack]] = []
+        self.now_s = 100.0
+
+    @rule(actor=actors, count=st.integers(1, 5), bad=st.sampled_from([False] * 5 + [True]))
+    def step_environment(self, actor: int, count: int, bad: bool) -> None:
+        for _ in range(count):
+            if self.sources[actor].writer.has_room:
+                self.sources[actor].add(bad=bad)
+
+    @rule(actor=actors, episode_return=st.floats(-1, 1))
+    def finish_episode(self, actor: int, episode_return: float) -> None:
+        self.sources[actor].writer.add_episode((episode_return, 1, None, 0))
+
+    @rule(actor=actors, limit=st.integers(1, 4))
+    def send(self, actor: int, limit: int) -> None:
+        source = self.sources[actor]
+        for _ in range(limit):
+            frame = source.next_frame(self.now_s)
+            if frame is not None:
+                self.frames.append(frame)
+                source.writer.sent(self.now_s)
+
+    @rule(actor=actors)
+    def say_hello(self, actor: int) -> None:
+        self.frames.append(self.sources[actor].writer.hello())
+
+    @precondition(lambda self: self.frames)
+    @rule(position=positions, again=st.booleans())
+    def deliver_a_frame(self, position: int, again: bool) -> None:
+        frame = self.frames[position % len(self.frames)]
+        if not again:
+            self.frames.remove(frame)
+        self.ingest.accept(frame, self.now_s)
+
+    @precondition(lambda self: self.frames)
+    @rule(position=positions)
+    def drop_a_frame(self, position: int) -> None:
+        self.frames.pop(position % len(self.frames))
+
+    @precondition(lambda self: self.frames)
+    @rule(position=positions, bit=positions)
+    def damage_a_frame(self, position: int, bit: int) -> None:
+        frame = bytearray(self.frames[position % len(self.frames)])
+        frame[bit // 8 % len(frame)] ^= 1 << bit % 8
+        self.ingest.accept(bytes(frame), self.now_s)
+
+    @rule()
+    def acknowledge(self) -> None:
+        self.acks += self.ingest.acknowledgements()
+
+    @precondition(lambda self: self.acks)
+    @rule(position=positions, again=st.booleans())
+    def deliver_an_ack(self, position: int, again: bool) -> None:
+        actor_id, ack = self.acks[position % len(self.acks)]
+        if not again:
+            self.acks.remove((actor_id, ack))
+        self._hand_over(actor_id, ack)
+
+    @precondition(lambda self: self.acks)
+    @rule(position=positions)
+    def drop_an_ack(self, position: int) -> None:
+        self.acks.pop(position % len(self.acks))
+
+    @rule()
+    def kill_the_learner_and_start_it_again(self) -> None:
+        self.ingest, self.replay = recover_ingest(self.path, CAPACITY)
+        assert self.ingest.counters["torn"] == 0
+
+    @rule()
+    def write_a_checkpoint(self) -> None:
+        self.ingest.checkpoint()
+
+    @rule(seconds=st.sampled_from([0.1, 1.5, RESEND_AFTER_S + 1]))
+    def let_time_pass(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    @invariant()
+    def windows_are_bounded(self) -> None:
+        for source in self.sources:
+            assert source.unacknowledged_n <= WINDOW_N
+
+    @invariant()
+    def the_books_balance(self) -> None:
+        totals = self.ingest.accounts.totals()
+        assert totals["produced"] == totals["inserted"] + totals["rejected"]
+        assert totals["inserted"] == self.replay.inserted
+        assert self.ingest.counters["lost"] == 0
+
+    def _hand_over(self, actor_id: str, ack: Ack) -> None:
+        for source in self.sources:
+            if (source.writer.actor_id, source.writer.boot_id) == (actor_id, ack.boot_id):
+                source.writer.acknowledge(ack.next_seq, self.now_s)
+
+    def teardown(self) -> None:
+        """The network comes to its senses: everything that was made arrives, once and in order."""
+        for source in self.sources:
+            source.writer.seal()
+        rounds = 0
+        while not all(source.writer.is_empty for source in self.sources):
+            self.now_s += MAX_PATIENCE * RESEND_AFTER_S + 1
+            for source in self.sources:
+                while (frame := source.next_frame(self.now_s)) is not None:
+                    self.frames.append(frame)
+                    source.writer.sent(self.now_s)
+            for frame in self.frames:
+                self.ingest.accept(frame, self.now_s)
+            self.frames.clear()
+            for actor_id, ack in [*self.acks, *self.ingest.acknowledgements()]:
+                self._hand_over(actor_id, ack)
+            rounds += 1
+            assert rounds < 10
+        self.the_books_balance()
+        assert self.ingest.accounts.totals()["produced"] == sum(len(source.made) for source in self.sources)
+        rows = self.replay.read(0, self.replay.inserted)["reward"]
+        for source in self.sources:
+            mine = [number for number in rows.tolist() if number // 100_000 == source.index]
+            assert mine == source.expected()
+        self.folder.cleanup()
+
+
+TestDelivery = Delivery.TestCase
+TestDelivery.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
