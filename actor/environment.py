@@ -28,16 +28,24 @@ class Environment:
         config: which environment.
         returns: discount and n, which the spec fixes too.
         headless: whether to show no window.
+        render_mode: Gymnasium's, for pictures instead.
 
     Raises:
         ConfigError: it is unknown, cannot be made, or its spaces do not fit.
     """
 
-    def __init__(self, config: EnvConfig, returns: ReturnConfig, *, headless: bool = True) -> None:
+    def __init__(
+        self,
+        config: EnvConfig,
+        returns: ReturnConfig,
+        *,
+        headless: bool = True,
+        render_mode: str | None = None,
+    ) -> None:
         arguments = parse_env_args(config.env_args)
         if config.max_episode_steps is not None:
             arguments["max_episode_steps"] = config.max_episode_steps
-        self.env = make(config.env, arguments, render_mode=None if headless else "human")
+        self.env = make(config.env, arguments, render_mode=render_mode if headless else "human")
         self.spec = EnvSpec.of(self.env, config.env, discount=returns.discount, n_step=returns.n_step)
         space = self.env.action_space
         assert isinstance(space, gymnasium.spaces.Box)

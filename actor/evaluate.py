@@ -1,11 +1,14 @@
 """Deterministic episodes of a policy: `graspfleet evaluate RUN_DIR`, and what the evaluator repeats."""
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 
 from actor.environment import Environment, is_recoverable
-from common.config import EnvConfig
+from actor.video import FilmedEnvironment
+from common.config import EnvConfig, ReturnConfig
 from common.errors import ConfigError, ProtocolError
 from common.flags import EvaluateFlags, EvaluatorFlags, load_yaml
 from common.policy import NumpyPolicy
@@ -91,13 +94,23 @@ def evaluate(flags: EvaluateFlags, stop: StopSignal) -> int:
     )
     arguments = flags.env_args or trained.evaluator.eval_env_args
     config = EnvConfig(**{**trained.env.model_dump(), "env_args": arguments, "seed": flags.seed})
-    env = Environment(config, trained.returns, headless=flags.headless)
+    env = _environment(flags, config, trained.returns)
     policy = load_policy(run, flags.policy, env.spec)
     seeds = np.random.default_rng(seed_sequence(config.seed, "evaluate"))
     episodes = run_episodes(env, policy, seeds, flags.episodes, stop)
     env.close()
     if not episodes:
         return 130
+    if flags.video is not None:
+        print(f"filmed {min(flags.video_episodes, len(episodes))} episodes: {flags.video}", file=sys.stderr)
     summary = summarise(episodes)
     print(json.dumps(summary) if flags.json_output else describe(summary))
     return 0
+
+
+def _environment(flags: EvaluateFlags, config: EnvConfig, returns: ReturnConfig) -> Environment:
+    if flags.video is None:
+        return Environment(config, returns, headless=flags.headless)
+    if not flags.headless:
+        raise ConfigError(f"--video {flags.video}: allowed only without a window (--headless)")
+    return FilmedEnvironment(config, returns, Path(flags.video), flags.video_episodes)

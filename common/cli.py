@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "actor": ("actor.__main__", "main", "step environments for a learner"),
     "evaluator": ("actor.__main__", "main_evaluator", "follow a learner with deterministic episodes"),
     "evaluate": ("actor.__main__", "main_evaluate", "deterministic episodes of a run's policy"),
+    "demos": ("actor.grasp.demos", "main", "let the scripted expert grasp, and store its episodes"),
     "status": ("common.status", "main", "what a running learner says of itself"),
 }
 """Name -> module, function, help; imported when called, so no command needs another's packages."""

@@ -83,6 +83,8 @@ class EvaluateFlags(Section):
     seed: int = Field(1_000_003, ge=0, description="Root of the episodes' seeds.")
     env_args: tuple[str, ...] = Field((), description="Arguments of the environment, as KEY=VALUE.")
     headless: bool = Field(True, description="Without a window.")
+    video: str | None = Field(None, description="Film the first episodes: path of an MP4 file.")
+    video_episodes: int = Field(5, ge=1, description="Episodes in the film.")
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = Field(
         False, description="Print one JSON object."
     )

@@ -71,7 +71,7 @@ class Hello(Message):
     actor_id: ActorId
     boot_id: BootId
     next_seq: Count
-    spec: dict[str, str | int | float]
+    spec: dict[str, str | int | float | tuple[float, ...]]
 
 
 class Batch(Message):
@@ -156,7 +156,7 @@ class Weights(Message):
     version: Count
     env_steps: Count
     updates: Count
-    spec: dict[str, str | int | float]
+    spec: dict[str, str | int | float | tuple[float, ...]]
     policy: Arrays
 
     def arrays(self) -> Arrays:

@@ -5,6 +5,7 @@ Out: shapes, dtypes and the packed record of one transition. Must not know: any 
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -36,6 +37,8 @@ class EnvSpec:
         action_dim: length of the flat float32 action, always within [-1, 1] here and on the wire.
         discount: per environment step, already folded into `reward` and `discount` of a record.
         n_step: env steps that a record's reward sums over.
+        action_low: [action_dim] the environment's own bounds, which -1 stands for; None when not known.
+        action_high: [action_dim] what 1 stands for.
     """
 
     env: str
@@ -43,6 +46,8 @@ class EnvSpec:
     action_dim: int
     discount: float
     n_step: int
+    action_low: tuple[float, ...] | None = None
+    action_high: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, env: "gymnasium.Env[Any, Any]", name: str, *, discount: float, n_step: int) -> "EnvSpec":
@@ -60,7 +65,8 @@ class EnvSpec:
                 f"--env {name}: its action space {env.action_space} is unbounded; allowed: a bounded Box"
             )
         assert env.observation_space.shape is not None
-        return cls(name, env.observation_space.shape[0], env.action_space.shape[0], discount, n_step)
+        low, high = (tuple(map(float, bound)) for bound in (env.action_space.low, env.action_space.high))
+        return cls(name, env.observation_space.shape[0], len(low), discount, n_step, low, high)
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> "EnvSpec":
@@ -76,19 +82,22 @@ class EnvSpec:
             "discount": float,
             "n_step": int,
         }
-        if not isinstance(data, Mapping) or set(data) != set(kinds):
+        bounds = {"action_low", "action_high"}
+        if not isinstance(data, Mapping) or set(data) - bounds != set(kinds):
             raise ProtocolError("spec", "wrong fields")
         if any(type(data[key]) is not kind for key, kind in kinds.items()):
             raise ProtocolError("spec", "wrong types")
-        spec = cls(**data)
+        low, high = _bound(data, "action_low"), _bound(data, "action_high")
+        spec = cls(**{key: data[key] for key in kinds}, action_low=low, action_high=high)
         dims_fit = 1 <= spec.obs_dim <= MAX_DIM and 1 <= spec.action_dim <= MAX_DIM
-        if not (dims_fit and 0.0 <= spec.discount <= 1.0 and 1 <= spec.n_step <= MAX_DIM):
+        bounds_fit = all(bound is None or len(bound) == spec.action_dim for bound in (low, high))
+        if not (dims_fit and bounds_fit and 0.0 <= spec.discount <= 1.0 and 1 <= spec.n_step <= MAX_DIM):
             raise ProtocolError("spec", "out of range")
         return spec
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the plain values that `from_mapping` takes."""
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
     @cached_property
     def digest(self) -> bytes:
@@ -114,3 +123,15 @@ class EnvSpec:
                 ("padding", "u1", (2,)),
             ]
         )
+
+
+def _bound(data: Mapping[str, Any], key: str) -> tuple[float, ...] | None:
+    """Return the numbers of one bound that a peer declares, None when it declares none."""
+    values = data.get(key)
+    if values is None:
+        return None
+    if not isinstance(values, list | tuple) or not all(
+        type(value) is float and math.isfinite(value) for value in values
+    ):
+        raise ProtocolError("spec", "wrong types")
+    return tuple(values)

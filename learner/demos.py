@@ -3,12 +3,12 @@
 The dataset's actions are scaled to [-1, 1] by its own action bounds, as actors do with the environment's.
 """
 
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 
+from common.datasets import dataset_folder
 from common.errors import ConfigError
 from common.nstep import NStepAdder
 from common.specs import EnvSpec, Records
@@ -53,8 +53,10 @@ def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
             "--demos: needs minari; install it with: pip install 'graspfleet[learner]'"
         ) from None
     try:
-        folder = Path(where) / "data" if (Path(where) / "data").is_dir() else Path(where)
-        dataset = minari.MinariDataset(folder) if folder.is_dir() else minari.load_dataset(where)
+        folder = dataset_folder(where)
+        if not folder.is_dir():
+            raise ConfigError(f"--demos {where}: no dataset at {folder}; allowed: a name or folder of one")
+        dataset = minari.MinariDataset(folder / "data" if (folder / "data").is_dir() else folder)
         low, high = _bounds(where, dataset, spec)
         records: list[tuple[Any, ...]] = []
         adder = NStepAdder(spec.n_step, spec.discount, lambda *values: records.append((*values, 0)))
@@ -92,4 +94,13 @@ def _bounds(where: str, dataset: Any, spec: EnvSpec) -> tuple[Any, Any]:
             )
     if not action.is_bounded():
         raise ConfigError(f"--demos {where}: its action space {action} is unbounded")
+    for bound, wanted, role in (
+        (action.low, spec.action_low, "low"),
+        (action.high, spec.action_high, "high"),
+    ):
+        if wanted is not None and not np.allclose(bound, wanted):
+            raise ConfigError(
+                f"--demos {where}: its actions' {role} bounds are {bound.tolist()};"
+                f" allowed: {list(wanted)}, as in {spec.env}"
+            )
     return action.low, action.high

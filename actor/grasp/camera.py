@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from actor.grasp.engine import pybullet
 
-TARGET_M = (0.45, 0.0, 0.12)
-DISTANCE_M = 1.1
-YAW_DEG, PITCH_DEG = 50.0, -28.0
-FIELD_OF_VIEW_DEG = 50.0
-NEAR_M, FAR_M = 0.05, 5.0
+TARGET_M = (0.44, 0.0, 0.17)
+DISTANCE_M = 0.95
+YAW_DEG, PITCH_DEG = 52.0, -24.0
+FIELD_OF_VIEW_DEG = 46.0
+LIGHT = (0.5, 0.6, 1.5)
+"""Where it comes from."""
+NEAR_M, FAR_M = 0.05, 8.0
 
 
 def look(client: int) -> None:
@@ -23,20 +25,34 @@ def look(client: int) -> None:
     pybullet.resetDebugVisualizerCamera(DISTANCE_M, YAW_DEG, PITCH_DEG, TARGET_M, physicsClientId=client)
 
 
-def picture(client: int, *, width: int = 480, height: int = 360) -> NDArray[np.uint8]:
-    """Return the scene as [height, width, 3] uint8, drawn on the CPU."""
+def picture(client: int, *, width: int = 480, height: int = 360, smoothing: int = 1) -> NDArray[np.uint8]:
+    """Return the scene, drawn on the CPU.
+
+    Args:
+        client: PyBullet's.
+        width: pixels.
+        height: pixels.
+        smoothing: draw so many times larger each way and average, against the stairs that PyBullet's
+            renderer leaves at every edge; 2 takes 0.6 s where 1 takes 0.2 s.
+
+    Returns:
+        [height, width, 3] uint8.
+    """
     view = pybullet.computeViewMatrixFromYawPitchRoll(
         TARGET_M, DISTANCE_M, YAW_DEG, PITCH_DEG, roll=0.0, upAxisIndex=2
     )
     projection = pybullet.computeProjectionMatrixFOV(FIELD_OF_VIEW_DEG, width / height, NEAR_M, FAR_M)
+    wide, high = width * smoothing, height * smoothing
     pixels = pybullet.getCameraImage(
-        width,
-        height,
+        wide,
+        high,
         view,
         projection,
         shadow=1,
-        lightDirection=(0.5, 0.6, 1.5),
+        lightDirection=LIGHT,
         renderer=pybullet.ER_TINY_RENDERER,
         physicsClientId=client,
     )[2]
-    return np.array(pixels, dtype=np.uint8).reshape(height, width, 4)[:, :, :3].copy()
+    blocks = np.array(pixels, np.uint8).reshape(height, smoothing, width, smoothing, 4)[..., :3]
+    picture: NDArray[np.uint8] = blocks.mean(axis=(1, 3), dtype=np.float32).astype(np.uint8)
+    return picture

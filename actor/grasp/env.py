@@ -3,14 +3,17 @@
 Enters: actions, [5] float32 in [-1, 1]. Leaves: observations, [28] float32 in [-1, 1], rewards, episode ends.
 Must not know: policies, learners, sockets.
 
-This module only conducts: `simulation` is the world, `robot` the arm, `objects` what lies on the ground,
-`observation` what a policy sees, `task` what is rewarded, `camera` what people see.
+This module only conducts: `scene` is what is simulated (`simulation` the world, `robot` the arm, `objects`
+what lies on the table), `observation` what a policy sees, `task` what is rewarded, `randomization` what
+varies, `camera` what people see.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections import deque
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import gymnasium
@@ -20,22 +23,23 @@ from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from numpy.typing import NDArray
 
 from actor.grasp import camera, observation, task
-from actor.grasp.engine import pybullet
-from actor.grasp.objects import ObjectModel, object_set
+from actor.grasp.objects import object_set
 from actor.grasp.observation import GraspState
-from actor.grasp.robot import Measurement, Panda, checked_action
-from actor.grasp.simulation import CONTROL_HZ, Simulation, UnstableSimulationError, physics_preset
+from actor.grasp.randomization import Sample, randomization
+from actor.grasp.robot import checked_action
+from actor.grasp.scene import Scene
+from actor.grasp.simulation import CONTROL_HZ, physics_preset
 
 START_LOW_M, START_HIGH_M = (0.47, -0.03, 0.15), (0.53, 0.03, 0.20)
 """Where the grasp point starts, above the middle of the objects."""
 OBJECT_LOW, OBJECT_HIGH = (0.40, -0.10, -math.pi), (0.60, 0.10, math.pi)
 """x (m), y (m) and yaw (rad) of the object at the start."""
-UNSTABLE_ABOVE = 50.0
-"""Bound on the sum of all speeds (m/s) and distances (m); nothing in a sound simulation comes near it."""
+STILL = [0.0, 0.0, 0.0, 0.0, 1.0]
+"""The action that holds the open gripper where it is."""
 
 
 class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
-    """Grasp an object from the ground and hold it up, with a Panda arm at 20 Hz.
+    """Grasp an object from the table and hold it up, with a Panda arm at 20 Hz.
 
     The same seed and actions give the same observations and rewards, bit by bit, in any process, after any
     other episodes and after `reinit()`.
@@ -46,12 +50,13 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     Args:
         headless: False opens a window and runs no faster than real time.
-        objects: name of an object set.
+        objects: name of an object set, see `actor.grasp.objects`.
         physics: name of a physics preset, `default` or `fast`.
         reward: `shaped` or `sparse`.
         max_episode_steps: steps after which an episode is truncated, 1 or more; None leaves that to a
             wrapper, as `gymnasium.make` does.
         render_mode: None, `human` (the same as headless=False) or `rgb_array`.
+        randomize: None, `all`, or ranges by name, see `actor.grasp.randomization`.
 
     Raises:
         ValueError: a setting is not one of those allowed.
@@ -69,6 +74,7 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         reward: str = "shaped",
         max_episode_steps: int | None = 50,
         render_mode: str | None = None,
+        randomize: str | Mapping[str, Any] | None = None,
     ) -> None:
         if render_mode not in (None, "human", "rgb_array"):
             raise ValueError(f"render_mode={render_mode!r} is not known; allowed: None, human, rgb_array")
@@ -79,30 +85,26 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.render_mode = render_mode if headless or render_mode is not None else "human"
         self._gui = not headless or render_mode == "human"
         self._max_episode_steps = math.inf if max_episode_steps is None else max_episode_steps
-        self._preset = physics_preset(physics)
         self._draw_object = object_set(objects)
         self._reward = task.reward_function(reward)
-        self._closed = False
-        self._build()
-
-    def _build(self) -> None:
-        self._simulation = Simulation(self._preset, gui=self._gui, visuals=self.render_mode is not None)
-        if self._gui:
-            camera.look(self._simulation.client)
-        self._robot = Panda(self._simulation)
-        self._object: ObjectModel | None = None
-        self._body = -1
-        self._rest_height_m = 0.0
-        self._extents_m: observation.Vector = (0.0, 0.0, 0.0)
-        self._measured: Measurement = self._robot.measure()
+        self._randomization = randomization(randomize)
+        self._scene = Scene(physics_preset(physics), gui=self._gui, visuals=self.render_mode is not None)
+        self._sample: Sample | None = None
+        self._delayed: deque[list[float]] = deque()
         self._steps = 0
+        self._closed = False
         self._needs_reset = True
         self._next_frame_s = 0.0
+
+    @property
+    def scene(self) -> Scene:
+        """What is simulated, for those who may know more than a policy."""
+        return self._scene
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start an episode: the open gripper above the ground, the object somewhere below it.
+        """Start an episode: the open gripper above the table, the object somewhere below it.
 
         Args:
             seed: starts the random numbers afresh; None goes on with them.
@@ -118,15 +120,20 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             raise ClosedEnvironmentError("reset() was called after close()")
         super().reset(seed=seed)
         rng = self.np_random
-        start_x, start_y, start_z = rng.uniform(START_LOW_M, START_HIGH_M).tolist()
+        start = rng.uniform(START_LOW_M, START_HIGH_M)
         model = self._draw_object(rng)
         x, y, yaw = rng.uniform(OBJECT_LOW, OBJECT_HIGH).tolist()
-        self._start_scene(model)
-        self._robot.reset(start_x, start_y, start_z, yaw=0.0)
-        self._place_object(model, x, y, yaw)
+        if self._randomization is None:
+            self._scene.reset(model, (x, y, yaw), (*start.tolist(), 0.0))
+        else:
+            sample = self._sample = self._randomization.draw(rng)
+            start += sample.start_m
+            self._delayed = deque([STILL] * sample.delay_steps)
+            self._scene.reset(model, (x, y, yaw), (*start.tolist(), sample.start_yaw_rad))
+            self._scene.set_dynamics(sample.mass, sample.friction, sample.finger_force_n)
         self._steps = 0
         self._needs_reset = False
-        return observation.encode(self._read(gripper_command=1.0)), {"is_success": False}
+        return self._observe(self._scene.read()), {"is_success": False}
 
     def step(
         self, action: NDArray[np.float32]
@@ -150,9 +157,12 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         command = checked_action(action)
         if self._needs_reset:
             self._refuse_step()
-        self._robot.act(command, self._measured)
-        self._simulation.step()
-        state = self._read(command[4])
+        self._needs_reset = True  # for as long as it is not known how this step ends
+        if self._delayed:
+            self._delayed.append(command)
+            command = self._delayed.popleft()
+        self._scene.step(command)
+        state = self._scene.read()
         self._steps += 1
         terminated = task.is_lost(state)
         truncated = not terminated and self._steps >= self._max_episode_steps
@@ -160,7 +170,7 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         if self._gui:
             self._keep_real_time()
         success = task.is_success(state)
-        return observation.encode(state), self._reward(state), terminated, truncated, {"is_success": success}
+        return self._observe(state), self._reward(state), terminated, truncated, {"is_success": success}
 
     def render(self) -> NDArray[np.uint8] | None:
         """Return [360, 480, 3] uint8 if render_mode is `rgb_array`, else None.
@@ -170,7 +180,7 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         """
         if self._closed:
             raise ClosedEnvironmentError("render() was called after close()")
-        return camera.picture(self._simulation.client) if self.render_mode == "rgb_array" else None
+        return camera.picture(self._scene.simulation.client) if self.render_mode == "rgb_array" else None
 
     def reinit(self) -> None:
         """Build the simulation anew, with the same settings; the random numbers go on. Then `reset`.
@@ -180,67 +190,24 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         """
         if self._closed:
             raise ClosedEnvironmentError("reinit() was called after close()")
-        self._simulation.close()
-        self._build()
+        self._needs_reset = True
+        self._scene.rebuild()
 
     def close(self) -> None:
         """Free the simulation; calling it again does nothing."""
         self._closed = self._needs_reset = True
-        self._simulation.close()
+        self._scene.close()
 
     def shutdown(self) -> None:
         """The same as `close()`."""
         self.close()
 
-    def _start_scene(self, model: ObjectModel) -> None:
-        """Return the world to its saved state, with `model` in it; loads only if that is another object."""
-        simulation = self._simulation
-        if model != self._object:
-            if self._object is not None:  # from the same state whatever the last episode was
-                simulation.restore()
-                pybullet.removeBody(self._body, physicsClientId=simulation.client)
-            self._body = model.load(simulation)
-            self._object = model
-            simulation.save()
-        simulation.restore()
-
-    def _place_object(self, model: ObjectModel, x: float, y: float, yaw: float) -> None:
-        client = self._simulation.client
-        pose = (x, y, model.spawn_height_m), (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2))
-        pybullet.resetBasePositionAndOrientation(self._body, *pose, physicsClientId=client)
-        for _ in range(model.settle_steps):
-            self._simulation.step()
-        self._extents_m = model.extents_m
-        self._rest_height_m = pybullet.getBasePositionAndOrientation(self._body, client)[0][2]
-
-    def _read(self, gripper_command: float) -> GraspState:
-        client, body = self._simulation.client, self._body
-        measured = self._measured = self._robot.measure()
-        position, quaternion = pybullet.getBasePositionAndOrientation(body, client)
-        velocity, _ = pybullet.getBaseVelocity(body, client)
-        left, right = self._robot.touching(body)
-        # A sum is not finite as soon as one of its parts is not, and NaN fails every comparison.
-        parts = (*velocity, *position, *measured.velocity, *measured.position, *quaternion)
-        if not sum(map(abs, parts)) < UNSTABLE_ABOVE:
-            self._needs_reset = True
-            raise UnstableSimulationError(
-                f"after {self._steps} steps: object at {position} m moving at {velocity} m/s, "
-                f"gripper at {measured.position} m moving at {measured.velocity} m/s"
-            )
-        return GraspState(
-            measured.position,
-            measured.rotation,
-            measured.velocity,
-            measured.finger_width_m,
-            left,
-            right,
-            gripper_command,
-            position,
-            pybullet.getMatrixFromQuaternion(quaternion),
-            velocity,
-            position[2] - self._rest_height_m,
-            self._extents_m,
-        )
+    def _observe(self, state: GraspState) -> NDArray[np.float32]:
+        observed = observation.encode(state)
+        if self._sample is not None and self._sample.noise > 0:
+            noise = self.np_random.standard_normal(observed.shape, np.float32)
+            observed = np.clip(observed + np.float32(self._sample.noise) * noise, -1.0, 1.0)
+        return observed
 
     def _refuse_step(self) -> NoReturn:
         if self._closed:

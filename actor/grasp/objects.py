@@ -1,7 +1,6 @@
-"""What lies on the ground: object models and the named sets they are drawn from.
+"""What lies on the table: the named sets that an episode's object is drawn from.
 
-Enters: the name of a set, a random generator, a simulation.
-Leaves: a model, and the body id of a loaded one.
+Enters: the name of a set, a random generator. Leaves: an object model.
 Must not know: the robot, the task, where an object is placed.
 
 A new set is one more entry of `OBJECT_SETS`; a new kind of model is one more class with the attributes of
@@ -11,13 +10,13 @@ A new set is one more entry of `OBJECT_SETS`; a new kind of model is one more cl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 
-from actor.grasp.engine import pybullet
+from actor.grasp.catalogue import BROKEN_IDS, COUNT, RandomObject, catalogue
+from actor.grasp.primitives import Box, Color, Cylinder, random_edge
 from actor.grasp.simulation import Simulation
 
 
@@ -36,76 +35,15 @@ class ObjectModel(Protocol):
         """Edge lengths of the bounding box in the object's own frame."""
 
     @property
-    def spawn_height_m(self) -> float:
-        """Height of the object's frame above the ground at which it is put down."""
+    def rest_height_m(self) -> float:
+        """Height of the object's frame above the table when it lies still."""
 
     @property
-    def settle_steps(self) -> int:
-        """Control steps to wait until it lies still; 0 for a shape that is put down at rest."""
+    def rest_quaternion(self) -> tuple[float, float, float, float]:
+        """How it lies then, world_from_object, before it is turned about the vertical."""
 
     def load(self, simulation: Simulation) -> int:
         """Create the body in `simulation` and return its id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A solid cuboid of even density, put down on its bottom face.
-
-    Attributes:
-        name: for logs.
-        extents_m: edge lengths.
-        mass_kg: mass; the inertia follows from it.
-        friction: Coulomb coefficient; PyBullet multiplies those of the two bodies (a fingertip has 1.0).
-        spinning_friction: metres; resists turning about the contact normal.
-        rgba: its colour in pictures.
-    """
-
-    name: str
-    extents_m: tuple[float, float, float]
-    mass_kg: float
-    friction: float
-    spinning_friction: float
-    rgba: tuple[float, float, float, float]
-
-    @property
-    def spawn_height_m(self) -> float:
-        """Half of the height: the frame is at the centre."""
-        return self.extents_m[2] / 2
-
-    @property
-    def settle_steps(self) -> int:
-        """0: it is put down at rest."""
-        return 0
-
-    @property
-    def inertia_kg_m2(self) -> tuple[float, float, float]:
-        """Principal moments of a homogeneous cuboid."""
-        x, y, z = (edge * edge for edge in self.extents_m)
-        factor = self.mass_kg / 12
-        return factor * (y + z), factor * (x + z), factor * (x + y)
-
-    def load(self, simulation: Simulation) -> int:
-        """Create the body in `simulation` and return its id."""
-        client = simulation.client
-        half = [edge / 2 for edge in self.extents_m]
-        shape = pybullet.createCollisionShape(pybullet.GEOM_BOX, halfExtents=half, physicsClientId=client)
-        visual = -1
-        if simulation.visuals:
-            visual = pybullet.createVisualShape(
-                pybullet.GEOM_BOX, halfExtents=half, rgbaColor=self.rgba, physicsClientId=client
-            )
-        body: int = pybullet.createMultiBody(
-            self.mass_kg, shape, visual, basePosition=(0.5, 0.0, half[2]), physicsClientId=client
-        )
-        pybullet.changeDynamics(
-            body,
-            -1,
-            lateralFriction=self.friction,
-            spinningFriction=self.spinning_friction,
-            localInertiaDiagonal=self.inertia_kg_m2,
-            physicsClientId=client,
-        )
-        return body
 
 
 CUBE = Box(
@@ -116,23 +54,76 @@ CUBE = Box(
     spinning_friction=0.005,
     rgba=(0.85, 0.25, 0.2, 1.0),
 )
+SMALLEST_M, LARGEST_M = 0.025, 0.06
+"""Edges and diameters of the primitives; the fingers open 8 cm."""
+COLORS: tuple[Color, ...] = (
+    (0.85, 0.25, 0.20, 1.0),
+    (0.95, 0.61, 0.07, 1.0),
+    (0.16, 0.63, 0.38, 1.0),
+    (0.16, 0.45, 0.80, 1.0),
+    (0.56, 0.27, 0.68, 1.0),
+    (0.10, 0.67, 0.70, 1.0),
+)
 
 Sampler = Callable[[np.random.Generator], ObjectModel]
 
 
-def _always_cube(_: np.random.Generator) -> ObjectModel:
+def draw_cube(_: np.random.Generator) -> Box:
+    """Return the cube."""
     return CUBE
 
 
-OBJECT_SETS: Mapping[str, Sampler] = MappingProxyType({"cube": _always_cube})
+def draw_primitive(rng: np.random.Generator) -> Box | Cylinder:
+    """Return a box or a cylinder, as likely as each other, of uniformly drawn edges."""
+    kind, color, *samples = rng.random(5).tolist()
+    x, y, z = (random_edge(sample, SMALLEST_M, LARGEST_M) for sample in samples)
+    rgba = COLORS[int(color * len(COLORS))]
+    surface = CUBE.mass_kg, CUBE.friction, CUBE.spinning_friction, rgba
+    return Box("box", (x, y, z), *surface) if kind < 0.5 else Cylinder("cylinder", x, z, *surface)
+
+
+def draw_from(keep: Callable[[RandomObject], bool]) -> Callable[[], Sampler]:
+    """Return what makes the sampler of those random objects that `keep` accepts."""
+
+    def sampler() -> Sampler:
+        models = [model for model in catalogue().values() if keep(model)]
+        return lambda rng: models[rng.integers(len(models))]
+
+    return sampler
+
+
+OBJECT_SETS: Mapping[str, Callable[[], Sampler]] = MappingProxyType(
+    {
+        "cube": lambda: draw_cube,
+        "primitives": lambda: draw_primitive,
+        "random": draw_from(lambda model: not model.held_out),
+        "random-heldout": draw_from(lambda model: model.held_out),
+        "random-feasible": draw_from(lambda model: not model.held_out and model.feasible),
+        "random-heldout-feasible": draw_from(lambda model: model.held_out and model.feasible),
+    }
+)
+"""Name -> what makes its sampler; made when asked for, so that a cube needs no catalogue."""
 
 
 def object_set(name: str) -> Sampler:
-    """Return the function that draws an object of the set called `name`.
+    """Return the function that draws an object of a set.
+
+    Args:
+        name: a key of `OBJECT_SETS`, or `random:ID` for one random object alone.
 
     Raises:
-        ValueError: there is no such set; the message lists those there are.
+        ValueError: there is no such set or object; the message lists those there are.
     """
+    kind, colon, number = str(name).partition(":")
+    if kind == "random" and colon:
+        if not (number.isdecimal() and int(number) in catalogue()):
+            broken = ", ".join(map(str, sorted(BROKEN_IDS)))
+            raise ValueError(
+                f"objects={name!r}: there is no object {number!r}; "
+                f"allowed: ids 0 to {COUNT - 1} without {broken}, whose mesh file is broken"
+            )
+        model = catalogue()[int(number)]
+        return lambda _: model
     if name not in OBJECT_SETS:
-        raise ValueError(f"objects={name!r} is not known; allowed: {', '.join(OBJECT_SETS)}")
-    return OBJECT_SETS[name]
+        raise ValueError(f"objects={name!r} is not known; allowed: {', '.join(OBJECT_SETS)}, random:ID")
+    return OBJECT_SETS[name]()

@@ -153,6 +153,10 @@ class Panda:
         self._command = (x, y, z, yaw)
         self._drive(1.0)
 
+    def set_finger_force(self, newtons: float) -> None:
+        """Limit the force of each finger from the next action on."""
+        self._forces = (*JOINT_FORCES, newtons, newtons)
+
     def act(self, action: Sequence[float], now: Measurement) -> None:
         """Move the commanded pose by an action and drive the motors towards it.
 

@@ -1,39 +1,52 @@
 """A scripted expert for `GraspEnv`: hover, descend, close, lift.
 
-Enters: observations. Leaves: actions, [5] float32 in [-1, 1].
-Must not know: PyBullet. It reads what a policy reads, so its episodes can serve as demonstrations.
+Enters: observations, and a grasp that somebody planned. Leaves: actions, [5] float32 in [-1, 1].
+Must not know: PyBullet. Where to take hold is planned from more than a policy knows (`plan`); all else is
+read from what a policy reads, so its episodes can serve as demonstrations.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actor.grasp.observation import OFFSET_SCALE_M
+from actor.grasp.observation import OFFSET_SCALE_M, Vector
+from actor.grasp.plan import Grasp
 from actor.grasp.robot import STEP_M, STEP_YAW_RAD
 
 HOVER_M = 0.08
-"""Height of the grasp point above the object's centre before it descends."""
-ALIGNED_M = 0.012
-DEEP_ENOUGH_M = 0.012
-CLOSING_STEPS = 3
+"""Height above the place to take hold at which it turns and aligns."""
+ALIGNED_M, ALIGNED_RAD = 0.005, 0.06
+DEEP_ENOUGH_M = 0.006
+MOST_DESCEND_STEPS = 14
+"""After so many it closes anyway: something is in the way of the fingers."""
+CLOSING_STEPS = 4
+MOST_CLOSING_STEPS = 12
+RETREAT_STEPS = 5
 LIFT_SPEED = 0.6
 """Of the largest upward action. Gently: a jerk can shake the object out of the fingers."""
 
 
 class ScriptedGrasp:
-    """A small state machine over hover, descend, close and lift; `reset` it with every episode."""
+    """A small state machine over hover, descend, close and lift; `reset` it with every episode.
 
-    def __init__(self) -> None:
+    Args:
+        plan: returns where to take hold of the object as it lies now; asked before each attempt.
+    """
+
+    def __init__(self, plan: Callable[[], Grasp]) -> None:
         """Start with the approach."""
+        self._plan = plan
         self.reset()
 
     def reset(self) -> None:
         """Forget the episode."""
         self.stage = "hover"
-        self._closing_steps = 0
+        self._steps = 0
+        self._grasp: Grasp | None = None
 
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the next action.
@@ -44,44 +57,57 @@ class ScriptedGrasp:
         Returns:
             [5] float32 in [-1, 1].
         """
-        sine, cosine = float(observation[3]), float(observation[4])
-        forward, side, below = (float(value) * OFFSET_SCALE_M for value in observation[12:15])
-        # The gripper points down: from its frame to the world's, y and z change sign.
-        dx = cosine * forward + sine * side
-        dy = sine * forward - cosine * side
-        dz = -below
-        turn = self._turn(observation)
-        self._advance(observation, math.hypot(dx, dy), dz)
-        gripper = 1.0 if self.stage in ("hover", "descend") else -1.0
+        if self._grasp is None and self.stage == "hover":
+            self._grasp = self._plan()
+        (dx, dy, dz), turn = self._errors(observation)
+        self._advance(observation, math.hypot(dx, dy), dz, turn)
+        gripper = -1.0 if self.stage in ("close", "lift") else 1.0
         if self.stage == "hover":
             dz += HOVER_M
+        elif self.stage == "descend":
+            dz *= min(1.0, ALIGNED_M / max(math.hypot(dx, dy), 1e-6))
         elif self.stage == "close":
             dx = dy = dz = turn = 0.0
-        elif self.stage == "lift":
+        elif self.stage in ("lift", "retreat"):
             dx = dy = turn = 0.0
             dz = LIFT_SPEED * STEP_M
         action = (dx / STEP_M, dy / STEP_M, dz / STEP_M, turn / STEP_YAW_RAD, gripper)
         return np.array([min(max(part, -1.0), 1.0) for part in action], dtype=np.float32)
 
-    def _turn(self, observation: NDArray[np.float32]) -> float:
-        """Return the smaller of the turns that bring the fingers flat against two faces of a box, radians."""
-        # Column one of the object's rotation, in the gripper's frame, points along one pair of faces.
-        angle = math.atan2(float(observation[16]), float(observation[15]))
-        quarter = math.pi / 2
-        return -(angle - quarter * round(angle / quarter))
+    def _errors(self, observation: NDArray[np.float32]) -> tuple[Vector, float]:
+        """Return what is missing to the grasp: a shift in the world's frame, m, and a turn, rad."""
+        if self._grasp is None:
+            return (0.0, 0.0, 0.0), 0.0
+        values = observation.astype(np.float64)
+        sine, cosine = float(values[3]), float(values[4])
+        first, second = values[15:18], values[18:21]
+        gripper_from_object = np.column_stack([first, second, np.cross(first, second)])
+        point = values[12:15] * OFFSET_SCALE_M + gripper_from_object @ self._grasp.point_m
+        forward, side, below = point.tolist()
+        axis = gripper_from_object @ self._grasp.axis
+        # The gripper points down: from its frame to the world's, y and z change sign, and so do turns.
+        turn = math.pi / 2 - math.atan2(axis[1], axis[0])
+        yaw = math.atan2(sine, cosine)
+        # Half a turn more or less is the same grasp; the gripper turns a quarter either way.
+        turn -= math.pi * round((yaw + turn) / math.pi)
+        return (cosine * forward + sine * side, sine * forward - cosine * side, -below), turn
 
-    def _advance(self, observation: NDArray[np.float32], aside_m: float, dz: float) -> None:
+    def _advance(self, observation: NDArray[np.float32], aside_m: float, dz: float, turn: float) -> None:
         """Go to the next stage when this one has done its work, or back when the object was lost."""
         held = observation[9] > 0 and observation[10] > 0
-        if self.stage == "hover" and aside_m < ALIGNED_M and abs(self._turn(observation)) < 0.1:
-            self.stage = "descend"
-        elif self.stage == "descend" and abs(dz) < DEEP_ENOUGH_M and aside_m < ALIGNED_M:
-            self.stage = "close"
-        elif self.stage == "close":
-            self._closing_steps += 1
-            if held and self._closing_steps >= CLOSING_STEPS:
-                self.stage = "lift"
-            elif self._closing_steps > 4 * CLOSING_STEPS:
-                self.reset()
-        elif self.stage == "lift" and not held:
+        self._steps += 1
+        if self.stage == "hover" and aside_m < ALIGNED_M and abs(turn) < ALIGNED_RAD:
+            self._go_to("descend")
+        elif self.stage == "descend" and (abs(dz) < DEEP_ENOUGH_M or self._steps > MOST_DESCEND_STEPS):
+            self._go_to("close")
+        elif self.stage == "close" and held and self._steps >= CLOSING_STEPS:
+            self._go_to("lift")
+        elif (self.stage == "close" and self._steps > MOST_CLOSING_STEPS) or (
+            self.stage == "lift" and not held
+        ):
+            self._go_to("retreat")
+        elif self.stage == "retreat" and self._steps > RETREAT_STEPS:
             self.reset()
+
+    def _go_to(self, stage: str) -> None:
+        self.stage, self._steps = stage, 0

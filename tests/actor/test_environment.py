@@ -27,7 +27,7 @@ def fake(environment: Environment) -> FakeEnv:
 
 
 def test_the_spec_is_read_off_the_environment() -> None:
-    assert make().spec == EnvSpec("Fake-v0", 3, 2, 0.9, 2)
+    assert make().spec == EnvSpec("Fake-v0", 3, 2, 0.9, 2, (-1.0, 0.0), (3.0, 10.0))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from gymnasium.error import ResetNeeded
 
 from actor.grasp import GraspEnv
+from actor.grasp.objects import OBJECT_SETS
 from actor.grasp.simulation import UnstableSimulationError
 
 STILL = np.zeros(5, np.float32)
@@ -58,28 +59,53 @@ def test_pictures_do_not_change_the_physics(env: GraspEnv) -> None:
 
 
 @pytest.mark.parametrize("physics", PHYSICS)
-def test_the_same_seed_gives_the_same_bits_after_episodes_and_reinit(physics: str) -> None:
-    env = GraspEnv(physics=physics)
+@pytest.mark.parametrize("objects", OBJECT_SETS)
+def test_the_same_seed_gives_the_same_bits_after_episodes_and_reinit(objects: str, physics: str) -> None:
+    env = GraspEnv(physics=physics, objects=objects)
     expected = run_digest(env, 5)
     assert run_digest(env, 6) != expected
     assert run_digest(env, 5) == expected
     env.reinit()
     assert run_digest(env, 5) == expected
-    other = GraspEnv(physics=physics)
+    other = GraspEnv(physics=physics, objects=objects)
     assert run_digest(other, 5) == expected
     other.close()
     env.close()
 
 
-def test_the_same_seed_gives_the_same_bits_in_another_process(env: GraspEnv) -> None:
+@pytest.mark.parametrize("objects", ["random:5", "random:440", "random:732"])
+def test_an_object_that_stays_loaded_forgets_the_last_episode(objects: str) -> None:
+    env = GraspEnv(physics="fast", objects=objects)
+    expected = [run_digest(env, seed) for seed in range(5)]
+    assert [run_digest(env, seed) for seed in range(5)] == expected
+    env.close()
+
+
+@pytest.mark.parametrize("objects", ["cube", "primitives", "random", "random-heldout"])
+def test_the_same_seed_gives_the_same_bits_in_another_process(objects: str) -> None:
+    env = GraspEnv(physics="fast", objects=objects, randomize="all")
     code = (
         "from test_grasp_determinism import GraspEnv, run_digest\n"
-        "print('digest', run_digest(GraspEnv(physics='fast'), 5))"
+        f"print('digest', run_digest(GraspEnv(physics='fast', objects={objects!r}, randomize='all'), 5))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True
     )
     assert f"digest {run_digest(env, 5)}" in done.stdout
+    env.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("physics", PHYSICS)
+@pytest.mark.parametrize("objects", ["cube", "primitives", "random", "random-heldout"])
+def test_the_same_seed_gives_the_same_bits_after_a_thousand_episodes(objects: str, physics: str) -> None:
+    env = GraspEnv(physics=physics, objects=objects)
+    expected = [run_digest(env, seed) for seed in range(3)]
+    for seed in range(500):  # of two episodes each
+        run_digest(env, 100 + seed)
+    assert [run_digest(env, seed) for seed in range(3)] == expected
+    env.close()
 
 
 def test_reinit_goes_on_with_the_random_numbers(env: GraspEnv) -> None:
@@ -96,8 +122,8 @@ def test_reinit_goes_on_with_the_random_numbers(env: GraspEnv) -> None:
 def test_an_exploding_simulation_is_recoverable(env: GraspEnv, speed: float) -> None:
     expected = run_digest(env, 5)
     env.reset(seed=0)
-    client = env._simulation.client
-    pybullet.resetBaseVelocity(env._body, (0, 0, speed), (0, 0, 0), physicsClientId=client)
+    client = env.scene.simulation.client
+    pybullet.resetBaseVelocity(env.scene.body, (0, 0, speed), (0, 0, 0), physicsClientId=client)
     with pytest.raises(UnstableSimulationError) as caught:
         env.step(STILL)
     assert caught.value.recoverable

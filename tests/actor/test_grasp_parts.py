@@ -58,9 +58,9 @@ def test_the_arm_keeps_up_with_its_largest_actions(physics: str) -> None:
     env = GraspEnv(physics=physics)
     env.reset(seed=0)
     env.step(np.array([0, 0, 1, 0, 1.0]))
-    before = env._robot.measure().position
+    before = env.scene.robot.measure().position
     env.step(np.array([0, 0, 1, 0, 1.0]))
-    risen = env._robot.measure().position[2] - before[2]
+    risen = env.scene.robot.measure().position[2] - before[2]
     assert risen == pytest.approx(robot.STEP_M, rel=0.3)
     env.close()
 
@@ -114,7 +114,7 @@ def test_another_set_of_objects_needs_no_other_environment(monkeypatch: pytest.M
     def either(rng: np.random.Generator) -> objects.ObjectModel:
         return low if rng.random() < 0.5 else objects.CUBE
 
-    monkeypatch.setattr(objects, "OBJECT_SETS", {"two": either})
+    monkeypatch.setattr(objects, "OBJECT_SETS", {"two": lambda: either})
     env = GraspEnv(objects="two", physics="fast")
 
     def run() -> list[float]:
@@ -123,7 +123,7 @@ def test_another_set_of_objects_needs_no_other_environment(monkeypatch: pytest.M
             first, _ = env.reset(seed=episode)
             values += first.tolist()
             values += env.step(np.array([0, 0, -1, 0, -1.0]))[0].tolist()
-            assert pybullet.getNumBodies(env._simulation.client) == 3
+            assert pybullet.getNumBodies(env.scene.simulation.client) == 3
         return values
 
     once = run()

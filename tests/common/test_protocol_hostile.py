@@ -136,7 +136,7 @@ def test_a_wrong_table_of_arrays_is_refused(table: object) -> None:
         {**HELLO, "actor_id": "a\0b"},
         {**HELLO, "actor_id": "a/../b"},
         {**HELLO, "actor_id": "a b"},
-        {**HELLO, "spec": {"a": [1]}},
+        {**HELLO, "spec": {"a": [[1]]}},
         {**HELLO, "spec": {"a": True}},
         {**HELLO, "spec": {"a": None}},
         {**HELLO, "spec": [["a", 1]]},

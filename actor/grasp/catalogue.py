@@ -1,0 +1,109 @@
+"""The 1,000 random objects that come with PyBullet, and what is known about each.
+
+Enters: an id, 0 to 999, and `data/random_objects.csv`. Leaves: models that `objects` makes sets of.
+Must not know: the robot, the task, where an object is placed.
+
+How an object lies, how large it is and whether the scripted expert lifts it are the same for ever, so
+`python -m actor.grasp.survey` measures them once: reset then neither reads meshes nor waits for an object to
+come to rest.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from actor.grasp.engine import pybullet
+from actor.grasp.simulation import Simulation
+
+COUNT = 1000
+BROKEN_IDS = frozenset({168})
+"""Its mesh file holds NaN instead of coordinates; PyBullet makes a 6 mm speck of it."""
+HELD_OUT_EVERY = 10
+"""Ids that this divides are never trained on."""
+FILE = "random_objects.csv"
+MASS_KG = 0.1
+FRICTION = 1.0
+SPINNING_FRICTION_M = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class RandomObject:
+    """One object of pybullet_data/random_urdfs, put down as it comes to rest.
+
+    Attributes:
+        object_id: 0 to 999, the name of its folder.
+        extents_m: edge lengths of the bounding box in its own frame.
+        rest_height_m: of its frame above the ground, lying still.
+        rest_quaternion: world_from_object, lying still, before it is turned about the vertical.
+        lifted_at_try: which of the survey's 10 tries was the first in which the scripted expert lifted it;
+            0 when none was.
+    """
+
+    object_id: int
+    extents_m: tuple[float, float, float]
+    rest_height_m: float
+    rest_quaternion: tuple[float, float, float, float]
+    lifted_at_try: int
+
+    @property
+    def name(self) -> str:
+        """For logs, and the name of the set that holds this object alone."""
+        return f"random:{self.object_id}"
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the scripted expert has ever lifted it."""
+        return self.lifted_at_try > 0
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it is kept for evaluation."""
+        return self.object_id % HELD_OUT_EVERY == 0
+
+    def load(self, simulation: Simulation) -> int:
+        """Create the body in `simulation` and return its id.
+
+        Raises:
+            FileNotFoundError: this installation of pybullet_data lacks the object.
+        """
+        return load_random_object(simulation, self.object_id, self.rest_height_m, self.rest_quaternion)
+
+
+def load_random_object(
+    simulation: Simulation,
+    object_id: int,
+    height_m: float,
+    quaternion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0),
+) -> int:
+    """Create one of the random objects and return its body id; see `RandomObject.load`.
+
+    The file's inertia, 1 kg m² for 0.1 kg, is left alone: PyBullet computes one from the shape.
+    """
+    path = f"random_urdfs/{object_id:03d}/{object_id:03d}.urdf"
+    body = simulation.load_urdf(path, position=(0.5, 0.0, height_m), quaternion=quaternion)
+    pybullet.changeDynamics(
+        body,
+        -1,
+        lateralFriction=FRICTION,
+        spinningFriction=SPINNING_FRICTION_M,
+        physicsClientId=simulation.client,
+    )
+    return body
+
+
+@cache
+def catalogue() -> dict[int, RandomObject]:
+    """Return every usable object by its id."""
+    lines = files("actor.grasp").joinpath("data", FILE).read_text().splitlines()
+    return {int(row["id"]): _model(row) for row in csv.DictReader(lines)}
+
+
+def _model(row: dict[str, str]) -> RandomObject:
+    x, y, z, height, qx, qy, qz, qw = (float(row[name]) for name in COLUMNS[1:-1])
+    return RandomObject(int(row["id"]), (x, y, z), height, (qx, qy, qz, qw), int(row["lifted_at_try"]))
+
+
+COLUMNS = ("id", "x_m", "y_m", "z_m", "rest_height_m", "qx", "qy", "qz", "qw", "lifted_at_try")

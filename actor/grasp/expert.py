@@ -1,0 +1,65 @@
+"""Episodes of the scripted expert.
+
+Enters: an environment and a seed. Leaves: what happened.
+Must not know: how episodes are stored, sockets, learners.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actor.grasp.env import GraspEnv
+from actor.grasp.plan import plan_grasp
+from actor.grasp.scripted import ScriptedGrasp
+from actor.grasp.simulation import UnstableSimulationError
+
+Floats = NDArray[np.float32]
+
+
+@dataclass
+class Played:
+    """One episode of T steps.
+
+    Attributes:
+        seed: of its reset.
+        observations: T + 1 arrays, [28] each.
+        actions: T arrays, [5] each.
+        rewards: T numbers.
+        stages: T names, what the expert was doing.
+        terminated: the object left the workspace.
+        success: the object was held up at the last step.
+    """
+
+    seed: int
+    observations: list[Floats]
+    actions: list[Floats] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
+    terminated: bool = False
+    success: bool = False
+
+
+def play(env: GraspEnv, seed: int) -> Played:
+    """Return an episode of the expert; one that the simulation breaks is a failure, cut off there."""
+    observation, _ = env.reset(seed=seed)
+    expert = ScriptedGrasp(lambda: plan_grasp(env.scene))
+    played = Played(seed, [observation])
+    ended = False
+    while not ended:
+        action = expert.act(observation)
+        try:
+            observation, reward, played.terminated, truncated, info = env.step(action)
+        except UnstableSimulationError:
+            env.reinit()
+            played.success = False
+            break
+        played.observations.append(observation)
+        played.actions.append(action)
+        played.rewards.append(reward)
+        played.stages.append(expert.stage)
+        played.success = info["is_success"]
+        ended = played.terminated or truncated
+    return played

@@ -1,0 +1,62 @@
+"""`python -m actor.grasp.gallery FOLDER`: a picture of each object set, for the documentation.
+
+Enters: a folder. Leaves: `SET.png` in it.
+Must not know: policies, learners, sockets.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from actor.grasp import camera, stage
+from actor.grasp.engine import pybullet
+from actor.grasp.objects import object_set
+from actor.grasp.robot import Panda
+from actor.grasp.simulation import Simulation, physics_preset
+
+SETS = ("cube", "primitives", "random", "random-heldout")
+COLUMNS_M = (0.24, 0.37, 0.50, 0.63)
+ROWS_M = (-0.33, -0.20, -0.07, 0.07, 0.20, 0.33)
+ARM_AT = (0.34, -0.02, 0.30, 0.0)
+"""x, y, z (m) and yaw (rad) of the gripper: out of the way."""
+WIDTH, HEIGHT, COLORS = 640, 480, 128
+
+
+def draw(name: str) -> Image.Image:
+    """Return a picture of many objects of a set (or of the one there is) before the arm."""
+    simulation = Simulation(physics_preset("default"), visuals=True)
+    robot = Panda(simulation)
+    robot.reset(*ARM_AT)
+    stage.decorate(simulation, robot.body)
+    sample, rng = object_set(name), np.random.default_rng(7)
+    places = [(x, y) for x in COLUMNS_M for y in ROWS_M] if name != "cube" else [(0.5, 0.0)]
+    for x, y in places:
+        model, yaw = sample(rng), rng.uniform(-math.pi, math.pi)
+        upright = (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2))
+        body = model.load(simulation)
+        pose = pybullet.multiplyTransforms(
+            (x, y, model.rest_height_m), upright, (0, 0, 0), model.rest_quaternion
+        )
+        pybullet.resetBasePositionAndOrientation(body, *pose, physicsClientId=simulation.client)
+    pixels = camera.picture(simulation.client, width=WIDTH, height=HEIGHT, smoothing=2)
+    simulation.close()
+    return Image.fromarray(pixels).quantize(COLORS)  # a third of the bytes, no difference to be seen
+
+
+def main(argv: list[str]) -> int:
+    """Draw all sets; return the exit status."""
+    folder = Path(argv[0] if argv else "docs/images")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SETS:
+        draw(name).save(folder / f"{name}.png", optimize=True)
+        print(folder / f"{name}.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,139 @@
+"""Objects described by a few numbers: boxes and cylinders.
+
+Enters: a simulation. Leaves: the body id of a loaded object.
+Must not know: the robot, the task, where an object is placed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from actor.grasp.engine import pybullet
+from actor.grasp.simulation import Simulation
+
+UPRIGHT = (0.0, 0.0, 0.0, 1.0)
+Color = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A solid cuboid of even density, put down on its bottom face.
+
+    Attributes:
+        name: for logs.
+        extents_m: edge lengths.
+        mass_kg: mass; the inertia follows from it.
+        friction: Coulomb coefficient; PyBullet multiplies those of the two bodies (a fingertip has 1.0).
+        spinning_friction: metres; resists turning about the contact normal.
+        rgba: its colour in pictures.
+    """
+
+    name: str
+    extents_m: tuple[float, float, float]
+    mass_kg: float
+    friction: float
+    spinning_friction: float
+    rgba: Color
+
+    @property
+    def rest_height_m(self) -> float:
+        """Half of the height: the frame is at the centre."""
+        return self.extents_m[2] / 2
+
+    @property
+    def rest_quaternion(self) -> tuple[float, float, float, float]:
+        """Upright."""
+        return UPRIGHT
+
+    @property
+    def inertia_kg_m2(self) -> tuple[float, float, float]:
+        """Principal moments of a homogeneous cuboid."""
+        x, y, z = (edge * edge for edge in self.extents_m)
+        factor = self.mass_kg / 12
+        return factor * (y + z), factor * (x + z), factor * (x + y)
+
+    def load(self, simulation: Simulation) -> int:
+        """Create the body in `simulation` and return its id."""
+        half = [edge / 2 for edge in self.extents_m]
+        return _load(self, simulation, pybullet.GEOM_BOX, {"halfExtents": half}, {"halfExtents": half})
+
+
+@dataclass(frozen=True, slots=True)
+class Cylinder:
+    """A solid cylinder of even density, put down on its end.
+
+    Attributes:
+        name: for logs.
+        diameter_m: across.
+        height_m: along its axis.
+        mass_kg: mass; the inertia follows from it.
+        friction: as `Box.friction`.
+        spinning_friction: as `Box.spinning_friction`.
+        rgba: its colour in pictures.
+    """
+
+    name: str
+    diameter_m: float
+    height_m: float
+    mass_kg: float
+    friction: float
+    spinning_friction: float
+    rgba: Color
+
+    @property
+    def extents_m(self) -> tuple[float, float, float]:
+        """Edge lengths of the bounding box."""
+        return self.diameter_m, self.diameter_m, self.height_m
+
+    @property
+    def rest_height_m(self) -> float:
+        """Half of the height: the frame is at the centre."""
+        return self.height_m / 2
+
+    @property
+    def rest_quaternion(self) -> tuple[float, float, float, float]:
+        """Upright."""
+        return UPRIGHT
+
+    @property
+    def inertia_kg_m2(self) -> tuple[float, float, float]:
+        """Principal moments of a homogeneous cylinder about z."""
+        radius_2 = self.diameter_m**2 / 4
+        across = self.mass_kg * (3 * radius_2 + self.height_m**2) / 12
+        return across, across, self.mass_kg * radius_2 / 2
+
+    def load(self, simulation: Simulation) -> int:
+        """Create the body in `simulation` and return its id."""
+        radius = self.diameter_m / 2
+        felt, seen = {"radius": radius, "height": self.height_m}, {"radius": radius, "length": self.height_m}
+        return _load(self, simulation, pybullet.GEOM_CYLINDER, felt, seen)
+
+
+def _load(
+    model: Box | Cylinder, simulation: Simulation, kind: int, felt: dict[str, Any], seen: dict[str, Any]
+) -> int:
+    client = simulation.client
+    shape, visual = pybullet.createCollisionShape(kind, physicsClientId=client, **felt), -1
+    if simulation.visuals:
+        visual = pybullet.createVisualShape(kind, rgbaColor=model.rgba, physicsClientId=client, **seen)
+    # Near where it will be placed, so that the saved state has it in the same part of the broad phase.
+    position = (0.5, 0.0, model.rest_height_m)
+    body: int = pybullet.createMultiBody(
+        model.mass_kg, shape, visual, basePosition=position, physicsClientId=client
+    )
+    pybullet.changeDynamics(
+        body,
+        -1,
+        lateralFriction=model.friction,
+        spinningFriction=model.spinning_friction,
+        localInertiaDiagonal=model.inertia_kg_m2,
+        physicsClientId=client,
+    )
+    return body
+
+
+def random_edge(sample: float, low_m: float, high_m: float) -> float:
+    """Return a length between the two, rounded to 0.1 mm so that names and logs can show it."""
+    return math.floor((low_m + sample * (high_m - low_m)) * 1e4 + 0.5) / 1e4

@@ -1,0 +1,118 @@
+"""Domain randomization: what differs from episode to episode so that a policy cannot rely on it.
+
+Enters: ranges, a random generator. Leaves: the values of one episode.
+Must not know: PyBullet, Gymnasium.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from actor.grasp.robot import FINGER_FORCE_N
+
+
+def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] > limits[1]:
+        raise ValueError("the first must not be larger than the second")
+    return limits
+
+
+Factor = Annotated[float, Field(ge=0.1, le=10.0)]
+Force = Annotated[float, Field(ge=1.0, le=100.0)]
+Shift = Annotated[float, Field(ge=-0.1, le=0.1)]
+Turn = Annotated[float, Field(ge=-1.5, le=1.5)]
+Deviation = Annotated[float, Field(ge=0.0, le=0.5)]
+Delay = Annotated[int, Field(ge=0, le=10)]
+Ordered = AfterValidator(_ordered)
+
+
+class Sample(NamedTuple):
+    """What holds for one episode: the fields of `Randomization`, `start_m` as x, y and z."""
+
+    mass: float
+    friction: float
+    finger_force_n: float
+    start_m: tuple[float, float, float]
+    start_yaw_rad: float
+    noise: float
+    delay_steps: int
+
+
+class Randomization(BaseModel):
+    """Ranges, lowest and highest, that each episode draws from uniformly; the defaults change nothing.
+
+    Attributes:
+        mass: factor of the object's mass.
+        friction: factor of the object's friction coefficient.
+        finger_force_n: largest force of each finger.
+        start_m: added to where the gripper starts, along x and y; along z only upwards, where nothing lies.
+        start_yaw_rad: yaw of the gripper at the start.
+        noise: standard deviation of Gaussian noise on each number of the observation, which spans [-1, 1].
+        delay_steps: control steps from an action to its effect; the gripper holds still until the first.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    mass: Annotated[tuple[Factor, Factor], Ordered] = (1.0, 1.0)
+    friction: Annotated[tuple[Factor, Factor], Ordered] = (1.0, 1.0)
+    finger_force_n: Annotated[tuple[Force, Force], Ordered] = (FINGER_FORCE_N, FINGER_FORCE_N)
+    start_m: Annotated[tuple[Shift, Shift], Ordered] = (0.0, 0.0)
+    start_yaw_rad: Annotated[tuple[Turn, Turn], Ordered] = (0.0, 0.0)
+    noise: Annotated[tuple[Deviation, Deviation], Ordered] = (0.0, 0.0)
+    delay_steps: Annotated[tuple[Delay, Delay], Ordered] = (0, 0)
+
+    def draw(self, rng: np.random.Generator) -> Sample:
+        """Return one episode's values; always the same count of random numbers is used."""
+        low, high = self.delay_steps
+        x, y, z = (rng.uniform(*self.start_m) for _ in range(3))
+        return Sample(
+            mass=rng.uniform(*self.mass),
+            friction=rng.uniform(*self.friction),
+            finger_force_n=rng.uniform(*self.finger_force_n),
+            start_m=(x, y, abs(z)),
+            start_yaw_rad=rng.uniform(*self.start_yaw_rad),
+            noise=rng.uniform(*self.noise),
+            delay_steps=int(rng.integers(low, high + 1)),
+        )
+
+
+ALL = Randomization(
+    mass=(0.5, 2.0),
+    friction=(0.7, 1.3),
+    finger_force_n=(12.0, 30.0),
+    start_m=(-0.03, 0.03),
+    start_yaw_rad=(-0.5, 0.5),
+    noise=(0.0, 0.01),
+    delay_steps=(0, 1),
+)
+"""Everything at once, in ranges that a policy trained on them still masters: `randomize="all"`."""
+
+
+def randomization(setting: str | Mapping[str, Any] | None) -> Randomization | None:
+    """Return the ranges that a setting names.
+
+    Args:
+        setting: None for none, `all` for `ALL`, or ranges by name; those left out change nothing.
+
+    Raises:
+        ValueError: an unknown name or a range that is not allowed, in one line with the value in it.
+    """
+    if setting is None:
+        return None
+    if setting == "all":
+        return ALL
+    if not isinstance(setting, Mapping):
+        raise ValueError(f"randomize={setting!r} is not known; allowed: all, or ranges by name")
+    try:
+        return Randomization(**setting)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        if name not in Randomization.model_fields:
+            allowed = ", ".join(Randomization.model_fields)
+            raise ValueError(f"randomize: {name!r} is not known; allowed: {allowed}") from None
+        raise ValueError(f"randomize: {name}={setting[name]!r}: {first['msg']}") from None
