@@ -38,7 +38,14 @@ def run_main(main: Callable[[list[str]], int], argv: list[str]) -> int:
 
 def main() -> None:
     """Entry point of the console command."""
-    argv = sys.argv[1:]
+    try:
+        dispatch(sys.argv[1:])
+    except KeyboardInterrupt:  # while a command's packages were being imported
+        sys.exit(130)
+
+
+def dispatch(argv: list[str]) -> None:
+    """Run the command that the first word names; leave with its exit status."""
     if not argv or argv[0] in ("-h", "--help"):
         width = max(map(len, COMMANDS))
         lines = [f"  {name:{width}}  {text}" for name, (_, _, text) in COMMANDS.items()]

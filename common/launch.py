@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 
@@ -55,12 +56,15 @@ class Launch:
         finally:
             end([*self._actors, *filter(None, [self._evaluator])], self._flags.transport.linger_s + LEAVE_S)
             end(filter(None, [self._learner]), SAVE_S)
-        if self._learner is not None and self._learner.status != 0:
-            if self._learner.status == 2:
-                raise ConfigError(self._learner.last_words())
-            print(self._learner.reason(), file=sys.stderr)
-            return 1
-        return self._conclude(stop)
+        status = None if self._learner is None else self._learner.status
+        # A learner told to leave before it has taken over the signals ends by them, with nothing to save.
+        if status in (None, 0) or (stop.is_set() and status == -signal.SIGTERM):
+            return self._conclude(stop)
+        assert self._learner is not None
+        if status == 2:
+            raise ConfigError(self._learner.last_words())
+        print(self._learner.reason(), file=sys.stderr)
+        return 1
 
     def _start_learner(self, stop: StopSignal) -> Endpoints | None:
         """Start the learner; return where it listens, or None if it ended before it did."""
@@ -126,6 +130,9 @@ class Launch:
     def _conclude(self, stop: StopSignal) -> int:
         """Evaluate the best policy, draw the curve, and say where everything lies."""
         wall_s = time.monotonic() - self._started_s
+        if not self.run.journal.exists():
+            print("stopped before the first transition")
+            return 0
         print(f"audit: {audit(self.run)}")
         if stop.is_set():
             print(f"stopped and saved; go on with: graspfleet train --resume {self.run.path}")

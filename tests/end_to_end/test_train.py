@@ -152,3 +152,12 @@ def test_a_killed_launcher_leaves_no_orphan(fleet: Fleet) -> None:
     train.kill()
     train.wait()
     until(lambda: not any(process.is_running() for process in family), "its children leave")
+
+
+def test_ctrl_c_before_anything_has_begun_is_no_error(fleet: Fleet) -> None:
+    train = fleet.start("train", "common.cli", "train", *QUICK, "--run-dir", str(fleet.run.path))
+    until((fleet.run.logs / "learner.log").exists, "the learner is being started")
+    train.send_signal(signal.SIGINT)
+    assert fleet.wait("train") == 0, fleet.output("train")
+    assert "stopped before the first transition" in fleet.output("train")
+    assert "Traceback" not in fleet.output("train")
