@@ -55,9 +55,16 @@ class Environment:
         self._half = (self._high.astype(np.float64) - self._low) / 2
 
     def reset(self, seed: int) -> Floats:
-        """Start an episode and return its first observation, [obs_dim] float32."""
+        """Start an episode and return its first observation, [obs_dim] float32.
+
+        Raises:
+            FloatingPointError: it is not finite; `recoverable`, see `is_recoverable`.
+        """
         obs, _ = self.env.reset(seed=seed)
-        return np.asarray(obs, np.float32)
+        obs = np.asarray(obs, np.float32)
+        if not np.isfinite(obs).all():
+            raise FloatingPointError("the environment began with NaN or infinity")
+        return obs
 
     def step(self, action: Floats) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
         """Take one step.

@@ -13,6 +13,9 @@ from common.nstep import Floats, NStepAdder
 
 log = logging.getLogger(__name__)
 
+MAX_BROKEN_RESETS = 10
+"""In a row; then the environment itself is at fault."""
+
 
 class EpisodeRunner:
     """Steps one environment, starts its episodes, and rebuilds it when it is due or broken.
@@ -67,8 +70,18 @@ class EpisodeRunner:
         self._adder.cut()
 
     def _begin(self) -> None:
-        self._seed = int(self._seeds.integers(2**31))
-        self.obs = self.env.reset(self._seed)
+        for _ in range(MAX_BROKEN_RESETS):
+            self._seed = int(self._seeds.integers(2**31))
+            try:
+                self.obs = self.env.reset(self._seed)
+                break
+            except Exception as error:
+                if not is_recoverable(error):
+                    raise
+                log.warning("no episode begins with seed %d: %s", self._seed, error)
+                self.env.reinit()
+        else:
+            raise RuntimeError(f"{MAX_BROKEN_RESETS} resets in a row broke")
         self._return: float = 0.0
         self._length: int = 0
 

@@ -10,7 +10,7 @@ from actor.environment import Environment, is_recoverable
 from actor.video import FilmedEnvironment
 from common.config import EnvConfig, ReturnConfig
 from common.errors import ConfigError, ProtocolError
-from common.flags import EvaluateFlags, EvaluatorFlags, load_yaml
+from common.flags import EvaluateFlags, EvaluatorFlags, evaluated_env_args, load_yaml
 from common.policy import NumpyPolicy
 from common.protocol import Episode, Weights, decode
 from common.run_directory import RunDirectory
@@ -92,7 +92,7 @@ def evaluate(flags: EvaluateFlags, stop: StopSignal) -> int:
             if name in EvaluatorFlags.model_fields and name != "run"
         }
     )
-    arguments = flags.env_args or trained.evaluator.eval_env_args
+    arguments = (*evaluated_env_args(trained), *flags.env_args)
     config = EnvConfig(**{**trained.env.model_dump(), "env_args": arguments, "seed": flags.seed})
     env = _environment(flags, config, trained.returns)
     policy = load_policy(run, flags.policy, env.spec)

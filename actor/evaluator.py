@@ -6,7 +6,7 @@ from actor.environment import Environment
 from actor.evaluate import run_episodes
 from actor.link import WAIT_S, Inbox
 from common.config import EnvConfig
-from common.flags import EvaluatorFlags
+from common.flags import EvaluatorFlags, evaluated_env_args
 from common.interval import Interval
 from common.policy import NumpyPolicy
 from common.protocol import Evaluation, Weights, encode
@@ -26,7 +26,7 @@ class Evaluator:
     def __init__(self, flags: EvaluatorFlags, actor_id: str) -> None:
         self._flags = flags
         self._actor_id = actor_id
-        config = EnvConfig(**{**flags.env.model_dump(), "env_args": flags.evaluator.eval_env_args})
+        config = EnvConfig(**{**flags.env.model_dump(), "env_args": evaluated_env_args(flags)})
         self._env = Environment(config, flags.returns)
         self._rng = np.random.default_rng(seed_sequence(config.seed, "evaluator"))
         self._inbox = Inbox(flags.actor.learner, flags.transport)

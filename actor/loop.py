@@ -62,15 +62,17 @@ class Actor:
 
     def run(self, stop: StopSignal) -> None:
         """Step until told to stop, the run ends or `max_episodes` are done; then deliver everything."""
-        while not (stop.is_set() or self._finished()):
-            if self.writer.has_room:
-                for runner, action in zip(self.runners, self._act(), strict=True):
-                    runner.step(action)
-            else:
-                self.link.wait()
-            self.link.pump()
-            self._take_newest_policy()
-        self._leave()
+        try:
+            while not (stop.is_set() or self._finished()):
+                if self.writer.has_room:
+                    for runner, action in zip(self.runners, self._act(), strict=True):
+                        runner.step(action)
+                else:
+                    self.link.wait()
+                self.link.pump()
+                self._take_newest_policy()
+        finally:  # a broken environment does not cost the transitions that it made before
+            self._leave()
 
     def _act(self) -> Floats:
         """Return [K, action_dim] actions: random ones until the first policy arrives."""
@@ -93,7 +95,6 @@ class Actor:
     def _leave(self) -> None:
         for runner in self.runners:
             runner.cut()
-            runner.env.close()
         delivered = self.link.leave(self._linger_s)
         log.info(
             "%s leaves: %d transitions, %d discarded steps, %d batches sent again, %s",
@@ -103,3 +104,5 @@ class Actor:
             self.writer.resent,
             "all acknowledged" if delivered else "some never acknowledged",
         )
+        for runner in self.runners:
+            runner.env.close()

@@ -188,7 +188,9 @@ class EvaluatorConfig(Section):
 
     eval_episodes: int = Field(20, ge=1, description="Episodes an evaluation.")
     eval_interval_s: float = Field(10.0, gt=0, description="Pause between the starts of two evaluations.")
-    eval_env_args: tuple[str, ...] = Field((), description="As --env-args, but of the evaluated environment.")
+    eval_env_args: tuple[str, ...] = Field(
+        (), description="Added to --env-args for evaluation; later words win."
+    )
 
 
 class LaunchConfig(Section):

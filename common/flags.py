@@ -150,8 +150,8 @@ def load_yaml(path: Path, name: str) -> dict[str, Any]:
 
 
 def dump_yaml(settings: Section) -> str:
-    """Return settings as YAML that `--config` takes."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    """Return settings as YAML that `--config` takes: all but which run they were for."""
+    return yaml.safe_dump(settings.model_dump(mode="json", exclude={"run"}), sort_keys=False)
 
 
 def parse_env_args(env_args: Iterable[str]) -> dict[str, Any]:
@@ -170,6 +170,11 @@ def parse_env_args(env_args: Iterable[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise ConfigError(f"--env-args {word}: its value is no YAML") from None
     return arguments
+
+
+def evaluated_env_args(flags: EvaluatorFlags) -> tuple[str, ...]:
+    """Return the arguments of the environment that policies are evaluated in; later words win."""
+    return (*flags.env.env_args, *flags.evaluator.eval_env_args)
 
 
 def _settings_below_flags(command: type[Section], argv: Sequence[str]) -> dict[str, Any]:

@@ -36,12 +36,16 @@ class Launch:
     def __init__(self, flags: TrainFlags) -> None:
         self._flags = flags
         self.run = claim_run(flags.run, flags.env.env)
-        write_atomically(self.run.config, dump_yaml(flags).encode())
+        # A run's own settings are replaced only once they have proven themselves; see `_watch`.
+        self._settings = self.run.logs / "settings.yaml"
+        for path in (self._settings, *([] if flags.run.resume else [self.run.config])):
+            write_atomically(path, dump_yaml(flags).encode())
         self.run.unlock()  # the learner claims it from here on
         self._actors: list[Child] = []
         self._learner: Child | None = None
         self._evaluator: Child | None = None
         self._restarts = 0
+        self._given_up: set[str] = set()
         self._started_s = time.monotonic()
 
     def train(self, stop: StopSignal) -> int:
@@ -57,6 +61,9 @@ class Launch:
             end([*self._actors, *filter(None, [self._evaluator])], self._flags.transport.linger_s + LEAVE_S)
             end(filter(None, [self._learner]), SAVE_S)
         status = None if self._learner is None else self._learner.status
+        if self._given_up and not stop.is_set() and self._given_up >= {actor.name for actor in self._actors}:
+            print("every actor died too often; the run is saved", file=sys.stderr)
+            return 1
         # A learner told to leave before it has taken over the signals ends by them, with nothing to save.
         if status in (None, 0) or (stop.is_set() and status == -signal.SIGTERM):
             return self._conclude(stop)
@@ -70,7 +77,7 @@ class Launch:
         """Start the learner; return where it listens, or None if it ended before it did."""
         self.run.endpoints.unlink(missing_ok=True)
         where = "--resume" if self._flags.run.resume else "--run-dir"
-        command = ["learner", "--config", str(self.run.config), where, str(self.run.path)]
+        command = ["learner", "--config", str(self._settings), where, str(self.run.path)]
         self._learner = Child("learner", command, self.run.logs)
         while not (stop.is_set() or self.run.endpoints.exists()):
             if self._learner.status is not None:
@@ -79,7 +86,7 @@ class Launch:
         return None if stop.is_set() else self.run.read_endpoints()
 
     def _start_others(self, endpoints: Endpoints) -> None:
-        common = ["--config", str(self.run.config), "--learner", endpoints.local_host]
+        common = ["--config", str(self._settings), "--learner", endpoints.local_host]
         for name in ("experience", "weights", "control"):
             common += [f"--{name}-port", str(getattr(endpoints, f"{name}_port"))]
         count = self._flags.launch.actors or max(1, (os.cpu_count() or 1) - 1)
@@ -97,8 +104,10 @@ class Launch:
             control.connect(endpoints.local_host, endpoints.control_port)
             status: Status | None = None
             while not stop.is_set() and self._learner.status is None:
-                if control.wait(0.2):
-                    status = read_status(control) or status
+                if control.wait(0.2) and (news := read_status(control)) is not None:
+                    if status is None:
+                        write_atomically(self.run.config, self._settings.read_bytes())
+                    status = news
                 panel.show(status, self._restarts)
                 if status is None or status.state in ("waiting", "running"):
                     self._replace_the_dead(panel)
@@ -118,6 +127,9 @@ class Launch:
             if child.status == 2:
                 raise ConfigError(child.last_words())
             if self._restarts >= self._flags.launch.max_restarts:
+                if child.name not in self._given_up:
+                    self._given_up.add(child.name)
+                    panel.say(f"not started again (--max-restarts {self._restarts}): {child.reason()}")
                 continue
             self._restarts += 1
             panel.say(f"restart {self._restarts} of {self._flags.launch.max_restarts}: {child.reason()}")
@@ -157,7 +169,7 @@ class Launch:
         while child.status is None and not stop.is_set():
             time.sleep(POLL_S)
         end([child], LEAVE_S)
-        if child.status == 0:
+        if child.status == 0 and not stop.is_set():
             return child.last_words()
         if not stop.is_set():
             print(child.reason())

@@ -35,8 +35,10 @@ _CRC_AT = 12
 
 Buffer = bytes | memoryview
 Arrays = dict[str, NDArray[Any]]
-Count = Annotated[int, Field(ge=0, lt=1 << 63)]
-Seq = Annotated[int, Field(ge=0, lt=(1 << 63) - 1)]
+Count = Annotated[int, Field(ge=0, lt=1 << 45)]
+"""Small enough that the sum over a hundred thousand boots still fits 63 bits."""
+Total = Annotated[int, Field(ge=0, lt=1 << 63)]
+Seq = Annotated[int, Field(ge=0, lt=(1 << 45) - 1)]
 """Number of a batch; the one after it is still a `Count`."""
 ActorId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 BootId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
@@ -177,7 +179,7 @@ class Status(Message):
 
     kind = "status"
     state: Literal["waiting", "running", "draining", "done"]
-    metrics: Annotated[dict[str, Finite | Count], Field(max_length=MAX_STATUS_KEYS)]
+    metrics: Annotated[dict[str, Finite | Total], Field(max_length=MAX_STATUS_KEYS)]
     actors: Annotated[
         dict[ActorId, Literal["alive", "late", "gone", "left"]], Field(max_length=MAX_STATUS_KEYS)
     ]

@@ -4,6 +4,7 @@ import json
 import sys
 
 from common.cli import run_main
+from common.errors import ConfigError
 from common.flags import LearnerFlags, dump_yaml, parse
 from common.run_directory import claim_run, write_atomically
 from common.stopping import StopSignal
@@ -26,6 +27,8 @@ def main(argv: list[str]) -> int:
     journal = Journal(run.journal)
     try:
         recovered = journal.recover() if flags.run.resume else None
+        if recovered and not run.replay.exists():
+            raise ConfigError(f"--resume {run.path}: {run.replay.name} is missing; nothing can be resumed")
         # torch takes over a second to import: actors connect and start meanwhile, as the ports are bound.
         from learner.loop import Learner, make_limiter
 

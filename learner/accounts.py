@@ -32,7 +32,7 @@ class Account:
         discarded: env steps that it threw away itself.
         resent: batches that it sent again.
         heard_s: when it was last heard, monotonic; minus infinity: not since this learner started.
-        left: whether it said goodbye and nothing of it is missing.
+        left: whether it said goodbye.
     """
 
     next_seq: int = 0
@@ -82,6 +82,10 @@ class Accounts:
             account = self._accounts[boot] = self._newest[boot[0]] = Account()
         return account
 
+    def all_left(self) -> bool:
+        """Return whether the newest boot of every actor has said goodbye."""
+        return all(account.left for account in self._newest.values())
+
     def totals(self) -> dict[str, int]:
         """Return the sums over all boots of everything in `TOTALS`."""
         return {name: sum(getattr(account, name) for account in self._accounts.values()) for name in TOTALS}
@@ -100,6 +104,8 @@ class Accounts:
     def _liveness(self, account: Account, now_s: float) -> Liveness:
         if account.left:
             return "left"
+        if account.heard_s == float("-inf"):
+            return "gone"
         silent_s = now_s - account.heard_s
         if silent_s > self._gone_after_s:
             return "gone"

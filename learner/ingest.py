@@ -16,6 +16,7 @@ from common.protocol import Ack, Batch, Buffer, Bye, Episode, Evaluation, Hello,
 from common.specs import EnvSpec
 from learner.accounts import Account, Accounts, Boot, Liveness
 from learner.journal import Entry, Journal, Recovered
+from learner.rate_limiter import RateLimiter
 from learner.replay import Replay
 
 log = logging.getLogger(__name__)
@@ -61,15 +62,33 @@ class Ingest:
         self._unacknowledged: set[Boot] = set()
         self._logged: set[tuple[str, str]] = set()
 
-    def drain(self, receive: Callable[[], Buffer | None], at_most: int, now_s: float) -> int:
-        """Take in up to `at_most` frames that have arrived; return the transitions inserted."""
+    def drain(
+        self,
+        receive: Callable[[], Buffer | None],
+        at_most: int,
+        now_s: float,
+        limiter: RateLimiter | None = None,
+    ) -> int:
+        """Take in up to `at_most` frames that have arrived; return the transitions inserted.
+
+        Args:
+            receive: returns the next frame, None when there is none.
+            at_most: frames.
+            now_s: monotonic time.
+            limiter: is asked before each frame and told what it brought; None takes everything.
+        """
         before = self._replay.inserted
         for _ in range(at_most):
+            if limiter is not None and not limiter.may_insert():
+                break
             frame = receive()
             if frame is None:
                 self._listened_s = now_s  # nobody has anything left to say
                 break
+            inserted = self._replay.inserted
             self.accept(frame, now_s)
+            if limiter is not None:
+                limiter.inserted(self._replay.inserted - inserted)
         return self._replay.inserted - before
 
     def accept(self, frame: Buffer, now_s: float) -> None:
@@ -129,8 +148,11 @@ class Ingest:
             self.counters = Counter(recovered.snapshot["counters"])
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ConfigError("--resume: the journal's snapshot is damaged") from None
+        end = max((entry.start + entry.inserted for entry in recovered.entries), default=0)
         for entry in recovered.entries:
-            if not self._rows_are_there(entry):
+            # Older rows have been overwritten since, as they should: nothing is sampled from their places.
+            sampled = entry.start >= end - self._replay.capacity
+            if sampled and not self._rows_are_there(entry):
                 log.warning("the rows end at transition %d; later ones never reached the disk", entry.start)
                 self.counters["torn"] += 1
                 break
@@ -148,16 +170,20 @@ class Ingest:
             if message.spec != self._spec.to_mapping():
                 raise ProtocolError("spec", f"{message.actor_id} has {message.spec}, allowed {self._spec}")
             account = self._open(message.actor_id, message.boot_id, now_s)
-            # Batches below next_seq were acknowledged once and are kept by nobody any more.
-            self.counters["lost"] += max(0, message.next_seq - account.next_seq)
-            account.next_seq = max(account.next_seq, message.next_seq)
+            self._give_up(account, message.next_seq)
         elif isinstance(message, Bye):
             account = self._open(message.actor_id, message.boot_id, now_s)
-            account.left = account.next_seq >= message.next_seq
+            self._give_up(account, message.next_seq)
+            account.left = True
         elif isinstance(message, Evaluation):
             self.news.evaluations.append(message)
         else:
             raise ProtocolError("kind", f"{message.kind} is not for a learner")
+
+    def _give_up(self, account: Account, next_seq: int) -> None:
+        """Stop waiting for batches below `next_seq`: no actor keeps them any more."""
+        self.counters["lost"] += max(0, next_seq - account.next_seq)
+        account.next_seq = max(account.next_seq, next_seq)
 
     def _open(self, actor_id: str, boot_id: str, now_s: float) -> Account:
         account = self.accounts.open((actor_id, boot_id))

@@ -95,8 +95,11 @@ class Journal:
         Raises:
             OSError: the disk refuses; the old file goes on.
         """
-        write_atomically(self._path, _pack(snapshot))
-        self._open()
+        try:
+            write_atomically(self._path, _pack(snapshot))
+        finally:
+            if self._path.exists():  # whichever of the two it is now
+                self._open()
 
     def recover(self) -> Recovered:
         """Read the file and go on behind its last whole record.

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.errors import ConfigError
+from common.errors import ConfigError, StorageError
 from common.flags import LearnerFlags
 from common.interval import Interval
 from common.run_directory import RunDirectory
 from common.seeds import seed_sequence
 from common.specs import EnvSpec
 from common.stopping import StopSignal
-from learner.accounts import Accounts
+from learner.accounts import Accounts, Liveness
 from learner.checkpoint import Checkpoints
 from learner.demos import load_demos
 from learner.ingest import Ingest
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 DRAIN_MAX_N = 64
 """Messages taken in between two updates at the most."""
+FINISH_MAX_N = 100_000
+"""The same before the learner leaves: everything that has arrived."""
 IDLE_WAIT_S = 0.05
 """Longest sleep while there is nothing to learn from."""
 ACKNOWLEDGE_INTERVAL_S = 0.005
@@ -72,6 +74,7 @@ class Learner:
         self.batch_size = flags.sac.batch_size
         self.sockets = sockets
         self.updates = 0
+        self._awaited: set[Liveness] = {"alive", "late"}
         seeds = seed_sequence(flags.env.seed, "learner")
         agent_seed, replay_seed, demo_seed = seeds.spawn(3)
         self.limiter = make_limiter(flags)
@@ -92,6 +95,10 @@ class Learner:
         self.reporter = Reporter(self, run)
         if recovered is not None:
             self._resume(recovered)
+        try:
+            self.ingest.checkpoint()
+        except OSError as error:
+            raise StorageError(f"{run.journal}: {error.strerror}; nothing could be acknowledged") from None
         self.checkpoint()  # from here on the run can be resumed
         self._due: list[tuple[Interval, Callable[[], object]]] = [
             (Interval(self.config.publish_interval_s), self.publish),
@@ -114,7 +121,7 @@ class Learner:
             may_insert = self.limiter.may_insert()
             self.reporter.holds_actors(not may_insert)
             if may_insert:
-                self.limiter.inserted(self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic()))
+                self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic(), self.limiter)
             if self.limiter.may_sample():
                 self.reporter.losses = self.agent.update(self.sampler.sample(self.batch_size))
                 self.limiter.sampled()
@@ -166,11 +173,11 @@ class Learner:
         while True:
             now_s = time.monotonic()
             arrived = self.sockets.wait(IDLE_WAIT_S)
-            self.limiter.inserted(self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, now_s))
+            self.limiter.inserted(self.ingest.drain(self.sockets.receive, FINISH_MAX_N, now_s))
             self.acknowledge()
             if complete and status.due(now_s):
                 self.reporter.send_status()
-            staying = {"alive", "late"} & set(self.ingest.liveness().values())
+            staying = self._awaited & set(self.ingest.liveness().values())
             if now_s >= deadline_s or not (arrived or staying):
                 break
         self.judge()
@@ -193,11 +200,18 @@ class Learner:
         """Take over the accounts and rows of a journal, and everything else from the newest checkpoint."""
         self.ingest.restore(recovered)
         if self.env_steps >= self.config.total_env_steps:
+            # Killed while the actors were leaving: what they still keep is taken in, and they are told to go.
+            self._awaited = {"alive", "late", "gone"}
+        if self.env_steps >= self.config.total_env_steps and self.ingest.accounts.all_left():
             raise ConfigError(
                 f"--total-env-steps {self.config.total_env_steps}: the run has {self.env_steps} already;"
                 " allowed: more than that"
             )
-        self.load_state_dict(self.checkpoints.load_newest())
+        try:
+            self.load_state_dict(self.checkpoints.load_newest())
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(f"--resume: its networks do not fit the flags ({reason})") from None
         self.limiter.inserts = self.env_steps  # the journal is newer than the checkpoint after a crash
 
 

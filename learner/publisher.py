@@ -34,7 +34,7 @@ class PolicyPublisher:
         self._agent = agent
         self._socket = socket
         self._run = run
-        self._frames: OrderedDict[int, bytes] = OrderedDict()
+        self._frames: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
         self._published_updates = -1
 
     def publish(self, env_steps: int, updates: int) -> None:
@@ -47,15 +47,15 @@ class PolicyPublisher:
             message = Weights(
                 version=self.version, env_steps=env_steps, updates=updates, spec=spec, policy=policy
             )
-            self._frames[self.version] = encode(message)
+            self._frames[self.version] = (env_steps, encode(message))
             while len(self._frames) > KEPT_VERSIONS:
                 self._frames.popitem(last=False)
-        self._socket.publish(self._frames[self.version])
+        self._socket.publish(self._frames[self.version][1])
 
     def write_last(self) -> None:
         """Write the newest published policy into the run directory."""
         if self._frames:
-            self._write("last", self._frames[self.version])
+            self._write("last", self._frames[self.version][1])
 
     def judge(self, evaluation: Evaluation) -> tuple[Values, bool]:
         """Return an evaluation's metrics, and whether its policy is the best so far (then it is written)."""
@@ -72,7 +72,9 @@ class PolicyPublisher:
             values["eval_success_low"] = summary["success_low"] or 0.0
             values["eval_success_high"] = summary["success_high"] or 0.0
         score = (success if success is not None else 0.0, mean_return)
-        frame = self._frames.get(evaluation.weights_version)
+        env_steps, frame = self._frames.get(evaluation.weights_version, (0, None))
+        if env_steps != evaluation.env_steps:  # a version of the same number from before a crash
+            frame = None
         is_best = frame is not None and (self.best_score is None or score > self.best_score)
         if is_best and frame is not None:
             self.best_score = score

@@ -67,9 +67,12 @@ class RateLimiter:
         self.samples += self.batch_size
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the two counters."""
-        return {"inserts": self.inserts, "samples": self.samples}
+        """Return the two counters, and the ratio that they were kept at."""
+        ratio = self.samples_per_insert
+        return {"inserts": self.inserts, "samples": self.samples, "samples_per_insert": ratio}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Go on from `state_dict()`; under another ratio than before, without debts of the old one."""
         self.inserts, self.samples = state["inserts"], state["samples"]
+        if self.samples_per_insert != state["samples_per_insert"]:
+            self.samples += round(self.deficit)

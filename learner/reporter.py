@@ -37,6 +37,7 @@ class Reporter:
         self._evaluations: list[Evaluation] = []
         self._values: Values = {}
         self._policy_lag = 0.0
+        self._lag_sum = self._lag_n = 0
         self._wait_s = 0.0
         self._actors_wait_s = 0.0
         self._held_since_s: float | None = None
@@ -101,8 +102,8 @@ class Reporter:
         news = self._learner.ingest.take_news()
         self._episodes.add(news.episodes)
         self._evaluations.extend(news.evaluations)
-        if news.lag_n:
-            self._policy_lag = news.lag_sum / news.lag_n
+        self._lag_sum += news.lag_sum
+        self._lag_n += news.lag_n
 
     def _counts(self) -> Values:
         learner = self._learner
@@ -120,6 +121,10 @@ class Reporter:
         }
 
     def _measure(self) -> Values:
+        self._collect()
+        if self._lag_n:
+            self._policy_lag = self._lag_sum / self._lag_n
+            self._lag_sum = self._lag_n = 0
         learner, now_s = self._learner, time.monotonic()
         steps, updates = self._row_counts
         span_s = max(1e-9, now_s - self._row_s)

@@ -36,7 +36,7 @@ def golden_messages() -> dict[str, Message]:
         Bye(actor_id="a", boot_id=BOOT, next_seq=10),
         Evaluation(actor_id="e", weights_version=4, env_steps=900, episodes=((0.25, 50, False, 13),)),
         Weights(version=4, env_steps=900, updates=800, spec=SPEC.to_mapping(), policy=policy),
-        Ack(boot_id=BOOT, next_seq=(1 << 63) - 1),
+        Ack(boot_id=BOOT, next_seq=(1 << 45) - 1),
         status,
     ]
     by_kind = {message.kind: message for message in messages}

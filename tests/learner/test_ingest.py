@@ -13,11 +13,12 @@ import learner.accounts
 from common.errors import StorageError
 from common.protocol import MAX_ROWS, Ack, Bye, Evaluation, Hello, Status, encode
 from learner.ingest import Ingest
+from learner.rate_limiter import RateLimiter
 from learner.replay import Replay
 from tests.common.golden import golden_messages
 from tests.fakes import BOOT, OTHER_BOOT, SPEC, make_batch, make_ingest, make_records, recover_ingest
 
-LAST = (1 << 63) - 1
+LAST = (1 << 45) - 1
 
 
 @pytest.fixture
@@ -157,13 +158,37 @@ def test_an_actor_grows_late_and_gone_and_comes_back(ingest: Ingest) -> None:
     assert ingest.accounts.liveness(50.0) == {"a": "alive"}
 
 
-def test_bye_counts_once_everything_has_arrived(ingest: Ingest) -> None:
+def test_bye_before_everything_has_arrived_counts_the_lost(ingest: Ingest) -> None:
     ingest.accept(good(0), 0.0)
-    ingest.accept(bye(2), 0.0)
-    assert ingest.accounts.liveness(0.0) == {"a": "alive"}
-    ingest.accept(good(1), 0.0)
-    ingest.accept(bye(2), 0.0)
+    ingest.accept(bye(3), 0.0)
+    assert ingest.accounts.liveness(0.0) == {"a": "left"}
+    assert ingest.counters["lost"] == 2
+
+
+def test_rows_overwritten_since_the_checkpoint_are_no_torn_end(tmp_path: Path) -> None:
+    replay = Replay(tmp_path / "replay.bin", SPEC.record, 50, np.random.default_rng(0))
+    ingest = make_ingest(tmp_path, replay)
+    batches_n = 3 * (50 + MAX_ROWS) // 1000
+    for seq in range(batches_n):
+        batch = make_batch(make_records(1000, start=1000 * seq), seq=seq, produced=1000 * (seq + 1))
+        ingest.accept(encode(batch), 0.0)
+    successor, rows = recover_ingest(tmp_path, 50)
+    assert (rows.inserted, successor.counters["torn"]) == (1000 * batches_n, 0)
+    assert successor.accounts.totals() == ingest.accounts.totals()
+    assert rows.sample(1000)["reward"].min() >= rows.inserted - 50
+
+
+def test_a_limiter_is_asked_before_each_frame(ingest: Ingest) -> None:
+    limiter = RateLimiter(samples_per_insert=1.0, min_inserts=1, tolerance=2.0, batch_size=4)
+    assert ingest.drain(iter([good(seq) for seq in range(9)]).__next__, 9, 0.0, limiter) == 4
+    assert not limiter.may_insert()
+
+
+def test_goodbye_after_everything_has_arrived(ingest: Ingest) -> None:
+    ingest.accept(good(0), 0.0)
+    ingest.accept(bye(1), 0.0)
     assert ingest.accounts.liveness(1000.0) == {"a": "left"}
+    assert ingest.counters["lost"] == 0
     ingest.accept(hello(0, boot_id=OTHER_BOOT), 1000.0)
     assert ingest.accounts.liveness(1000.0) == {"a": "alive"}
 

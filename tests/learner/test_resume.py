@@ -19,7 +19,7 @@ BATCH_N = 4
 FLAGS = (
     *("--env", SPEC.env, "--discount", str(SPEC.discount), "--hidden-dim", "16", "--batch-size", "8"),
     *("--explore-steps", "8", "--replay-capacity", "64", "--drain-timeout-s", "0"),
-    *("--updates-per-step", "0.5", "--rate-tolerance-n", "8"),
+    *("--updates-per-step", "None"),
 )
 
 
@@ -88,7 +88,7 @@ def test_n_updates_a_stop_and_n_more_equal_2n_updates(tmp_path: Path) -> None:
     whole = learn(tmp_path / "whole", 400)
     learn(tmp_path / "parts", 200)
     parts = learn(tmp_path / "parts", 400, resume=True)
-    assert whole.updates == parts.updates > 150
+    assert whole.updates == parts.updates > 90
     assert flat(whole.agent.state_dict()) == flat(parts.agent.state_dict())
     assert flat(whole.replay.state_dict()) == flat(parts.replay.state_dict())
     assert whole.limiter.state_dict() == parts.limiter.state_dict()
@@ -102,7 +102,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     newest = sorted((tmp_path / "checkpoints").glob("step-*.pt"))[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
     older = Checkpoints(tmp_path / "checkpoints", 3).load_newest()
-    assert older["updates"] < 100
+    assert older["updates"] < 40
     assert "damaged" in caplog.text
     learner = learn(tmp_path, 400, resume=True)
     assert learner.env_steps == 400
