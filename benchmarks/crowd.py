@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import psutil
 import zmq
+from numpy.typing import NDArray
 
 from actor.link import Inbox, Link
 from actor.writer import Writer
@@ -27,6 +28,7 @@ from common.config import TransportConfig
 from common.run_directory import RunDirectory
 from common.specs import EnvSpec
 from common.transport import ExperienceSender
+from learner.replay import Replay
 
 SPEC = EnvSpec("Crowd-v0", obs_dim=32, action_dim=4, discount=0.99, n_step=1)
 EXPLORE_STEPS = 2000
@@ -34,6 +36,7 @@ BATCH_MAX_DELAY_S = 4.0
 """So that slow actors fill their batches about as well as 16 fast ones would."""
 PUBLISH_INTERVAL_S = 2.0
 """A policy of 320 kB to a thousand actors five times a second would be 1.6 GB/s."""
+REPLAY_N = 1_000_000
 WINDOWS_N = 3
 DEADLINE_S = 60.0
 
@@ -91,9 +94,18 @@ class Crowd:
 
 
 def last_row(run: RunDirectory) -> dict[str, Any]:
-    """Return the newest row of metrics."""
-    row: dict[str, Any] = json.loads(run.metrics.read_text().splitlines()[-1])
+    """Return the newest row of metrics, empty before the first."""
+    lines = run.metrics.read_text().splitlines() if run.metrics.exists() else []
+    row: dict[str, Any] = json.loads(lines[-1]) if lines else {}
     return row
+
+
+def times_in_replay(run: RunDirectory, inserted: int) -> NDArray[np.int64]:
+    """Return how often each transition that is in the replay is there; each carries its actor and number."""
+    replay = Replay(run.replay, SPEC.record, REPLAY_N, np.random.default_rng(0))
+    obs = replay.read(0, inserted)["obs"][:, :2].astype(np.int64)
+    _, times = np.unique((obs[:, 0] << 32) + obs[:, 1], return_counts=True)
+    return times
 
 
 def measure(crowd: Crowd, run: RunDirectory, rate_hz: float, seconds: float) -> float:
@@ -107,7 +119,7 @@ def measure(crowd: Crowd, run: RunDirectory, rate_hz: float, seconds: float) -> 
 def start_learner(run: RunDirectory) -> Child:
     """Start a learner on core 0 that waits for the crowd."""
     run.logs.mkdir(parents=True)
-    sizes = ("--replay-capacity", "1000000", "--explore-steps", str(EXPLORE_STEPS))
+    sizes = ("--replay-capacity", str(REPLAY_N), "--explore-steps", str(EXPLORE_STEPS))
     ports = ("--experience-port", "0", "--weights-port", "0", "--control-port", "0")
     free = ("--updates-per-step", "None", "--total-env-steps", "1000000000", "--log-interval-s", "0.5")
     free = (*free, "--publish-interval-s", str(PUBLISH_INTERVAL_S))
@@ -148,7 +160,7 @@ def observe(run: RunDirectory, learner: Child, options: argparse.Namespace) -> d
     while not last_row(run).get("updates_per_s") and time.monotonic() < deadline_s:
         crowd.run(0.0, 0.5)
     window_s = options.seconds / WINDOWS_N
-    quiet, busy = [], []
+    quiet, busy, before_n = [], [], crowd.produced
     for _ in range(WINDOWS_N):
         quiet.append(measure(crowd, run, 0.0, window_s))
         busy.append(measure(crowd, run, options.rate, window_s))
@@ -158,13 +170,13 @@ def observe(run: RunDirectory, learner: Child, options: argparse.Namespace) -> d
     deadline_s = time.monotonic() + DEADLINE_S
     while last_row(run)["inserted"] < produced and time.monotonic() < deadline_s:
         time.sleep(0.1)
-    row = last_row(run)
+    times = times_in_replay(run, last_row(run)["inserted"])
     return {
         "actors": options.count,
-        "transitions_per_s": options.rate,
+        "transitions_per_s": round((produced - before_n) / (WINDOWS_N * window_s)),
         "produced_n": produced,
-        "lost_n": produced - row["inserted"],
-        "twice_n": max(0, row["inserted"] - produced),
+        "lost_n": produced - len(times),
+        "twice_n": int((times > 1).sum()),
         "all_acknowledged": acknowledged,
         "learner_rss_mb": round(memory_bytes / 1e6, 1),
         "updates_per_s_quiet": [round(value, 1) for value in quiet],

@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
     print(f"{len(kept)} episodes, {sum(len(e.rewards) for e in kept)} transitions in {folder}")
     words = " ".join([f"objects={flags.objects}", *flags.env_args])
     mixed = f"--demos {flags.out} --demo-fraction 0.5"
-    print(f"graspfleet train --env-args {words} --eval-env-args {words} {mixed}")
+    print(f"graspfleet train --env-args {words} {mixed}")
     return 0
 
 

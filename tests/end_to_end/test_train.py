@@ -161,3 +161,26 @@ def test_ctrl_c_before_anything_has_begun_is_no_error(fleet: Fleet) -> None:
     assert fleet.wait("train") == 0, fleet.output("train")
     assert "stopped before the first transition" in fleet.output("train")
     assert "Traceback" not in fleet.output("train")
+
+
+def test_a_resume_that_is_refused_changes_nothing(fleet: Fleet) -> None:
+    first = (*QUICK, "--total-env-steps", "400", "--final-episodes", "0", "--actors", "1")
+    fleet.start("train", "common.cli", "train", *first, "--run-dir", str(fleet.run.path))
+    assert fleet.wait("train") == 0, fleet.output("train")
+    settings = fleet.run.config.read_bytes()
+    again = ("--resume", str(fleet.run.path), "--total-env-steps", "800", "--hidden-dim", "48")
+    fleet.start("again", "common.cli", "train", *again)
+    assert fleet.wait("again") == 2, fleet.output("again")
+    assert "--resume" in fleet.output("again").splitlines()[-1]
+    assert "Traceback" not in fleet.output("again")
+    assert fleet.run.config.read_bytes() == settings
+
+
+def test_a_run_whose_actors_all_die_ends_with_status_1(fleet: Fleet) -> None:
+    flags = (*QUICK, "--total-env-steps", "1000000", "--actors", "1", "--max-restarts", "0")
+    train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
+    until(lambda: trained(fleet.run), "training is under way")
+    children_of(train.pid)["actor-0"].kill()
+    assert fleet.wait("train") == 1, fleet.output("train")
+    assert "not started again (--max-restarts 0): actor-0 ended with signal 9" in fleet.output("train")
+    assert "every actor died too often" in fleet.output("train")
