@@ -99,7 +99,7 @@ class Learner:
             self.ingest.checkpoint()
         except OSError as error:
             raise StorageError(f"{run.journal}: {error.strerror}; nothing could be acknowledged") from None
-        self.checkpoint()  # from here on the run can be resumed
+        self._save()  # from here on the run can be resumed
         self._due: list[tuple[Interval, Callable[[], object]]] = [
             (Interval(self.config.publish_interval_s), self.publish),
             (Interval(ACKNOWLEDGE_INTERVAL_S), self.acknowledge),
@@ -148,6 +148,9 @@ class Learner:
             self.ingest.checkpoint()
         except OSError as error:
             log.error("rows and journal not brought to the disk: %s; going on without", error.strerror)
+        self._save()
+
+    def _save(self) -> None:
         self.checkpoints.save(self.state_dict(), self.env_steps)
         self.publisher.write_last()
 
@@ -202,11 +205,11 @@ class Learner:
         if self.env_steps >= self.config.total_env_steps:
             # Killed while the actors were leaving: what they still keep is taken in, and they are told to go.
             self._awaited = {"alive", "late", "gone"}
-        if self.env_steps >= self.config.total_env_steps and self.ingest.accounts.all_left():
-            raise ConfigError(
-                f"--total-env-steps {self.config.total_env_steps}: the run has {self.env_steps} already;"
-                " allowed: more than that"
-            )
+            if self.ingest.accounts.all_left():
+                raise ConfigError(
+                    f"--total-env-steps {self.config.total_env_steps}: the run has {self.env_steps} already;"
+                    " allowed: more than that"
+                )
         try:
             self.load_state_dict(self.checkpoints.load_newest())
         except (KeyError, RuntimeError, ValueError) as error:
