@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
+from threadpoolctl import threadpool_limits
 
 from common.errors import ConfigError, StorageError
 from common.flags import LearnerFlags
@@ -18,13 +18,13 @@ from common.stopping import StopSignal
 from learner.accounts import Accounts, Liveness
 from learner.checkpoint import Checkpoints
 from learner.demos import load_demos
+from learner.fast import make_agent
 from learner.ingest import Ingest
 from learner.journal import Journal, Recovered
 from learner.publisher import PolicyPublisher
 from learner.rate_limiter import RateLimiter
 from learner.replay import Mixture, Replay, Sampler
 from learner.reporter import Reporter
-from learner.sac import SACAgent
 from learner.sockets import Sockets
 
 log = logging.getLogger(__name__)
@@ -85,8 +85,8 @@ class Learner:
         if flags.replay.demos is not None:
             demos = load_demos(flags.replay.demos, spec, np.random.default_rng(demo_seed))
             self.sampler = Mixture(self.replay, demos, flags.replay.demo_fraction)
-        torch.set_num_threads(self.config.learner_threads)
-        self.agent = SACAgent(spec, flags.sac, seed=int(agent_seed.generate_state(1)[0]))
+        threadpool_limits(self.config.learner_threads)
+        self.agent = make_agent(spec, flags.sac, seed=int(agent_seed.generate_state(1)[0]))
         limits = flags.transport
         accounts = Accounts(silent_after_s=limits.silent_after_s, gone_after_s=limits.gone_after_s)
         self.ingest = Ingest(spec, self.replay, journal, accounts)
