@@ -10,7 +10,7 @@ from common.run_directory import claim_run, write_atomically
 from common.stopping import StopSignal
 from learner.journal import Journal
 from learner.sockets import Sockets
-from learner.startup import allow_many_connections, resumed_spec, wait_for_spec
+from learner.startup import resumed_spec, wait_for_spec
 
 
 def main(argv: list[str]) -> int:
@@ -20,7 +20,6 @@ def main(argv: list[str]) -> int:
     run = claim_run(flags.run, flags.env.env)
     if not run.config.exists():  # `graspfleet train` has written its own, with the actors' settings in it
         write_atomically(run.config, dump_yaml(flags).encode())
-    allow_many_connections()
     sockets = Sockets(flags)
     run.write_endpoints(sockets.endpoints)
     print(f"listening on {json.dumps(vars(sockets.endpoints))}", flush=True)

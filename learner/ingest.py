@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 from common.errors import ConfigError, ProtocolError
 from common.protocol import Ack, Batch, Buffer, Bye, Episode, Evaluation, Hello, Message, decode
+from common.security import require_own
 from common.specs import EnvSpec
+from common.transport import Received
 from learner.accounts import Account, Accounts, Boot, Liveness
 from learner.journal import Entry, Journal, Recovered
 from learner.rate_limiter import RateLimiter
@@ -64,7 +66,7 @@ class Ingest:
 
     def drain(
         self,
-        receive: Callable[[], Buffer | None],
+        receive: Callable[[], Received | None],
         at_most: int,
         now_s: float,
         limiter: RateLimiter | None = None,
@@ -81,26 +83,31 @@ class Ingest:
         for _ in range(at_most):
             if limiter is not None and not limiter.may_insert():
                 break
-            frame = receive()
-            if frame is None:
+            received = receive()
+            if received is None:
                 self._listened_s = now_s  # nobody has anything left to say
                 break
             inserted = self._replay.inserted
-            self.accept(frame, now_s)
+            self.accept(received.frame, now_s, received.key)
             if limiter is not None:
                 limiter.inserted(self._replay.inserted - inserted)
         return self._replay.inserted - before
 
-    def accept(self, frame: Buffer, now_s: float) -> None:
+    def accept(self, frame: Buffer, now_s: float, key: str | None = None) -> None:
         """Take in one frame, whatever is in it.
+
+        Args:
+            frame: the bytes.
+            now_s: monotonic time.
+            key: name of its sender's key, None in plaintext.
 
         Raises:
             StorageError: the disk refuses the journal's entry.
         """
         try:
-            self._dispatch(decode(frame), now_s)
+            self._dispatch(decode(frame), now_s, len(frame), key)
         except ProtocolError as error:
-            self._refuse("malformed", "some peer", error)
+            self._refuse("malformed", "some peer" if key is None else f"key {key}", error)
 
     def take_news(self) -> News:
         """Return what has come in since the last call."""
@@ -163,7 +170,10 @@ class Ingest:
     def _rows_are_there(self, entry: Entry) -> bool:
         return entry.rows_crc == zlib.crc32(self._replay.read(entry.start, entry.inserted).data)
 
-    def _dispatch(self, message: Message, now_s: float) -> None:
+    def _dispatch(self, message: Message, now_s: float, size_bytes: int, key: str | None) -> None:
+        if not isinstance(message, Batch | Hello | Bye | Evaluation):
+            raise ProtocolError("kind", f"{message.kind} is not for a learner")
+        require_own(key, message.actor_id)
         if isinstance(message, Batch):
             self._take(message, self._open(message.actor_id, message.boot_id, now_s))
         elif isinstance(message, Hello):
@@ -175,10 +185,8 @@ class Ingest:
             account = self._open(message.actor_id, message.boot_id, now_s)
             self._give_up(account, message.next_seq)
             account.left = True
-        elif isinstance(message, Evaluation):
-            self.news.evaluations.append(message)
         else:
-            raise ProtocolError("kind", f"{message.kind} is not for a learner")
+            self.news.evaluations.append(message)
 
     def _give_up(self, account: Account, next_seq: int) -> None:
         """Stop waiting for batches below `next_seq`: no actor keeps them any more."""
