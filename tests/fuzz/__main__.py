@@ -2,8 +2,8 @@
 
     python -m tests.fuzz -runs=10000000 -max_len=4096 WORKING_FOLDER tests/fuzz/corpus
 
-Flags are libFuzzer's. What a run finds worth keeping is left in WORKING_FOLDER, and a finding in a file called
-crash-...; either belongs into the corpus, and the test that reads the corpus holds it from then on.
+Flags are libFuzzer's. What a run finds worth keeping is left in WORKING_FOLDER, a finding in a file crash-...
+Either belongs into the corpus, and the test that reads the corpus holds it from then on.
 """
 
 import random
