@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from common.config import TransportConfig
+from common.envelope import ENVELOPE_BYTES, require_fit
 from common.errors import ConfigError
 from common.policy import policy_bytes
 from common.protocol import MAX_EPISODE_BYTES, Weights, encode
 from common.specs import EnvSpec
-from common.transport import ENVELOPE_BYTES, require_fit
 from tests.fakes import ONE_LINE, make_batch, make_records
 
 LARGEST = (1 << 45) - 1
