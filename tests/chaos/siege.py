@@ -21,6 +21,8 @@ from tests.end_to_end.harness import DEADLINE_S, FREE_PORTS, Fleet, until
 from tests.fakes import BOOT, add_transition, make_writer, seal
 
 CAPACITY = 12_000_000
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE".ljust(54, b"\0")
+"""ZMTP 3.0; what comes next is the first message that costs the learner a computation."""
 
 
 class Siege:
@@ -84,12 +86,15 @@ class Siege:
 
 @contextmanager
 def half_open(ports: list[int], count: int) -> Iterator[list[socket.socket]]:
-    """Hold connections on which not one byte is ever sent."""
+    """Hold connections that begin a handshake and never go on with it."""
     with ExitStack() as held:
-        yield [
+        connections = [
             held.enter_context(socket.create_connection(("127.0.0.1", ports[index % len(ports)]), timeout=10))
             for index in range(count)
         ]
+        for index, connection in enumerate(connections):
+            connection.sendall(GREETING[: index % len(GREETING)])
+        yield connections
 
 
 class Mallory:

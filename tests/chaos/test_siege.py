@@ -44,9 +44,11 @@ def assert_the_good_lost_nothing(found: Audit) -> None:
 
 
 def assault(siege: Siege, frames_n: int) -> dict[str, float]:
-    """Send damaged frames with a listed key; return the learner's row when it has seen all of them."""
+    """Send damaged frames with a listed key; return the learner's row when it has seen most of them."""
+    before = siege.row()["malformed"]
     mallory = Mallory(siege.transport("mallory"), siege.keys)
     mallory.send(frames_n)
+    until(lambda: siege.row()["malformed"] - before > frames_n / 2, "most of them are refused")
     mallory.close()
     siege.come_on()
     return siege.row()
@@ -56,8 +58,7 @@ def test_half_open_connections_and_damaged_frames_disturb_nobody(siege: Siege) -
     siege.come_on()
     with half_open(ports(siege), HALF_OPEN_N):
         until(lambda: siege.row()["connections"] >= HALF_OPEN_N + 12, "all of them are open")
-        row = assault(siege, 3000)
-    assert row["malformed"] > 1500
+        assault(siege, 3000)
     assert_the_good_lost_nothing(siege.end())
 
 

@@ -84,6 +84,20 @@ def status(*words: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+def test_an_actor_that_never_gets_in_leaves_with_one_line_that_says_why(fleet: Fleet, keys: str) -> None:
+    start(fleet, keys)
+    listed = Path(keys, "allowed", "lab.key")
+    listed.rename(f"{keys}/lab.key")
+    until(lambda: "revoked: lab" in fleet.output("learner"), "the learner has noticed")
+    fleet.start_actor("lab-1", "--keys", keys, "--key-name", "lab", "--connect-timeout-s", "3")
+    assert fleet.wait("lab-1") == 2
+    assert "does not let this key in" in fleet.output("lab-1").splitlines()[-1]
+    assert "Traceback" not in fleet.output("lab-1")
+    fleet.start_actor("actor-1", "--keys", keys, "--actor-id", "lab-1")
+    assert fleet.wait("actor-1") == 2
+    assert "--actor-id lab-1: allowed with key actor" in fleet.output("actor-1")
+
+
 def test_insecure_is_said_in_the_log_and_in_the_status(fleet: Fleet) -> None:
     fleet.start_learner("--bind", "0.0.0.0", "--insecure")
     fleet.start_actor("a1")
