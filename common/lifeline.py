@@ -59,6 +59,7 @@ class Lifeline:
     def close(self) -> None:
         """Stop watching."""
         self._socket.disable_monitor()
+        self._events.close(0)
 
     def _note(self, event: int, now_s: float) -> None:
         if event == zmq.EVENT_DISCONNECTED:

@@ -39,6 +39,7 @@ METRICS: dict[str, str] = {
     "resent": "batches",
     "lost": "batches",
     "torn": "crashes",
+    "throttled": "batches",
     "malformed": "frames",
     "connections": "connections",
     "refused_connections": "connections",

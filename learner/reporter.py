@@ -118,7 +118,10 @@ class Reporter:
             "actors_alive": alive,
             **learner.sockets.counts(),
             **learner.ingest.accounts.totals(),
-            **{name: counters[name] for name in ("duplicates", "gaps", "lost", "torn", "malformed")},
+            **{
+                name: counters[name]
+                for name in ("duplicates", "gaps", "lost", "torn", "throttled", "malformed")
+            },
         }
 
     def _measure(self) -> Values:
