@@ -10,9 +10,11 @@ from actor.episode import EpisodeRunner
 from actor.link import Inbox, Link
 from actor.writer import Writer
 from common.config import ActorConfig
+from common.envelope import require_fit
 from common.flags import ActorFlags
 from common.nstep import Floats
 from common.policy import NumpyPolicy
+from common.protocol import MAX_EPISODE_BYTES
 from common.seeds import seed_sequence
 from common.stopping import StopSignal
 from common.transport import ExperienceSender
@@ -41,6 +43,8 @@ class Actor:
             for index in range(self._config.envs_per_actor)
         ]
         self.spec = envs[0].spec
+        size_bytes = self._config.batch_max_n * (self.spec.record.itemsize + MAX_EPISODE_BYTES)
+        require_fit(flags.transport, size_bytes, f"a batch of {self._config.batch_max_n} (--batch-max-n)")
         self.writer = Writer(
             self.spec,
             actor_id,

@@ -1,13 +1,13 @@
 """What happens before the first update: hear what a transition looks like."""
 
 import logging
-import resource
 
 from common.config import flag
 from common.errors import ConfigError, ProtocolError
 from common.flags import LearnerFlags
 from common.interval import Interval
 from common.protocol import Hello, Status, decode
+from common.security import require_own
 from common.specs import EnvSpec
 from common.stopping import StopSignal
 from learner.journal import Recovered
@@ -15,11 +15,8 @@ from learner.sockets import Sockets
 
 log = logging.getLogger(__name__)
 
-
-def allow_many_connections() -> None:
-    """Raise this process's limit on open files as far as the system lets it: each actor takes three."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+MAX_SAID_N = 1000
+"""Complaints in the log while waiting, so that nobody can fill the disk with them."""
 
 
 def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> EnvSpec | None:
@@ -30,26 +27,29 @@ def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> En
     """
     status = Interval(1.0)
     wanted = wanted_of(flags)
-    refused: set[str] = set()
+    said: set[str] = set()
     while not stop.is_set():
         sockets.wait(0.1)
         if status.due_now():
-            sockets.status(Status(state="waiting", metrics={}, actors={}))
-        frame = sockets.receive()
-        if frame is None:
+            sockets.status(Status(state="waiting", metrics=dict(sockets.counts()), actors={}))
+        received = sockets.receive()
+        if received is None:
             continue
         try:
-            message = decode(frame)
+            message = decode(received.frame)
             if not isinstance(message, Hello):
                 continue
+            require_own(received.key, message.actor_id)
             spec = EnvSpec.from_mapping(message.spec)
         except ProtocolError as error:
-            log.warning("dropped a frame while waiting for the first actor: %s", error)
+            if error.reason not in said:
+                said.add(error.reason)
+                log.warning("dropped while waiting for the first actor: %s (further ones silently)", error)
             continue
         if wanted.items() <= message.spec.items():
             return spec
-        if message.actor_id not in refused:
-            refused.add(message.actor_id)
+        if message.actor_id not in said and len(said) < MAX_SAID_N:
+            said.add(message.actor_id)
             log.warning("refused %s: it has %s, wanted is %s", message.actor_id, message.spec, wanted)
     return None
 
