@@ -11,9 +11,9 @@ killing the learner loses nothing, and `fsync` at checkpoints bounds what a powe
 import os
 import struct
 import zlib
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -25,9 +25,8 @@ MAX_RECORD_BYTES = 256 << 20
 _FRAME = struct.Struct("<II")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One batch that was taken.
+class Entry(NamedTuple):
+    """One batch that was taken; a tuple, as it is packed at once.
 
     Attributes:
         start: transitions inserted before it.
@@ -81,7 +80,7 @@ class Journal:
             StorageError: the disk refuses.
         """
         assert self._descriptor is not None
-        record = _pack(astuple(entry))
+        record = _pack(entry)
         try:
             written = os.write(self._descriptor, record)
         except OSError as error:

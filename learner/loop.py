@@ -36,7 +36,7 @@ FINISH_MAX_N = 100_000
 IDLE_WAIT_S = 0.05
 """Longest sleep while there is nothing to learn from."""
 ACKNOWLEDGE_INTERVAL_S = 0.005
-"""Acknowledgements of what came in meanwhile go out together."""
+"""Acknowledgements of what came in during updates go out together."""
 PARTS = ("agent", "replay", "limiter", "publisher", "reporter")
 """Attributes of the learner whose state a checkpoint holds."""
 JUDGE_INTERVAL_S = 0.2
@@ -127,6 +127,7 @@ class Learner:
                 self.limiter.sampled()
                 self.updates += 1
             else:
+                self.acknowledge()  # actors whose windows are full would sleep as long as this does
                 self.reporter.waited(self.sockets.wait, IDLE_WAIT_S)
             self._do_what_is_due()
         self._finish(complete=not stop.is_set())
