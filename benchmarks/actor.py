@@ -27,7 +27,14 @@ from common.nstep import Floats
 from common.stopping import StopSignal
 
 WARM_S = 1.0
-SECONDS = 4.0
+SECONDS = 3.0
+ACTIONS_N = 5000
+REBUILT, NEVER_REBUILT = "bare env.step", "bare env.step, never rebuilt"
+
+
+def random_actions(action_dim: int) -> Floats:
+    """Return the [ACTIONS_N, action_dim] actions that both sides take in turn."""
+    return np.random.default_rng(0).uniform(-1, 1, (ACTIONS_N, action_dim)).astype(np.float32)
 
 
 class RandomActor(Actor):
@@ -41,12 +48,12 @@ class RandomActor(Actor):
     def __init__(self, flags: ActorFlags, answers: Connection) -> None:
         super().__init__(flags, "bench")
         self._answers = answers
-        self._actions = np.random.default_rng(0)
+        self._random = random_actions(self.spec.action_dim)
         self._steps = 0
         self._began_s: float | None = None
 
     def _act(self) -> Floats:
-        actions = super()._act()
+        super()._act()
         now_s = time.perf_counter()
         if self._began_s is None and self.policy is not None:
             self._began_s = now_s + WARM_S
@@ -55,7 +62,7 @@ class RandomActor(Actor):
             if now_s >= self._began_s + SECONDS:
                 self._answers.send(self._steps / (now_s - self._began_s))
                 self._began_s = float("inf")
-        return self._actions.uniform(-1, 1, actions.shape).astype(np.float32)
+        return self._random[np.newaxis, self._steps % ACTIONS_N]
 
 
 def run_actor(answers: Connection, ports: dict[str, int]) -> None:
@@ -91,24 +98,33 @@ def in_the_system() -> Iterator[Measure]:
 
 @contextmanager
 def bare() -> Iterator[Measure]:
-    """Yield the measure of `env.step` and `env.reset` on the actor's environment, alone on its core."""
+    """Yield the measure of `env.step` and `env.reset` on the actor's environment, alone on its core.
+
+    Once with the environment rebuilt after as many episodes as the actor does, and once never rebuilt.
+    """
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     flags = parse(ActorFlags, [], prog="actor")
-    env = Environment(flags.env, flags.returns).env
+    environment = Environment(flags.env, flags.returns)
+    env, random = environment.env, random_actions(environment.spec.action_dim)
 
-    def measure() -> dict[str, float]:
-        rng, steps = np.random.default_rng(0), 0
-        shape = env.action_space.shape
+    def steps_per_s(rebuild_episodes: float) -> float:
+        episodes = steps = 0
         env.reset(seed=0)
         began_s = time.perf_counter()
-        while (passed_s := time.perf_counter() - began_s) < WARM_S + SECONDS:
-            *_, terminated, truncated, _ = env.step(rng.uniform(-1, 1, shape).astype(np.float32))
+        while (passed_s := time.perf_counter() - began_s) < SECONDS:
+            *_, terminated, truncated, _ = env.step(random[steps % ACTIONS_N])
             steps += 1
             if terminated or truncated:
-                env.reset(seed=steps)
-        return {"bare env.step": steps / passed_s}
+                episodes += 1
+                if episodes % rebuild_episodes == 0:
+                    environment.reinit()
+                env.reset(seed=episodes)
+        return steps / passed_s
 
-    yield measure
+    yield lambda: {
+        REBUILT: steps_per_s(flags.actor.reinit_episodes),
+        NEVER_REBUILT: steps_per_s(float("inf")),
+    }
 
 
 CONTESTS = (
@@ -118,6 +134,9 @@ CONTESTS = (
         "env steps/s",
         2,
         (Host("benchmarks.actor:in_the_system"), Host("benchmarks.actor:bare")),
-        (Claim("actor in the system", "bare env.step", 0.95),),
+        (
+            Claim("actor in the system", REBUILT, 0.95),
+            Claim("actor in the system", NEVER_REBUILT),
+        ),
     ),
 )

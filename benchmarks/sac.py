@@ -20,7 +20,7 @@ from common.protocol import MAX_ROWS
 
 ROWS_N = 100_000
 """Transitions that each side samples from."""
-SECONDS = 4.0
+SECONDS, WARM_S = 2.5, 1.0
 STEPS_A_CALL = 50
 """Gradient steps of one `train` of the peers; SBX compiles such a row into one program."""
 
@@ -53,7 +53,7 @@ def ours(precision: str, threads: int) -> Iterator[Measure]:
                 agent.update(replay.sample(BATCH_SIZE))
             return STEPS_A_CALL
 
-        rate(update, SECONDS)
+        rate(update, WARM_S)
         yield lambda: {f"graspfleet {precision}": rate(update, SECONDS)}
 
 
@@ -97,7 +97,7 @@ def _measure(name: str, model: Any) -> Iterator[Measure]:
         model.train(gradient_steps=STEPS_A_CALL, batch_size=BATCH_SIZE)
         return STEPS_A_CALL
 
-    rate(train, SECONDS)
+    rate(train, WARM_S)
     yield lambda: {name: rate(train, SECONDS)}
 
 

@@ -26,6 +26,7 @@ from benchmarks.contest import Claim, Contest, Host
 from benchmarks.learner import LearnerProcess
 from benchmarks.workload import SPEC, Measure, random_records
 from common.config import ActorConfig, TransportConfig
+from common.keys import init as make_keys
 from common.transport import ExperienceSender
 
 WRITERS_N = 2
@@ -35,6 +36,7 @@ SECONDS = 2.5
 BATCH_MAX_N = 64
 """Transitions a message on both sides; the default, 32, is for actors that make far fewer."""
 WINDOW_N = 64
+OURS, ENCRYPTED = "graspfleet", "graspfleet, encrypted (CURVE)"
 BARE, PREPARED = "PUSH/PULL and memcpy", "PUSH/PULL of one prepared message"
 HWM_N = TransportConfig().experience_hwm_n
 
@@ -76,7 +78,8 @@ def write_transitions(going: Event, config: TransportConfig, batch_max_n: int) -
     """Be an actor of `batch_max_n` environments that cost nothing."""
     limits = {"batch_max_delay_s": ActorConfig().batch_max_delay_s, "resend_after_s": config.resend_after_s}
     boot_id = os.urandom(8).hex()
-    writer = Writer(SPEC, boot_id, boot_id, batch_max_n=batch_max_n, window_n=WINDOW_N, **limits)
+    actor_id = f"actor-{boot_id}"  # with encryption, one that the key called `actor` may stand for
+    writer = Writer(SPEC, actor_id, boot_id, batch_max_n=batch_max_n, window_n=WINDOW_N, **limits)
     sender = ExperienceSender(config)
     sender.connect("127.0.0.1", config.experience_port)
     link = Link(writer, Inbox("127.0.0.1", config, writer.actor_id), sender)
@@ -95,20 +98,28 @@ def write_transitions(going: Event, config: TransportConfig, batch_max_n: int) -
 
 
 @contextmanager
-def ours(batch_max_n: int) -> Iterator[Measure]:
+def ours(batch_max_n: int, encrypted: bool) -> Iterator[Measure]:
     """Yield the measure of this project: the learner's count of inserted transitions."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        keys = ("--keys", str(folder / "keys")) if encrypted else ()
+        if encrypted:
+            make_keys([str(folder / "keys")])
         never = ("--explore-steps", "1000000000", "--log-interval-s", "0.1")
-        learner = LearnerProcess(folder, "--env", SPEC.env, "--replay-capacity", str(REPLAY_N), *never)
+        learner = LearnerProcess(folder, "--env", SPEC.env, "--replay-capacity", str(REPLAY_N), *never, *keys)
         stack.callback(learner.close)
-        writers = Writers(write_transitions, learner.transport, batch_max_n)
+        config = TransportConfig(**learner.ports, keys=str(folder / "keys") if encrypted else None)
+        writers = Writers(write_transitions, config, batch_max_n)
         stack.callback(writers.close)
         learner.until(lambda: learner.newest_row().get("actors_alive") == WRITERS_N)
 
         def measure() -> dict[str, float]:
             with writers.going():
-                return {"graspfleet": learner.per_second("inserted", lambda: time.sleep(SECONDS))}
+                return {
+                    ENCRYPTED if encrypted else OURS: learner.per_second(
+                        "inserted", lambda: time.sleep(SECONDS)
+                    )
+                }
 
         yield measure
 
@@ -224,15 +235,17 @@ CONTESTS = (
         "transitions/s",
         2,
         (
-            Host("benchmarks.transport:ours", {"batch_max_n": BATCH_MAX_N}),
+            Host("benchmarks.transport:ours", {"batch_max_n": BATCH_MAX_N, "encrypted": False}),
+            Host("benchmarks.transport:ours", {"batch_max_n": BATCH_MAX_N, "encrypted": True}),
             Host("benchmarks.transport:bare", {"batch_max_n": BATCH_MAX_N, "prepared": False}),
             Host("benchmarks.transport:bare", {"batch_max_n": BATCH_MAX_N, "prepared": True}),
             Host("benchmarks.transport:manager"),
         ),
         (
-            Claim("graspfleet", "multiprocessing.Manager", 25.0),
-            Claim("graspfleet", BARE, 0.6),
-            Claim("graspfleet", PREPARED),
+            Claim(OURS, "multiprocessing.Manager", 25.0),
+            Claim(OURS, BARE, 0.6),
+            Claim(OURS, PREPARED),
+            Claim(ENCRYPTED, OURS),
         ),
     ),
 )

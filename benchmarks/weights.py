@@ -44,7 +44,8 @@ Notes: TypeAlias = "Queue[tuple[str, int, float]]"
 class Paced(gymnasium.Env[Any, Any]):
     """Takes `STEP_S` a step, and means nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (SPEC.obs_dim,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1, 1, (SPEC.action_dim,), np.float32)
         self._obs = np.zeros(SPEC.obs_dim, np.float32)
