@@ -35,7 +35,8 @@ WARM_S = 0.5
 SECONDS = 2.5
 BATCH_MAX_N = 64
 """Transitions a message on both sides; the default, 32, is for actors that make far fewer."""
-WINDOW_N = 64
+WINDOW_N = 256
+"""Unacknowledged messages of ours; 8, the default, bounds how far a simulated robot runs ahead."""
 OURS, ENCRYPTED = "graspfleet", "graspfleet, encrypted (CURVE)"
 BARE, PREPARED = "PUSH/PULL and memcpy", "PUSH/PULL of one prepared message"
 HWM_N = TransportConfig().experience_hwm_n

@@ -37,7 +37,7 @@ FINISH_MAX_N = 100_000
 IDLE_WAIT_S = 0.05
 """Longest sleep while there is nothing to learn from."""
 ACKNOWLEDGE_INTERVAL_S = 0.005
-"""Acknowledgements of what came in during updates go out together."""
+"""Acknowledgements of what came in meanwhile go out together."""
 PARTS = ("agent", "replay", "limiter", "publisher", "reporter")
 """Attributes of the learner whose state a checkpoint holds."""
 JUDGE_INTERVAL_S = 0.2
@@ -124,15 +124,15 @@ class Learner:
         """Learn until `total_env_steps` or until told to stop; save in both cases."""
         self.reporter.state = "running"
         while not stop.is_set() and self.env_steps < self.config.total_env_steps:
-            may_insert = self.limiter.may_insert()
+            may_insert, arrived = self.limiter.may_insert(), 0
             self.reporter.holds_actors(not may_insert)
             if may_insert:
-                self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic(), self.limiter)
+                arrived = self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic(), self.limiter)
             if self.limiter.may_sample():
                 self.reporter.losses = self.agent.update(self.sampler.sample(self.batch_size))
                 self.limiter.sampled()
                 self.updates += 1
-            else:
+            elif not arrived:
                 self.acknowledge()  # actors whose windows are full would sleep as long as this does
                 self.reporter.waited(self.sockets.wait, IDLE_WAIT_S)
             self._do_what_is_due()
