@@ -28,9 +28,11 @@ from common.nstep import Floats
 from common.stopping import StopSignal
 
 WARM_S = 1.0
-SECONDS = 3.0
+SECONDS = 2.5
 ACTIONS_N = 5000
 ACTING, EXPLORING = "actor with its policy", "actor exploring"
+ENVS_N = 4
+SEVERAL = f"actor with its policy, {ENVS_N} environments"
 REBUILT, NEVER_REBUILT = "bare env.step", "bare env.step, never rebuilt"
 
 
@@ -58,7 +60,8 @@ class RandomActor(Actor):
     def _act(self) -> Floats:
         if self._thinks:
             super()._act()
-        self._steps += 1
+        envs_n = len(self.runners)
+        self._steps += envs_n
         now_s = time.perf_counter()
         if self._began_s is None:
             if self.policy is not None:
@@ -68,17 +71,19 @@ class RandomActor(Actor):
         elif now_s >= self._began_s + SECONDS:
             self._answers.send(self._steps / (now_s - self._began_s))
             self._began_s, self._steps, self._thinks = now_s, 0, False
-        return self._random[np.newaxis, self._steps % ACTIONS_N]
+        start = self._steps % (ACTIONS_N - envs_n)
+        return self._random[start : start + envs_n]
 
 
-def run_actor(answers: Connection, ports: dict[str, int]) -> None:
+def run_actor(answers: Connection, ports: dict[str, int], envs_n: int) -> None:
     """Be the actor until told to stop."""
     words = [word for name, port in ports.items() for word in (flag(name), str(port))]
+    words += ["--envs-per-actor", str(envs_n)]
     RandomActor(parse(ActorFlags, words, prog="actor"), answers).run(StopSignal().install())
 
 
 @contextmanager
-def in_the_system() -> Iterator[Measure]:
+def in_the_system(envs_n: int) -> Iterator[Measure]:
     """Yield the measure of the actor; learner and actor are started for each turn, and gone between."""
     learner_core, actor_core = sorted(os.sched_getaffinity(0))
 
@@ -89,11 +94,12 @@ def in_the_system() -> Iterator[Measure]:
             learner = LearnerProcess(Path(folder))
             os.sched_setaffinity(0, {actor_core})
             answers, end = context.Pipe()
-            actor = context.Process(target=run_actor, args=(end, learner.ports))
+            actor = context.Process(target=run_actor, args=(end, learner.ports, envs_n))
             actor.start()
             try:
                 learner.until(lambda: answers.poll(0.1))
-                return {ACTING: answers.recv(), EXPLORING: answers.recv()}
+                acting, exploring = answers.recv(), answers.recv()
+                return {ACTING: acting, EXPLORING: exploring} if envs_n == 1 else {SEVERAL: acting}
             finally:
                 actor.terminate()
                 actor.join()
@@ -139,10 +145,15 @@ CONTESTS = (
         "env steps of one actor on Grasp-v0, preset cube-fast, with random actions",
         "env steps/s",
         2,
-        (Host("benchmarks.actor:in_the_system"), Host("benchmarks.actor:bare")),
+        (
+            Host("benchmarks.actor:in_the_system", {"envs_n": 1}),
+            Host("benchmarks.actor:bare"),
+            Host("benchmarks.actor:in_the_system", {"envs_n": ENVS_N}),
+        ),
         (
             Claim(EXPLORING, REBUILT, 0.95),
             Claim(ACTING, REBUILT, 0.95),
+            Claim(SEVERAL, REBUILT),
             Claim(ACTING, NEVER_REBUILT),
         ),
     ),
