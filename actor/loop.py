@@ -73,13 +73,12 @@ class Actor:
         """Step until told to stop, the run ends or `max_episodes` are done; then deliver everything."""
         try:
             while not (stop.is_set() or self._finished()):
-                may_step = self.writer.has_room
-                if may_step:
+                if self.writer.has_room:
                     for runner, action in zip(self.runners, self._act(), strict=True):
                         runner.step(action)
                 else:
                     self.link.wait()
-                if self._look.due_now() or not may_step:
+                if self._look.due_now() or not self.writer.has_room:
                     self.link.pump()
                     self._take_newest_policy()
         finally:  # a broken environment does not cost the transitions that it made before
