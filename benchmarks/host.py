@@ -13,11 +13,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from benchmarks.workload import UnavailableError
+
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-class UnavailableError(Exception):
-    """This side cannot be measured here; the message says why."""
 
 
 class HostProcess:

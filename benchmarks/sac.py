@@ -13,8 +13,7 @@ import gymnasium
 import numpy as np
 
 from benchmarks.contest import Claim, Contest, Host
-from benchmarks.host import UnavailableError
-from benchmarks.workload import BATCH_SIZE, SPEC, Measure, random_records, rate
+from benchmarks.workload import BATCH_SIZE, SPEC, Measure, UnavailableError, random_records, rate
 from common.config import SACConfig
 from common.protocol import MAX_ROWS
 

@@ -1,4 +1,4 @@
-"""What the SAC, replay and transport rows have in common: a 32-d observation, a 4-d action, and a clock."""
+"""What several rows have in common: a 32-d observation, a 4-d action, a clock, and how to bow out."""
 
 import time
 from collections.abc import Callable
@@ -11,6 +11,10 @@ SPEC = EnvSpec("Bench-v0", obs_dim=32, action_dim=4, discount=0.99, n_step=1)
 BATCH_SIZE = 256
 Measure = Callable[[], dict[str, float]]
 """Measures once; returns figures by name."""
+
+
+class UnavailableError(Exception):
+    """A side cannot be measured here; the message says why."""
 
 
 def random_records(count: int, seed: int = 0) -> Records:

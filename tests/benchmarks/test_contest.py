@@ -5,11 +5,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.contest import Claim, Contest, Host, Outcome, hold
 from benchmarks.report import print_table, write_json
+from benchmarks.workload import UnavailableError
 
 AT_LEAST = Claim("ours", "peer", 2.0)
 AT_MOST = Claim("ours", "peer", 2.0, at_least=False)
@@ -37,9 +39,9 @@ def counting(name: str, folder: str) -> Iterator[Callable[[], dict[str, float]]]
 
 
 @contextmanager
-def absent() -> Iterator[Callable[[], dict[str, float]]]:
-    """A host whose package is not installed."""
-    raise ModuleNotFoundError("No module named 'peer'")
+def absent(installed: bool) -> Iterator[Callable[[], dict[str, float]]]:
+    """A host whose package is not installed, or knows nothing of what is to be measured."""
+    raise UnavailableError("too old") if installed else ModuleNotFoundError("No module named 'peer'")
     yield dict
 
 
@@ -50,7 +52,7 @@ def broken() -> Iterator[Callable[[], dict[str, float]]]:
     yield dict
 
 
-def host(factory: str, /, **arguments: str) -> Host:
+def host(factory: str, /, **arguments: Any) -> Host:
     return Host(f"tests.benchmarks.test_contest:{factory}", arguments)
 
 
@@ -62,11 +64,13 @@ def test_sides_take_turns_on_the_same_core(tmp_path: Path) -> None:
     assert (tmp_path / "order").read_text() == f"ours {core}\npeer {core}\n" * 3
 
 
-def test_a_peer_that_is_not_installed_is_left_out_and_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("installed", "reason"), [(False, "No module named 'peer'"), (True, "too old")])
+def test_a_side_that_cannot_be_measured_is_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], installed: bool, reason: str
 ) -> None:
-    outcome = hold(contest(host("counting", name="ours", folder=str(tmp_path)), host("absent")), 1, print)
-    assert list(outcome.missing.values()) == ["No module named 'peer'"]
+    hosts = (host("counting", name="ours", folder=str(tmp_path)), host("absent", installed=installed))
+    outcome = hold(contest(*hosts), 1, print)
+    assert list(outcome.missing.values()) == [reason]
     assert outcome.met(AT_LEAST) is None
     print_table([outcome])
     write_json(tmp_path / "bench.json", [outcome], 1)
