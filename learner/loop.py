@@ -124,15 +124,16 @@ class Learner:
         """Learn until `total_env_steps` or until told to stop; save in both cases."""
         self.reporter.state = "running"
         while not stop.is_set() and self.env_steps < self.config.total_env_steps:
-            may_insert = self.limiter.may_insert()
+            may_insert, arrived = self.limiter.may_insert(), 0
             self.reporter.holds_actors(not may_insert)
             if may_insert:
-                self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic(), self.limiter)
+                arrived = self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic(), self.limiter)
             if self.limiter.may_sample():
                 self.reporter.losses = self.agent.update(self.sampler.sample(self.batch_size))
                 self.limiter.sampled()
                 self.updates += 1
-            else:
+            elif not arrived:
+                self.acknowledge()  # actors whose windows are full would sleep as long as this does
                 self.reporter.waited(self.sockets.wait, IDLE_WAIT_S)
             self._do_what_is_due()
         self._finish(complete=not stop.is_set())
