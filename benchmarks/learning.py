@@ -3,8 +3,14 @@
     python -m benchmarks.learning --name cube --seeds 0 1 2
     python -m benchmarks.learning --name pendulum --seeds 0 1 2 -- --env Pendulum-v1 --total-env-steps 20000
 
+    python -m benchmarks.learning --name fast --seeds 0 1 2 --judge 500 --level 0.98
+
 Words behind `--` go to `graspfleet train`. Writes `OUT/NAME.png` (curves), `OUT/NAME.json` (figures and
 the machine) and prints a table. The wall-clock of a run is that of its command, final evaluation included.
+
+With `--judge N`, the policies of the run are kept every `--every-s` seconds and judged afterwards on N
+deterministic episodes each, with `--judge-env-args`; "sustained" is the second of two in a row that reach
+`--level`.
 """
 
 import argparse
@@ -14,50 +20,46 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine
+from benchmarks.snapshots import judge_all, record, sustained
+from common.config import EnvConfig, flag
+from common.flags import load_yaml
 from common.run_directory import RunDirectory
-from learner.curve import draw, read_evaluations
+from learner.curve import draw
 
-SUSTAINED = 0.95
 KEPT = ("env_steps", "updates", "wall_s", "produced", "inserted", "rejected")
 
 
-def first_sustained_s(evaluations: list[dict[str, Any]]) -> float | None:
-    """Return when success was `SUSTAINED` twice in a row, seconds since the learner's loop began."""
-    for one, two in pairwise(evaluations):
-        if min(one.get("eval_success", 0.0), two.get("eval_success", 0.0)) >= SUSTAINED:
-            return float(two["wall_s"])
-    return None
-
-
-def run_seed(seed: int, folder: Path, flags: list[str]) -> dict[str, Any]:
+def run_seed(seed: int, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Train once; return the figures of the run."""
     run = RunDirectory(folder / f"seed {seed}")
-    command = [
-        sys.executable,
-        "-m",
-        "common.cli",
-        "train",
-        "--seed",
-        str(seed),
-        "--run-dir",
-        str(run.path),
-        *flags,
-    ]
+    words = ["train", "--seed", str(seed), "--run-dir", str(run.path), *options.flags]
     started_s = time.monotonic()
-    status = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
-    wall_s = round(time.monotonic() - started_s, 1)
-    figures: dict[str, Any] = {"seed": seed, "exit_status": status, "command_s": wall_s}
-    if status == 0:
-        evaluations = read_evaluations(run)
-        last = json.loads(run.metrics.read_text().splitlines()[-1])
-        figures |= {name: last[name] for name in KEPT}
+    process = subprocess.Popen([sys.executable, "-m", "common.cli", *words], stdout=subprocess.DEVNULL)
+    snapshots = record(run, lambda: process.poll() is None, options.every_s) if options.judge else []
+    status = process.wait()
+    figures: dict[str, Any] = {
+        "seed": seed,
+        "exit_status": status,
+        "command_s": round(time.monotonic() - started_s, 1),
+    }
+    if status != 0:
+        return figures
+    last = json.loads(run.metrics.read_text().splitlines()[-1])
+    figures |= {name: last[name] for name in KEPT}
+    if run.evaluation.exists():
         figures |= json.loads(run.evaluation.read_text())
-        figures["sustained_s"] = first_sustained_s(evaluations)
+    if options.judge:
+        config = EnvConfig(**{**load_yaml(run.config, "config")["env"], "env_args": options.judge_env_args})
+        judged = judge_all(snapshots, config, options.judge, options.level)
+        reached = sustained(judged, options.level)
+        figures["sustained"] = reached and {
+            name: reached[name] for name in ("wall_s", "env_steps", "success")
+        }
+        figures["judged"] = judged
     return figures
 
 
@@ -69,19 +71,26 @@ def main() -> int:
     parser.add_argument("--name", default="cube", help="of the files written")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("--judge", type=int, default=0, help="episodes a policy; 0: none")
+    parser.add_argument("--level", type=float, default=0.98, help="success to be sustained")
+    parser.add_argument("--every-s", type=float, default=2.0, help="seconds between two policies")
+    parser.add_argument("--judge-env-args", nargs="+", default=["physics=default"])
     parser.add_argument("flags", nargs="*", help="for graspfleet train, behind --")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         rows = []
         for seed in options.seeds:
-            rows.append(run_seed(seed, folder, options.flags))
-            print(json.dumps(rows[-1]), flush=True)
+            rows.append(run_seed(seed, folder, options))
+            print(json.dumps({name: rows[-1][name] for name in rows[-1] if name != "judged"}), flush=True)
         done = [RunDirectory(folder / f"seed {row['seed']}") for row in rows if row["exit_status"] == 0]
         options.out.mkdir(parents=True, exist_ok=True)
         if done:
             draw(done, options.out / f"{options.name}.png")
-    words = ["--name", options.name, "--seeds", *map(str, options.seeds)]
+    judging = ["judge", "level", "every_s"] if options.judge else []
+    words = [word for name in judging for word in (flag(name), str(getattr(options, name)))]
+    words += ["--judge-env-args", *options.judge_env_args] if options.judge else []
+    words += ["--name", options.name, "--seeds", *map(str, options.seeds)]
     words += ["--", *options.flags] if options.flags else []
     report = {
         "command": " ".join(["python -m benchmarks.learning", *words]),

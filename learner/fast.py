@@ -18,6 +18,7 @@ from typing import SupportsFloat
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from common.config import SACConfig
@@ -25,7 +26,16 @@ from common.errors import ConfigError
 from common.specs import EnvSpec, Records
 from learner import kernels
 from learner.kernels import Floats
-from learner.layers import Layers, Product, Tape, backward, forward, product_bf16, product_fp32
+from learner.layers import (
+    Layers,
+    Products,
+    Tape,
+    backward,
+    forward,
+    product_bf16,
+    product_numpy,
+    product_torch,
+)
 from learner.sac import SACAgent
 
 
@@ -36,12 +46,12 @@ class FastSACAgent(SACAgent):
         spec: shapes and dtypes of a transition.
         config: hyperparameters.
         seed: of the initial weights and of every action sampled here.
-        product: of the middle layers: `layers.product_fp32` or `layers.product_bf16`.
+        products: how the hidden layers multiply.
     """
 
-    def __init__(self, spec: EnvSpec, config: SACConfig, *, seed: int, product: Product) -> None:
+    def __init__(self, spec: EnvSpec, config: SACConfig, *, seed: int, products: Products) -> None:
         super().__init__(spec, config, seed=seed)
-        self._product = product
+        self._products = products
         values = {name: flat.views(flat.values) for name, flat in self.flat.items()}
         gradients = {name: flat.views(flat.gradient) for name, flat in self.flat.items()}
         self._policy, self._policy_gradient = (policy_layers(kind["policy"]) for kind in (values, gradients))
@@ -59,14 +69,14 @@ class FastSACAgent(SACAgent):
         size, temperature = len(batch), self.log_temperature.detach().exp().item()
         noise = self._noise(2, *batch["action"].shape).flatten(0, 1).numpy()
         obs = np.concatenate((batch["obs"], batch["next_obs"]))
-        head, tape = forward(self._policy, obs[None], self._product)
+        head, tape = forward(self._policy, obs[None], self._products)
         action, log_prob = np.empty_like(noise), np.empty(2 * size, np.float32)
         kernels.squash(head[0], noise, action, log_prob)
 
         q, q_tape = self._values(self._critic, batch["obs"], batch["action"])
         error = q - self._td_target(batch, action[size:], log_prob[size:], temperature)
         d_q = error[:, :, None] / np.float32(size)
-        backward(self._critic, q_tape, d_q, self._product, gradients=self._critic_gradient)
+        backward(self._critic, q_tape, d_q, self._products, gradients=self._critic_gradient)
         surplus = float(log_prob[:size].mean()) + self._target_entropy
         if self._temperature_gradient is not None:
             self._temperature_gradient.fill_(-temperature * surplus)
@@ -77,7 +87,7 @@ class FastSACAgent(SACAgent):
         d_action = self._gradient_of_action(action_q, q_tape)
         kernels.unsquash(head[0, :size], noise[:size], action[:size], d_action, temperature, d_head[0])
         now = Tape([part[:, :size] for part in tape.inputs])
-        backward(self._policy, now, d_head, self._product, gradients=self._policy_gradient)
+        backward(self._policy, now, d_head, self._products, gradients=self._policy_gradient)
         self._apply("policy")
         self._move_target()
         return {
@@ -100,7 +110,7 @@ class FastSACAgent(SACAgent):
 
     def _values(self, critic: Layers, obs: Floats, action: Floats) -> tuple[Floats, Tape]:
         """Return both critics' values of B states and actions, [2, B], and the tape."""
-        output, tape = forward(critic, np.concatenate((obs, action), axis=1)[None], self._product)
+        output, tape = forward(critic, np.concatenate((obs, action), axis=1)[None], self._products)
         return output[:, :, 0], tape
 
     def _gradient_of_action(self, q: Floats, tape: Tape) -> Floats:
@@ -113,7 +123,7 @@ class FastSACAgent(SACAgent):
             rows = chosen.nonzero()[0]
             d = np.full((1, len(rows), 1), 1 / size, np.float32)
             critic, part = self._critic.network(n), tape.hidden_rows(n, rows)
-            d_action[rows] = backward(critic, part, d, self._product, inputs=columns)
+            d_action[rows] = backward(critic, part, d, self._products, inputs=columns)
         return d_action
 
     def _apply(self, name: str) -> None:
@@ -159,8 +169,14 @@ BF16_FROM = 1 << 24
 """Multiplications of one middle layer, batch x units x units, from which the conversion to bfloat16 pays."""
 
 
-def make_agent(spec: EnvSpec, config: SACConfig, *, seed: int) -> SACAgent:
+def make_agent(spec: EnvSpec, config: SACConfig, *, seed: int, threads: int) -> SACAgent:
     """Return the fastest agent for this machine, in the precision that the settings ask for.
+
+    Args:
+        spec: shapes and dtypes of a transition.
+        config: hyperparameters.
+        seed: of the initial weights and of every action sampled by it.
+        threads: of one update; those of the whole process are set.
 
     Raises:
         ConfigError: bf16 was asked for and this CPU has no instructions for it.
@@ -168,6 +184,10 @@ def make_agent(spec: EnvSpec, config: SACConfig, *, seed: int) -> SACAgent:
     has_bf16 = any(torch.cpu.get_capabilities().get(name, False) for name in ("avx512_bf16", "amx_bf16"))
     if config.precision == "bf16" and not has_bf16:
         raise ConfigError("--precision bf16: this CPU has no bfloat16 instructions; allowed: fp32, auto")
+    threadpool_limits(1, user_api="blas")  # NumPy's; what is worth sharing goes through torch
+    torch.set_num_threads(threads)
     gains = has_bf16 and config.batch_size * config.hidden_dim**2 >= BF16_FROM
     use_bf16 = config.precision == "bf16" or (config.precision == "auto" and gains)
-    return FastSACAgent(spec, config, seed=seed, product=product_bf16 if use_bf16 else product_fp32)
+    fp32 = product_numpy if threads == 1 else product_torch
+    products = Products(fp32, product_bf16 if use_bf16 else fp32)
+    return FastSACAgent(spec, config, seed=seed, products=products)

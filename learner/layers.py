@@ -12,6 +12,7 @@ N networks side by side, B rows, H units of each hidden layer.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,15 +25,27 @@ Product = Callable[[Floats, Floats, Floats], object]
 """Writes the products of two stacks of matrices to a third: [N, B, K] @ [N, K, M] -> [N, B, M]."""
 
 
-def product_fp32(a: Floats, b: Floats, out: Floats) -> None:
-    """Multiply in float32."""
+def product_numpy(a: Floats, b: Floats, out: Floats) -> None:
+    """Multiply in float32 on one core, where NumPy's library is the fastest by a little."""
     np.matmul(a, b, out=out)
+
+
+def product_torch(a: Floats, b: Floats, out: Floats) -> None:
+    """Multiply in float32 on torch's threads; two libraries' threads would wait for each other."""
+    torch.matmul(torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))
 
 
 def product_bf16(a: Floats, b: Floats, out: Floats) -> None:
     """Multiply bfloat16 copies, summing in float32: twice as fast on a CPU that can."""
     halves = (torch.from_numpy(matrix).bfloat16() for matrix in (a, b))
     torch.from_numpy(out).copy_(torch.bmm(*halves))
+
+
+class Products(NamedTuple):
+    """How the hidden layers multiply: the first, and the middle one, which is most of the work."""
+
+    first: Product = product_numpy
+    middle: Product = product_numpy
 
 
 @dataclass
@@ -79,16 +92,16 @@ class Tape:
         return Tape([self.inputs[0], *hidden], normal, rstd)
 
 
-def forward(net: Layers, x: Floats, product: Product) -> tuple[Floats, Tape]:
+def forward(net: Layers, x: Floats, products: Products) -> tuple[Floats, Tape]:
     """Return the outputs [N, B, out] for inputs [N, B, in] (or the same [1, B, in]), and the tape.
 
     Args:
         net: the networks.
         x: inputs.
-        product: of the middle layer, which is most of the work; the others are always float32.
+        products: of the hidden layers; the last one is always float32.
     """
     tape = Tape([x])
-    for i, multiply in enumerate((product_fp32, product)):
+    for i, multiply in enumerate(products):
         weight = net.weight[i]
         hidden = np.empty((len(weight), x.shape[1], weight.shape[2]), np.float32)
         multiply(x, weight, hidden)
@@ -110,7 +123,7 @@ def backward(
     net: Layers,
     tape: Tape,
     d: Floats,
-    product: Product,
+    products: Products,
     *,
     gradients: Layers | None = None,
     inputs: slice | None = None,
@@ -121,7 +134,7 @@ def backward(
         net: the networks of the forward pass.
         tape: of the forward pass.
         d: [N, B, out], gradient of the outputs.
-        product: as for `forward`.
+        products: as for `forward`.
         gradients: overwritten; None computes none of them.
         inputs: columns of the input whose gradient is wanted.
 
@@ -132,13 +145,13 @@ def backward(
         np.matmul(tape.inputs[2].swapaxes(1, 2), d, out=gradients.weight[2])
         np.sum(d, axis=1, out=gradients.bias[2])
     d = np.matmul(d, net.weight[2].swapaxes(1, 2))
-    for i, multiply in ((1, product), (0, product_fp32)):
+    for i in (1, 0):
         _unactivate(net, tape, d, gradients, i)
         if gradients is not None:
-            multiply(tape.inputs[i].swapaxes(1, 2), d, gradients.weight[i])
+            products[i](tape.inputs[i].swapaxes(1, 2), d, gradients.weight[i])
         if i == 1:
             before = np.empty((*d.shape[:2], net.weight[1].shape[1]), np.float32)
-            multiply(d, net.weight[1].swapaxes(1, 2), before)
+            products.middle(d, net.weight[1].swapaxes(1, 2), before)
             d = before
     return None if inputs is None else np.matmul(d, net.weight[0][:, inputs].swapaxes(1, 2))
 

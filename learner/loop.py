@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from common.errors import ConfigError, StorageError
 from common.flags import LearnerFlags
@@ -86,8 +85,8 @@ class Learner:
         if flags.replay.demos is not None:
             demos = load_demos(flags.replay.demos, spec, np.random.default_rng(demo_seed))
             self.sampler = Mixture(self.replay, demos, flags.replay.demo_fraction)
-        threadpool_limits(self.config.learner_threads)
-        self.agent = make_agent(spec, flags.sac, seed=int(agent_seed.generate_state(1)[0]))
+        seed, threads = int(agent_seed.generate_state(1)[0]), self.config.learner_threads
+        self.agent = make_agent(spec, flags.sac, seed=seed, threads=threads)
         limits = flags.transport
         accounts = Accounts(
             silent_after_s=limits.silent_after_s,

@@ -12,7 +12,7 @@ from common.errors import ConfigError
 from common.specs import EnvSpec, Records
 from learner import fast, kernels
 from learner.fast import FastSACAgent, make_agent
-from learner.layers import product_bf16, product_fp32
+from learner.layers import Product, Products, product_bf16, product_numpy, product_torch
 from learner.sac import SACAgent
 
 SPEC = EnvSpec("Fake-v0", obs_dim=6, action_dim=3, discount=0.97, n_step=3)
@@ -45,9 +45,11 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("auto_entropy", [False, True])
 @pytest.mark.parametrize("size", [1, 33])
-def test_fp32_is_the_plain_update(layer_norm: bool, auto_entropy: bool, size: int) -> None:
+@pytest.mark.parametrize("product", [product_numpy, product_torch])
+def test_fp32_is_the_plain_update(layer_norm: bool, auto_entropy: bool, size: int, product: Product) -> None:
     cfg = config(critic_layer_norm=layer_norm, auto_entropy=auto_entropy)
-    plain, quick = SACAgent(SPEC, cfg, seed=1), FastSACAgent(SPEC, cfg, seed=1, product=product_fp32)
+    plain = SACAgent(SPEC, cfg, seed=1)
+    quick = FastSACAgent(SPEC, cfg, seed=1, products=Products(product, product))
     for seed in range(5):
         batch = make_batch(size, seed)
         expected, got = plain.update(batch), quick.update(batch)
@@ -61,7 +63,7 @@ def test_fp32_is_the_plain_update(layer_norm: bool, auto_entropy: bool, size: in
 
 
 def test_a_clipped_log_std_has_no_gradient_here_either() -> None:
-    agents = [SACAgent(SPEC, SMALL, seed=1), FastSACAgent(SPEC, SMALL, seed=1, product=product_fp32)]
+    agents = [SACAgent(SPEC, SMALL, seed=1), FastSACAgent(SPEC, SMALL, seed=1, products=Products())]
     for agent in agents:
         with torch.no_grad():
             agent.policy.b2[SPEC.action_dim :] = torch.tensor([-50.0, 0.0, 50.0])
@@ -75,7 +77,10 @@ def test_a_clipped_log_std_has_no_gradient_here_either() -> None:
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_bf16_points_the_same_way(layer_norm: bool) -> None:
     cfg = config(hidden_dim=64, critic_layer_norm=layer_norm)
-    plain, quick = SACAgent(SPEC, cfg, seed=1), FastSACAgent(SPEC, cfg, seed=1, product=product_bf16)
+    plain, quick = (
+        SACAgent(SPEC, cfg, seed=1),
+        FastSACAgent(SPEC, cfg, seed=1, products=Products(middle=product_bf16)),
+    )
     batch = make_batch(128, 0)
     plain.update(batch)
     quick.update(batch)
@@ -85,7 +90,7 @@ def test_bf16_points_the_same_way(layer_norm: bool) -> None:
 
 @pytest.mark.parametrize("there_and_back", [False, True])
 def test_either_goes_on_from_the_other(there_and_back: bool) -> None:
-    plain, quick = SACAgent(SPEC, SMALL, seed=1), FastSACAgent(SPEC, SMALL, seed=2, product=product_fp32)
+    plain, quick = SACAgent(SPEC, SMALL, seed=1), FastSACAgent(SPEC, SMALL, seed=2, products=Products())
     first, second = (quick, plain) if there_and_back else (plain, quick)
     first.update(make_batch(33, 0))
     second.load_state_dict(deepcopy(first.state_dict()))
@@ -115,15 +120,16 @@ def test_not_finite_numbers_stay_seen() -> None:
 def test_bf16_is_refused_where_the_cpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     with pytest.raises(ConfigError, match=r"--precision bf16: .* allowed: fp32, auto"):
-        make_agent(SPEC, config(precision="bf16"), seed=0)
-    assert isinstance(make_agent(SPEC, config(precision="auto"), seed=0), FastSACAgent)
+        make_agent(SPEC, config(precision="bf16"), seed=0, threads=1)
+    assert isinstance(make_agent(SPEC, config(precision="auto"), seed=0, threads=1), FastSACAgent)
 
 
 def test_auto_takes_bf16_where_the_products_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     taken = []
-    monkeypatch.setattr(fast, "FastSACAgent", lambda *_, product, **__: taken.append(product))
-    make_agent(SPEC, SACConfig(hidden_dim=256, batch_size=256), seed=0)
-    make_agent(SPEC, SACConfig(hidden_dim=128, batch_size=128), seed=0)
-    make_agent(SPEC, SACConfig(hidden_dim=256, batch_size=256, precision="fp32"), seed=0)
-    assert taken == [product_bf16, product_fp32, product_fp32]
+    monkeypatch.setattr(fast, "FastSACAgent", lambda *_, products, **__: taken.append(products.middle))
+    make_agent(SPEC, SACConfig(hidden_dim=256, batch_size=256), seed=0, threads=1)
+    make_agent(SPEC, SACConfig(hidden_dim=128, batch_size=128), seed=0, threads=1)
+    make_agent(SPEC, SACConfig(hidden_dim=256, batch_size=256, precision="fp32"), seed=0, threads=1)
+    make_agent(SPEC, SACConfig(), seed=0, threads=2)
+    assert taken == [product_bf16, product_numpy, product_numpy, product_bf16]

@@ -1,0 +1,111 @@
+"""How good a training's policy was at which second: recorded while it runs, judged when it is over.
+
+Recording listens to the weights channel like an actor, so it takes nothing from the training but a frame
+now and then. Judging afterwards leaves the cores to the training, and allows for more episodes than any
+evaluation during it.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from actor.environment import Environment
+from actor.evaluate import run_episodes
+from common.config import EnvConfig, ReturnConfig, TransportConfig
+from common.policy import NumpyPolicy
+from common.protocol import Weights, decode
+from common.run_directory import RunDirectory
+from common.seeds import seed_sequence
+from common.specs import EnvSpec
+from common.statistics import summarise
+from common.stopping import StopSignal
+from common.transport import WeightsSubscriber
+
+SCREEN_N = 50
+"""Episodes after which a policy far below the level is given up."""
+SCREEN_MARGIN = 0.1
+SEED = 2_000_003
+"""Root of the judging episodes' seeds: neither training's nor `graspfleet evaluate`'s."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A policy as it was published.
+
+    Attributes:
+        wall_s: seconds since the command began.
+        frame: the encoded `Weights`.
+    """
+
+    wall_s: float
+    frame: bytes
+
+
+def record(run: RunDirectory, running: Callable[[], bool], every_s: float) -> list[Snapshot]:
+    """Return a policy for every `every_s` of a run, from its command's start (now) to its end."""
+    began_s = time.monotonic()
+    while not run.endpoints.exists() and running():
+        time.sleep(0.02)
+    snapshots: list[Snapshot] = []
+    if not running():
+        return snapshots
+    endpoints = run.read_endpoints()
+    with WeightsSubscriber(TransportConfig()) as subscriber:
+        subscriber.connect(endpoints.local_host, endpoints.weights_port)
+        while running():
+            if not subscriber.wait(0.2):
+                continue
+            frame, wall_s = subscriber.newest(), time.monotonic() - began_s
+            if frame is not None and (not snapshots or wall_s >= snapshots[-1].wall_s + every_s):
+                snapshots.append(Snapshot(round(wall_s, 2), bytes(frame)))
+    return snapshots
+
+
+def judge(snapshot: Snapshot, config: EnvConfig, episodes: int, level: float) -> dict[str, Any]:
+    """Return the success of a policy's deterministic episodes; fewer of them when it is far below `level`."""
+    weights = decode(memoryview(snapshot.frame))
+    assert isinstance(weights, Weights)
+    env = Environment(config, ReturnConfig(), headless=True)
+    policy = NumpyPolicy(weights.policy, EnvSpec.from_mapping(weights.spec), np.random.default_rng(0))
+    seeds = np.random.default_rng(seed_sequence(SEED, "judge"))
+    stop = StopSignal()
+    done = run_episodes(env, policy, seeds, min(SCREEN_N, episodes), stop)
+    if float(summarise(done)["success"]) >= level - SCREEN_MARGIN:
+        done += run_episodes(env, policy, seeds, episodes - len(done), stop)
+    env.close()
+    summary = summarise(done)
+    return {
+        "wall_s": snapshot.wall_s,
+        "env_steps": weights.env_steps,
+        "updates": weights.updates,
+        "episodes": len(done),
+        "success": summary["success"],
+    }
+
+
+def judge_all(
+    snapshots: list[Snapshot], config: EnvConfig, episodes: int, level: float
+) -> list[dict[str, Any]]:
+    """Judge the snapshots of a run, oldest first, on all cores; stop where success was sustained."""
+    judged: list[dict[str, Any]] = []
+    with ProcessPoolExecutor() as pool:
+        waiting = [pool.submit(judge, snapshot, config, episodes, level) for snapshot in snapshots]
+        for result in waiting:
+            judged.append(result.result())
+            if sustained(judged, level) is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
+                break
+    return judged
+
+
+def sustained(judged: list[dict[str, Any]], level: float) -> dict[str, Any] | None:
+    """Return the second of the first two judgements in a row that reach the level, if any."""
+    for one, two in pairwise(judged):
+        if min(one["success"], two["success"]) >= level:
+            return two
+    return None
