@@ -9,9 +9,13 @@ from pathlib import Path
 
 from common.config import RunConfig
 from common.errors import ConfigError
+from common.files import read_limited
 
 _BEFORE_THE_FIRST_TRANSITION = {"config.yaml", "endpoints.json", "logs", "lock"}
 """What a run leaves behind that failed before it began; it may be started again in the same place."""
+
+MAX_ENDPOINTS_BYTES = 4096
+"""A larger file does not say where a learner listens."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,12 @@ class RunDirectory:
             ConfigError: no learner has written it down here.
         """
         try:
-            return Endpoints(**json.loads(self.endpoints.read_text()))
-        except (OSError, ValueError, TypeError):
+            endpoints = Endpoints(**json.loads(read_limited(self.endpoints, MAX_ENDPOINTS_BYTES)))
+            ports = (endpoints.experience_port, endpoints.weights_port, endpoints.control_port)
+            if not (isinstance(endpoints.host, str) and all(type(port) is int for port in ports)):
+                raise TypeError
+            return endpoints
+        except (OSError, ValueError, TypeError, RecursionError):
             raise ConfigError(f"{self.path}: no learner has run here; allowed: a run directory") from None
 
 

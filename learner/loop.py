@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
+from threadpoolctl import threadpool_limits
 
 from common.errors import ConfigError, StorageError
 from common.flags import LearnerFlags
@@ -18,6 +18,7 @@ from common.stopping import StopSignal
 from learner.accounts import Accounts, Liveness
 from learner.checkpoint import Checkpoints
 from learner.demos import load_demos
+from learner.fast import make_agent
 from learner.ingest import Ingest
 from learner.journal import Journal, Recovered
 from learner.publisher import PolicyPublisher
@@ -25,7 +26,6 @@ from learner.quota import Quota
 from learner.rate_limiter import RateLimiter
 from learner.replay import Mixture, Replay, Sampler
 from learner.reporter import Reporter
-from learner.sac import SACAgent
 from learner.sockets import Sockets
 
 log = logging.getLogger(__name__)
@@ -86,8 +86,8 @@ class Learner:
         if flags.replay.demos is not None:
             demos = load_demos(flags.replay.demos, spec, np.random.default_rng(demo_seed))
             self.sampler = Mixture(self.replay, demos, flags.replay.demo_fraction)
-        torch.set_num_threads(self.config.learner_threads)
-        self.agent = SACAgent(spec, flags.sac, seed=int(agent_seed.generate_state(1)[0]))
+        threadpool_limits(self.config.learner_threads)
+        self.agent = make_agent(spec, flags.sac, seed=int(agent_seed.generate_state(1)[0]))
         limits = flags.transport
         accounts = Accounts(
             silent_after_s=limits.silent_after_s,
@@ -219,7 +219,7 @@ class Learner:
                 )
         try:
             self.load_state_dict(self.checkpoints.load_newest())
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (LookupError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"--resume: its networks do not fit the flags ({reason})") from None
         self.limiter.inserts = self.env_steps  # the journal is newer than the checkpoint after a crash

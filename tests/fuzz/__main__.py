@@ -2,10 +2,8 @@
 
     python -m tests.fuzz -runs=10000000 -max_len=4096 WORKING_FOLDER tests/fuzz/corpus
 
-Flags are libFuzzer's. A finding is written to a file crash-...; put it into the corpus, and the test that
-reads the corpus holds it from then on. To add what a run has found worth keeping:
-
-    python -m tests.fuzz -merge=1 tests/fuzz/corpus WORKING_FOLDER
+Flags are libFuzzer's. What a run finds worth keeping is left in WORKING_FOLDER, a finding in a file crash-...
+Either belongs into the corpus, and the test that reads the corpus holds it from then on.
 """
 
 import random

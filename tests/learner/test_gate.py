@@ -229,7 +229,8 @@ def test_garbage_ends_its_own_connection_alone(door: Doorstep, garbage: bytes) -
 def test_a_handshake_that_never_ends_is_cut(tmp_path: Path) -> None:
     with doorstep(tmp_path, handshake_timeout_s=0.3) as door:
         idle = [plain_connection(door.endpoints.experience_port) for _ in range(20)]
-        for connection in idle:
+        for index, connection in enumerate(idle):
+            connection.sendall(b"\xff\0\0\0\0\0\0\0\0\x7f\x03\0CURVE"[:index])
             connection.settimeout(10)
             while connection.recv(4096):
                 pass
