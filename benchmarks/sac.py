@@ -1,6 +1,6 @@
 """SAC updates/s at batch 256 and 2x256 units, each implementation sampling from its own replay.
 
-Ours is `SACAgent` on `Replay`; the peers are Stable-Baselines3 and SBX, through their own `train`.
+Ours is what the learner runs, on `Replay`; the peers, Stable-Baselines3 and SBX, run their own `train`.
 """
 
 import tempfile
@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.contest import Claim, Contest, Host
 from benchmarks.workload import BATCH_SIZE, SPEC, Measure, UnavailableError, random_records, rate
 from common.config import SACConfig
+from common.errors import ConfigError
 from common.protocol import MAX_ROWS
 
 ROWS_N = 100_000
@@ -37,15 +38,19 @@ def ours(precision: str, threads: int) -> Iterator[Measure]:
     """Yield the measure of this project's updates/s."""
     import torch
 
+    from learner.fast import make_agent
     from learner.replay import Replay
-    from learner.sac import SACAgent
 
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         replay = Replay(Path(folder) / "replay", SPEC.record, ROWS_N, np.random.default_rng(0))
         for part in np.split(random_records(ROWS_N), range(MAX_ROWS, ROWS_N, MAX_ROWS)):
             replay.insert(part)
-        agent = SACAgent(SPEC, configure(precision), seed=0)
+        config = SACConfig(batch_size=BATCH_SIZE, precision=precision)
+        try:
+            agent = make_agent(SPEC, config, seed=0)
+        except ConfigError as error:
+            raise UnavailableError(str(error)) from None
 
         def update() -> int:
             for _ in range(STEPS_A_CALL):
@@ -54,18 +59,6 @@ def ours(precision: str, threads: int) -> Iterator[Measure]:
 
         rate(update, WARM_S)
         yield lambda: {f"graspfleet {precision}": rate(update, SECONDS)}
-
-
-def configure(precision: str) -> SACConfig:
-    """Return the settings of the row.
-
-    Raises:
-        UnavailableError: the learner knows no such precision.
-    """
-    known = {"precision": precision} if "precision" in SACConfig.model_fields else {}
-    if not known and precision == "bf16":
-        raise UnavailableError(f"no --precision {precision} yet")
-    return SACConfig(batch_size=BATCH_SIZE, **known)
 
 
 @contextmanager
