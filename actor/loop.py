@@ -11,6 +11,7 @@ from actor.link import Inbox, Link
 from actor.writer import Writer
 from common.config import ActorConfig
 from common.flags import ActorFlags
+from common.heartbeat import Heartbeat
 from common.nstep import Floats
 from common.policy import NumpyPolicy
 from common.seeds import seed_sequence
@@ -59,6 +60,7 @@ class Actor:
         sender.connect(self._config.learner, flags.transport.experience_port)
         self.link = Link(self.writer, inbox, sender)
         self.policy: NumpyPolicy | None = None
+        self._heartbeat = Heartbeat()
 
     def run(self, stop: StopSignal) -> None:
         """Step until told to stop, the run ends or `max_episodes` are done; then deliver everything."""
@@ -71,6 +73,7 @@ class Actor:
                     self.link.wait()
                 self.link.pump()
                 self._take_newest_policy()
+                self._heartbeat.beat()
         finally:  # a broken environment does not cost the transitions that it made before
             self._leave()
 
