@@ -7,13 +7,16 @@ import sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import re
 import socket
 
 from actor.evaluate import evaluate
 from actor.evaluator import Evaluator
 from actor.loop import Actor
 from common.cli import run_main
+from common.errors import ConfigError
 from common.flags import ActorFlags, EvaluateFlags, EvaluatorFlags, parse
+from common.security import actor_keys, may_use
 from common.stopping import StopSignal
 
 
@@ -21,7 +24,7 @@ def main(argv: list[str]) -> int:
     """Run one actor; return its exit status."""
     flags = parse(ActorFlags, argv, prog="graspfleet actor")
     stop = StopSignal().install()
-    Actor(flags, flags.actor.actor_id or process_name()).run(stop)
+    Actor(flags, actor_id_of(flags)).run(stop)
     return 0
 
 
@@ -29,7 +32,7 @@ def main_evaluator(argv: list[str]) -> int:
     """Run the evaluator that follows a learner; return its exit status."""
     flags = parse(EvaluatorFlags, argv, prog="graspfleet evaluator")
     stop = StopSignal().install()
-    Evaluator(flags, flags.actor.actor_id or process_name()).run(stop)
+    Evaluator(flags, actor_id_of(flags)).run(stop)
     return 0
 
 
@@ -38,10 +41,20 @@ def main_evaluate(argv: list[str]) -> int:
     return evaluate(parse(EvaluateFlags, argv, prog="graspfleet evaluate"), StopSignal().install())
 
 
-def process_name() -> str:
-    """Return a name for this process that no other one in the cluster has."""
-    host = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in socket.gethostname())
-    return f"{host[:48]}-{os.getpid()}"
+def actor_id_of(flags: ActorFlags) -> str:
+    """Return the id that this process goes by: what the flags say, else a name that no other one has.
+
+    Raises:
+        ConfigError: its key may not use that id; the learner would refuse every message.
+    """
+    keys = actor_keys(flags.transport)
+    name = flags.actor.actor_id
+    if not name:
+        host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:20]
+        return f"{host}-{os.getpid()}" if keys is None else f"{keys.name}-{host}-{os.getpid()}"
+    if keys is not None and not may_use(keys.name, name):
+        raise ConfigError(f"--actor-id {name}: allowed with key {keys.name}: {keys.name} or {keys.name}-...")
+    return name
 
 
 if __name__ == "__main__":

@@ -15,10 +15,7 @@ from common.config import EnvConfig, ReturnConfig
 from common.errors import ConfigError
 from common.flags import parse_env_args
 from common.nstep import Floats
-from common.specs import EnvSpec
-
-MAX_REWARD = 1e30
-"""A larger one comes from an exploding state, and the float32 sum of n of them could be infinite."""
+from common.specs import MAX_MAGNITUDE, EnvSpec
 
 
 class Environment:
@@ -50,6 +47,7 @@ class Environment:
         space = self.env.action_space
         assert isinstance(space, gymnasium.spaces.Box)
         self._dtype = space.dtype
+        self._max_reward = MAX_MAGNITUDE / returns.n_step  # a record holds the sum of n of them
         self._low, self._high = space.low, space.high
         self._middle = (self._high.astype(np.float64) + self._low) / 2
         self._half = (self._high.astype(np.float64) - self._low) / 2
@@ -62,8 +60,8 @@ class Environment:
         """
         obs, _ = self.env.reset(seed=seed)
         obs = np.asarray(obs, np.float32)
-        if not np.isfinite(obs).all():
-            raise FloatingPointError("the environment began with NaN or infinity")
+        if not (np.abs(obs) <= MAX_MAGNITUDE).all():
+            raise FloatingPointError(f"the environment began with NaN or beyond {MAX_MAGNITUDE:g}")
         return obs
 
     def step(self, action: Floats) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
@@ -81,8 +79,10 @@ class Environment:
         scaled: NDArray[Any] = np.clip(self._middle + self._half * action, self._low, self._high)
         obs, reward, terminated, truncated, info = self.env.step(scaled.astype(self._dtype, copy=False))
         obs, reward = np.asarray(obs, np.float32), float(reward)
-        if not (np.isfinite(obs).all() and abs(reward) <= MAX_REWARD):
-            raise FloatingPointError(f"the environment returned NaN, infinity or a reward of {reward:g}")
+        if not ((np.abs(obs) <= MAX_MAGNITUDE).all() and abs(reward) <= self._max_reward):
+            raise FloatingPointError(
+                f"the environment returned NaN, a value beyond {MAX_MAGNITUDE:g} or a reward of {reward:g}"
+            )
         return obs, reward, bool(terminated), bool(truncated), info
 
     def reinit(self) -> None:

@@ -14,9 +14,10 @@ from common.flags import ActorFlags
 from common.heartbeat import Heartbeat
 from common.nstep import Floats
 from common.policy import NumpyPolicy
+from common.protocol import MAX_EPISODE_BYTES
 from common.seeds import seed_sequence
 from common.stopping import StopSignal
-from common.transport import ExperienceSender
+from common.transport import ExperienceSender, require_fit
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class Actor:
             for index in range(self._config.envs_per_actor)
         ]
         self.spec = envs[0].spec
+        size_bytes = self._config.batch_max_n * (self.spec.record.itemsize + MAX_EPISODE_BYTES)
+        require_fit(flags.transport, size_bytes, f"a batch of {self._config.batch_max_n} (--batch-max-n)")
         self.writer = Writer(
             self.spec,
             actor_id,

@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "evaluator": ("actor.__main__", "main_evaluator", "follow a learner with deterministic episodes"),
     "evaluate": ("actor.__main__", "main_evaluate", "deterministic episodes of a run's policy"),
     "demos": ("actor.grasp.demos", "main", "let the scripted expert grasp, and store its episodes"),
+    "keys": ("common.keys", "main", "make, list and revoke the keys that let actors in"),
     "status": ("common.status", "main", "what a running learner says of itself"),
 }
 """Name -> module, function, help; imported when called, so no command needs another's packages."""

@@ -116,21 +116,63 @@ class RateConfig(Section):
         return self
 
 
-class TransportConfig(Section):
+class KeysConfig(Section):
+    """How the learner and its actors know each other; without keys, plaintext on loopback."""
+
+    keys: str | None = Field(None, description="Folder made by `graspfleet keys init`: encrypts everything.")
+    key_name: str | None = Field(
+        None, description="Which actor key of --keys; default: the only one, or `actor`."
+    )
+    learner_secret: str | None = Field(None, description="Instead of --keys, learner: its private key.")
+    allowed: str | None = Field(None, description="Instead of --keys, learner: folder of keys let in.")
+    learner_public: str | None = Field(None, description="Instead of --keys, actor: the learner's key.")
+    actor_secret: str | None = Field(None, description="Instead of --keys, actor: its own private key.")
+    insecure: bool = Field(False, description="Speak plaintext beyond this machine.")
+
+    @model_validator(mode="after")
+    def _whole_pairs(self) -> "KeysConfig":
+        for one, other in (("learner_secret", "allowed"), ("learner_public", "actor_secret")):
+            for name, partner in ((one, other), (other, one)):
+                if getattr(self, name) is None:
+                    continue
+                if self.keys is not None:
+                    raise ValueError(f"{flag(name)} {getattr(self, name)}: allowed only without --keys")
+                if getattr(self, partner) is None:
+                    raise ValueError(f"{flag(name)} {getattr(self, name)}: needs {flag(partner)} beside it")
+        return self
+
+
+class TransportConfig(KeysConfig):
     """Ports and every limit of the sockets."""
 
     experience_port: Port = Field(5555, description="Transitions, actors to learner; 0 takes a free port.")
     weights_port: Port = Field(5556, description="Policy weights, learner to actors; 0 takes a free port.")
     control_port: Port = Field(5557, description="Acknowledgements and status; 0 takes a free port.")
-    insecure: bool = Field(False, description="Speak plaintext beyond this machine.")
     experience_hwm_n: int = Field(64, ge=1, description="Experience messages queued per connection.")
     control_hwm_n: int = Field(1000, ge=1, description="Control messages queued per connection.")
-    max_message_bytes: int = Field(64 << 20, ge=1024, description="A longer message ends its connection.")
+    max_message_bytes: int = Field(16 << 20, ge=1024, description="A longer message ends its connection.")
+    handshake_timeout_s: float = Field(
+        10.0, gt=0, description="A connection that has not shown its key by then is closed."
+    )
     linger_s: float = Field(5.0, ge=0, description="A leaving actor waits so long for acknowledgements.")
     resend_after_s: float = Field(2.0, gt=0, description="Unacknowledged batches are sent again after this.")
     reconnect_max_s: float = Field(2.0, gt=0, description="Longest pause between attempts to reconnect.")
     connect_timeout_s: float = Field(
         60.0, gt=0, description="An actor that heard no learner so long gives up."
+    )
+    max_connections_n: int = Field(
+        12_288, ge=3, description="Open connections of the learner at the most; each actor takes three."
+    )
+    max_actors_per_key_n: int = Field(
+        4096, ge=1, description="Actors alive at a time that one key may stand for at the most."
+    )
+    max_actor_batches_per_s: float = Field(
+        20_000.0,
+        gt=0,
+        description="Messages a second that one actor may send; more are dropped and sent again.",
+    )
+    max_actor_bytes_per_s: float = Field(
+        float(512 << 20), gt=0, description="Bytes a second that one actor may send, likewise."
     )
     silent_after_s: float = Field(5.0, gt=0, description="An actor silent for so long is listed as late.")
     gone_after_s: float = Field(30.0, gt=0, description="An actor silent for so long is listed as gone.")

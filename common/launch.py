@@ -12,6 +12,7 @@ from common.flags import TrainFlags, dump_yaml, parse
 from common.panel import Panel
 from common.protocol import Status
 from common.run_directory import Endpoints, claim_run, write_atomically
+from common.security import actor_keys
 from common.statistics import describe
 from common.status import audit, read_status
 from common.stopping import StopSignal
@@ -89,12 +90,15 @@ class Launch:
         common = ["--config", str(self._settings), "--learner", endpoints.local_host]
         for name in ("experience", "weights", "control"):
             common += [f"--{name}-port", str(getattr(endpoints, f"{name}_port"))]
+        keys = actor_keys(self._flags.transport)
+        mine = "" if keys is None else f"{keys.name}-"  # a key may only use ids that begin with its name
         count = self._flags.launch.actors or max(1, (os.cpu_count() or 1) - 1)
         for index in range(count):
             name = f"actor-{index}"
-            self._actors.append(Child(name, ["actor", *common, "--actor-id", name], self.run.logs))
+            actor_id = f"{mine or 'actor-'}{index}"
+            self._actors.append(Child(name, ["actor", *common, "--actor-id", actor_id], self.run.logs))
         name = "evaluator"
-        command = ["common.cli", "evaluator", *common, "--actor-id", name]
+        command = ["common.cli", "evaluator", *common, "--actor-id", mine + name]
         self._evaluator = Child(name, command, self.run.logs)
 
     def _watch(self, endpoints: Endpoints, panel: Panel, stop: StopSignal) -> None:

@@ -5,7 +5,9 @@ In: the named arrays of a weights message (a peer's, hence checked) and observat
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 
+import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,13 @@ LAYERS_N = 3
 """Two hidden layers with ReLU and the output layer [mean, log_std]; layer i is `x @ w{i} + b{i}`."""
 
 _ZERO, _LOW, _HIGH = np.float32(0), np.float32(LOG_STD_MIN), np.float32(LOG_STD_MAX)
+
+
+def policy_bytes(spec: EnvSpec, hidden_dim: int) -> int:
+    """Return the size of a policy with two hidden layers of this width, and of the spec that goes with it."""
+    widths = [spec.obs_dim, hidden_dim, hidden_dim, 2 * spec.action_dim]
+    floats = sum(n_in * n_out + n_out for n_in, n_out in pairwise(widths))
+    return 4 * floats + len(msgpack.packb(spec.to_mapping()))
 
 
 def _check(arrays: Mapping[str, Floats], spec: EnvSpec) -> None:

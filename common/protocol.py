@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import ProtocolError
-from common.specs import EnvSpec, Records
+from common.specs import MAX_MAGNITUDE, EnvSpec, Records
 
 MAGIC = b"GFLT"
 VERSION = 1
@@ -26,6 +26,8 @@ MAX_ARRAYS = 64
 MAX_ELEMENTS = 1 << 32
 """Of an array, an empty side counted as 1: its size in bytes does not bound an empty array's other sides."""
 MAX_EPISODES = 4096
+MAX_EPISODE_BYTES = 32
+"""Of one episode's summary in a header."""
 MAX_ROWS = 4096
 """Transitions of one batch at the most."""
 MAX_STATUS_KEYS = 4096
@@ -119,8 +121,11 @@ class Batch(Message):
         records: Records = self.rows.view(spec.record).reshape(-1)
         if (self.rows[:, -4:-2] > 1).any():
             raise ProtocolError("flags", "terminated or truncated is neither 0 nor 1")
-        if not np.isfinite(self.rows[:, :-4].view("<f4")).all():
-            raise ProtocolError("not-finite", "NaN or infinity in a transition")
+        floats = self.rows[:, :-4].view("<f4")
+        if not (np.abs(floats) <= MAX_MAGNITUDE).all():  # also false for NaN
+            if not np.isfinite(floats).all():
+                raise ProtocolError("not-finite", "NaN or infinity in a transition")
+            raise ProtocolError("magnitude", f"beyond {MAX_MAGNITUDE:g}")
         if (np.abs(records["action"]) > 1).any():
             raise ProtocolError("action", "outside [-1, 1]")
         if ((records["discount"] < 0) | (records["discount"] > 1)).any():

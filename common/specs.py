@@ -21,6 +21,10 @@ from common.errors import ConfigError, ProtocolError
 MAX_DIM = 65_536
 """Largest observation or action that a spec may declare (a peer declares it)."""
 
+MAX_MAGNITUDE = 1e6
+"""Largest observation or n-step reward. None beyond it can be learned from, and squares of what a network makes
+of it stay far from where float32 ends: one batch of 3e38 would turn every weight into NaN."""
+
 Records = NDArray[np.void]
 """Structured array [n] of transitions, dtype `EnvSpec.record`."""
 

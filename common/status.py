@@ -3,9 +3,9 @@
 import json
 import time
 
-from common.config import TransportConfig
+from common.config import KeysConfig, TransportConfig
 from common.errors import ConfigError, ProtocolError
-from common.flags import StatusFlags, parse
+from common.flags import StatusFlags, load_yaml, parse
 from common.protocol import Status, decode
 from common.run_directory import RunDirectory
 from common.transport import ControlSubscriber
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     if flags.run_dir is not None:
         endpoints = RunDirectory(flags.run_dir).read_endpoints()
         host, port = endpoints.local_host, endpoints.control_port
-    with ControlSubscriber(TransportConfig(insecure=flags.insecure)) as control:
+    with ControlSubscriber(TransportConfig(**_keys(flags))) as control:
         control.connect(host, port)
         deadline_s = time.monotonic() + flags.timeout_s
         while (left_s := deadline_s - time.monotonic()) > 0:
@@ -42,8 +42,18 @@ def main(argv: list[str]) -> int:
                 return 0
     name = f"RUN_DIR {flags.run_dir}" if flags.run_dir is not None else f"--learner {host}:{port}"
     raise ConfigError(
-        f"{name}: no learner answered within {flags.timeout_s:g} s (--timeout-s); is it running?"
+        f"{name}: no learner answered within {flags.timeout_s:g} s (--timeout-s);"
+        " is it running, and with the same --keys?"
     )
+
+
+def _keys(flags: StatusFlags) -> dict[str, str | bool | None]:
+    """Return how to speak with the learner: as the flags say, else with the folder that its run names."""
+    said = {name: getattr(flags, name) for name in KeysConfig.model_fields}
+    if flags.run_dir is not None and not any(said.values()):
+        settings = load_yaml(RunDirectory(flags.run_dir).config, "RUN_DIR").get("transport")
+        said["keys"] = settings.get("keys") if isinstance(settings, dict) else None
+    return said
 
 
 def audit(run: RunDirectory) -> str:
@@ -60,6 +70,8 @@ def describe(status: Status) -> str:
     """Return a status as lines for people."""
     metrics = status.metrics
     lines = [f"state              {status.state}"]
+    if metrics.get("insecure"):
+        lines.append("warning            --insecure: unencrypted, and anybody is let in")
     shown = (
         *("env_steps", "updates", "env_steps_per_s", "updates_per_s", "samples_per_insert"),
         *(*AUDIT, "discarded"),

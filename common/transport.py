@@ -7,19 +7,54 @@ blocks except `wait`, and no peer that is absent, slow or gone is an error.
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import zmq
 
 from common.config import TransportConfig, flag
 from common.errors import ConfigError
+from common.lifeline import Lifeline
 from common.protocol import Buffer
-from common.security import require_private
+from common.security import actor_keys, learner_keys, require_private
 
 ACK_TOPIC = b"ack/%s\0"
 STATUS_TOPIC = b"status\0"
+ENVELOPE_BYTES = 4096
+"""Room for the fixed part of a header, and for what encryption adds."""
 _KEEPALIVE_MS = 1000
 _LOST_AFTER_MS = 10_000
+ZAP_DOMAIN = b"graspfleet"
+"""Any non-empty name: with it, and enforced, a socket without a gatekeeper lets nobody in."""
+
+
+def require_fit(config: TransportConfig, size_bytes: int, what: str) -> None:
+    """Refuse a limit that the largest message would not fit; each copy of it would end its connection.
+
+    Args:
+        config: the limits.
+        size_bytes: of the message's arrays and of whatever in its header grows.
+        what: the message, for the user.
+
+    Raises:
+        ConfigError: `--max-message-bytes` is too small.
+    """
+    if size_bytes + ENVELOPE_BYTES > config.max_message_bytes:
+        raise ConfigError(
+            f"--max-message-bytes {config.max_message_bytes}: too small for {what};"
+            f" allowed: at least {size_bytes + ENVELOPE_BYTES}, on both sides"
+        )
+
+
+class Received(NamedTuple):
+    """A frame, and whose it is.
+
+    Attributes:
+        frame: bytes that may hold anything.
+        key: name of the key that its sender proved to have; None when nothing is encrypted.
+    """
+
+    frame: Buffer
+    key: str | None = None
 
 
 class Channel:
@@ -45,18 +80,29 @@ class Channel:
             # A peer whose host died sends no FIN; ZMTP heartbeats notice it.
             zmq.HEARTBEAT_IVL: _KEEPALIVE_MS,
             zmq.HEARTBEAT_TIMEOUT: _LOST_AFTER_MS,
+            zmq.HANDSHAKE_IVL: round(config.handshake_timeout_s * 1000),
             zmq.IPV6: 1,
         }
         for option, value in options.items():
             self.socket.setsockopt(option, value)
+        self._lifeline: Lifeline | None = None
+        self._encrypted = False
 
     def bind(self, host: str, port: int, name: str) -> int:
         """Listen, and return the port (a free one for 0).
 
         Raises:
-            ConfigError: the port is taken or the address is not this machine's.
+            ConfigError: the port is taken, the address is not this machine's, or its keys are unusable.
         """
-        require_private("--bind", host, insecure=self.config.insecure)
+        keys = learner_keys(self.config)
+        if keys is None:
+            require_private("--bind", host, insecure=self.config.insecure)
+        else:
+            self.socket.setsockopt(zmq.CURVE_SERVER, 1)
+            self.socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+            self.socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
+            self.socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+            self._encrypted = True
         try:
             self.socket.bind(f"tcp://{_bracketed(host)}:{port or '*'}")
         except zmq.ZMQError as error:
@@ -75,11 +121,19 @@ class Channel:
         """Connect now or as soon as the peer is there; reconnect for ever.
 
         Raises:
-            ConfigError: `host` is no host name, or leaves this machine unprotected.
+            ConfigError: `host` is no host name, leaves this machine unprotected, or the keys are unusable.
         """
-        require_private("--learner", host, insecure=self.config.insecure)
+        keys = actor_keys(self.config)
+        if keys is None:
+            require_private("--learner", host, insecure=self.config.insecure)
+        else:
+            self.socket.setsockopt(zmq.CURVE_SERVERKEY, keys.learner)
+            self.socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+            self.socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+        endpoint = f"tcp://{_bracketed(host)}:{port}"
+        self._lifeline = Lifeline(self.socket, endpoint, key=None if keys is None else keys.name)
         try:
-            self.socket.connect(f"tcp://{_bracketed(host)}:{port}")
+            self.socket.connect(endpoint)
         except zmq.ZMQError as error:
             raise ConfigError(
                 f"--learner {host}: {error.strerror}; allowed: a host name or address"
@@ -91,6 +145,8 @@ class Channel:
 
     def close(self, linger_s: float = 0.0) -> None:
         """Close; what is still unsent is tried for `linger_s`."""
+        if self._lifeline is not None:
+            self._lifeline.close()
         self.socket.close(round(linger_s * 1000))
 
     def __enter__(self) -> Self:
@@ -103,16 +159,25 @@ class Channel:
         """Close."""
         self.close()
 
+    @property
+    def refused(self) -> bool:
+        """Whether the learner does not let this process's key in."""
+        return self._lifeline is not None and self._lifeline.refused
+
     def _send(self, parts: Sequence[Buffer]) -> bool:
+        if self._lifeline is not None:
+            self._lifeline.tend()
         try:
             self.socket.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
             return False
         return True
 
-    def _receive(self) -> list[memoryview] | None:
+    def _receive(self) -> list[zmq.Frame] | None:
+        if self._lifeline is not None:
+            self._lifeline.tend()
         try:
-            return [part.buffer for part in self.socket.recv_multipart(zmq.NOBLOCK, copy=False)]
+            return self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return None
 
@@ -134,12 +199,13 @@ class ExperienceReceiver(Channel):
     def __init__(self, config: TransportConfig) -> None:
         super().__init__(zmq.PULL, config, hwm_n=config.experience_hwm_n)
 
-    def receive(self) -> memoryview | None:
+    def receive(self) -> Received | None:
         """Return the next frame, or None when there is none now; several parts are one bad frame."""
         parts = self._receive()
         if parts is None:
             return None
-        return parts[0] if len(parts) == 1 else memoryview(b"")
+        frame = parts[0].buffer if len(parts) == 1 else memoryview(b"")
+        return Received(frame, str(parts[0].get("User-Id")) if self._encrypted else None)
 
 
 class WeightsPublisher(Channel):
@@ -163,7 +229,7 @@ class WeightsSubscriber(Channel):
     def newest(self) -> memoryview | None:
         """Return the newest frame not yet seen, if any."""
         parts = self._receive()
-        return parts[0] if parts else None
+        return parts[0].buffer if parts else None
 
 
 class ControlPublisher(Channel):
@@ -193,7 +259,7 @@ class ControlSubscriber(Channel):
     def receive(self) -> memoryview | None:
         """Return the next frame, or None when there is none now."""
         parts = self._receive()
-        return None if parts is None else parts[-1]
+        return None if parts is None else parts[-1].buffer
 
 
 def _bracketed(host: str) -> str:

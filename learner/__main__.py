@@ -6,11 +6,13 @@ import sys
 from common.cli import run_main
 from common.errors import ConfigError
 from common.flags import LearnerFlags, dump_yaml, parse
+from common.policy import policy_bytes
 from common.run_directory import claim_run, write_atomically
 from common.stopping import StopSignal
+from common.transport import require_fit
 from learner.journal import Journal
 from learner.sockets import Sockets
-from learner.startup import allow_many_connections, resumed_spec, wait_for_spec
+from learner.startup import resumed_spec, wait_for_spec
 
 
 def main(argv: list[str]) -> int:
@@ -20,7 +22,6 @@ def main(argv: list[str]) -> int:
     run = claim_run(flags.run, flags.env.env)
     if not run.config.exists():  # `graspfleet train` has written its own, with the actors' settings in it
         write_atomically(run.config, dump_yaml(flags).encode())
-    allow_many_connections()
     sockets = Sockets(flags)
     run.write_endpoints(sockets.endpoints)
     print(f"listening on {json.dumps(vars(sockets.endpoints))}", flush=True)
@@ -35,6 +36,8 @@ def main(argv: list[str]) -> int:
         make_limiter(flags)  # what cannot work is told before anybody is waited for
         spec = resumed_spec(flags, recovered) if recovered else wait_for_spec(flags, sockets, stop)
         if spec is not None:
+            width = flags.sac.hidden_dim
+            require_fit(flags.transport, policy_bytes(spec, width), f"the policy (--hidden-dim {width})")
             Learner(flags, spec, sockets, run, journal, recovered).run(stop)
     finally:
         journal.close()

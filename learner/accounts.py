@@ -5,15 +5,20 @@ Time is passed in; neither sockets nor files are known here.
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from common.errors import ProtocolError
+from common.interval import Interval
 from common.protocol import MAX_STATUS_KEYS
 
 MAX_BOOTS = 100_000
 """Process starts that one run keeps account of; batches of further ones are dropped and counted."""
+
+MAX_BOOTS_PER_KEY = MAX_BOOTS // 4
+"""The same for those that one key brings while a learner runs."""
 
 Liveness = Literal["alive", "late", "gone", "left"]
 Boot = tuple[str, str]
@@ -55,13 +60,18 @@ class Accounts:
     Args:
         silent_after_s: an actor silent for so long is late.
         gone_after_s: an actor silent for so long is gone.
+        actors_per_key_n: alive at a time under one key at the most.
     """
 
-    def __init__(self, *, silent_after_s: float, gone_after_s: float) -> None:
+    def __init__(self, *, silent_after_s: float, gone_after_s: float, actors_per_key_n: int = 4096) -> None:
         self._accounts: dict[Boot, Account] = {}
         self._newest: dict[str, Account] = {}
         self._silent_after_s = silent_after_s
         self._gone_after_s = gone_after_s
+        self._actors_per_key_n = actors_per_key_n
+        self._actors: dict[str, set[str]] = {}  # by key: those heard from since this learner started
+        self._boots: Counter[str] = Counter()  # by key, likewise
+        self._count_anew = Interval(1.0)
 
     def __getitem__(self, boot: Boot) -> Account:
         return self._accounts[boot]
@@ -69,18 +79,39 @@ class Accounts:
     def __len__(self) -> int:
         return len(self._accounts)
 
-    def open(self, boot: Boot) -> Account:
+    def open(self, boot: Boot, *, key: str | None = None, now_s: float = 0.0) -> Account:
         """Return a boot's account, a new one for a boot never heard of.
 
+        Args:
+            boot: of which actor.
+            key: name of the key that it came with; None in plaintext, where nobody can be told apart.
+            now_s: monotonic time.
+
         Raises:
-            ProtocolError: there are `MAX_BOOTS` already.
+            ProtocolError: there are as many as allowed already, in all or under this key.
         """
         account = self._accounts.get(boot)
         if account is None:
             if len(self._accounts) >= MAX_BOOTS:
                 raise ProtocolError("too-many-boots", f"{MAX_BOOTS}")
+            if key is not None:
+                self._charge(key, boot[0], now_s)
             account = self._accounts[boot] = self._newest[boot[0]] = Account()
         return account
+
+    def _charge(self, key: str, actor_id: str, now_s: float) -> None:
+        """Count one more boot under a key, so that a leaked one cannot use up what all keys share."""
+        if self._boots[key] >= MAX_BOOTS_PER_KEY:
+            raise ProtocolError("too-many-boots", f"{MAX_BOOTS_PER_KEY} with key {key}")
+        actors = self._actors.setdefault(key, set())
+        if actor_id not in actors and len(actors) >= self._actors_per_key_n:
+            if self._count_anew.due(now_s):
+                present = ("alive", "late")
+                actors &= {name for name in actors if self._liveness(self._newest[name], now_s) in present}
+            if len(actors) >= self._actors_per_key_n:
+                raise ProtocolError("too-many-actors", f"{self._actors_per_key_n} with key {key}")
+        actors.add(actor_id)
+        self._boots[key] += 1
 
     def all_left(self) -> bool:
         """Return whether the newest boot of every actor has said goodbye."""

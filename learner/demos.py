@@ -11,7 +11,7 @@ import numpy as np
 from common.datasets import dataset_folder
 from common.errors import ConfigError
 from common.nstep import NStepAdder
-from common.specs import EnvSpec, Records
+from common.specs import MAX_MAGNITUDE, EnvSpec, Records
 
 
 class Demos:
@@ -79,8 +79,12 @@ def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
     if not records:
         raise ConfigError(f"--demos {where}: holds no transition")
     table = np.array(records, spec.record)
-    if not all(np.isfinite(table[name]).all() for name in ("obs", "next_obs", "action", "reward")):
-        raise ConfigError(f"--demos {where}: holds NaN or infinity; allowed: finite numbers")
+    if not all(
+        (np.abs(table[name]) <= MAX_MAGNITUDE).all() for name in ("obs", "next_obs", "action", "reward")
+    ):
+        raise ConfigError(
+            f"--demos {where}: holds NaN or more than {MAX_MAGNITUDE:g}; allowed: numbers up to that"
+        )
     return Demos(table, rng)
 
 

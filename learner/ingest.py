@@ -13,13 +13,19 @@ from dataclasses import dataclass, field
 
 from common.errors import ConfigError, ProtocolError
 from common.protocol import Ack, Batch, Buffer, Bye, Episode, Evaluation, Hello, Message, decode
+from common.security import require_own
 from common.specs import EnvSpec
+from common.transport import Received
 from learner.accounts import Account, Accounts, Boot, Liveness
 from learner.journal import Entry, Journal, Recovered
+from learner.quota import Quota
 from learner.rate_limiter import RateLimiter
 from learner.replay import Replay
 
 log = logging.getLogger(__name__)
+
+MAX_EVALUATIONS = 4
+"""Taken in between two looks at them; each may cost a checkpoint."""
 
 
 @dataclass
@@ -43,14 +49,18 @@ class Ingest:
         replay: where transitions go.
         journal: where batches are written down; `start` or `restore` opens it.
         accounts: still empty.
+        quota: how much an actor may send; None: anything.
 
     Attributes:
-        counters: duplicates, gaps, lost and malformed batches, torn journals, and rejections by reason.
+        counters: duplicates, gaps, lost, throttled and malformed batches, torn journals, and rejections by
+            reason.
         news: what the loop has not yet looked at.
         weights_version: newest version published, for the lag.
     """
 
-    def __init__(self, spec: EnvSpec, replay: Replay, journal: Journal, accounts: Accounts) -> None:
+    def __init__(
+        self, spec: EnvSpec, replay: Replay, journal: Journal, accounts: Accounts, quota: Quota | None = None
+    ) -> None:
         self.accounts = accounts
         self.counters: Counter[str] = Counter()
         self.news = News()
@@ -58,13 +68,14 @@ class Ingest:
         self._spec = spec
         self._replay = replay
         self._journal = journal
+        self._quota = quota
         self._listened_s = float("-inf")
         self._unacknowledged: set[Boot] = set()
         self._logged: set[tuple[str, str]] = set()
 
     def drain(
         self,
-        receive: Callable[[], Buffer | None],
+        receive: Callable[[], Received | None],
         at_most: int,
         now_s: float,
         limiter: RateLimiter | None = None,
@@ -81,26 +92,31 @@ class Ingest:
         for _ in range(at_most):
             if limiter is not None and not limiter.may_insert():
                 break
-            frame = receive()
-            if frame is None:
+            received = receive()
+            if received is None:
                 self._listened_s = now_s  # nobody has anything left to say
                 break
             inserted = self._replay.inserted
-            self.accept(frame, now_s)
+            self.accept(received.frame, now_s, received.key)
             if limiter is not None:
                 limiter.inserted(self._replay.inserted - inserted)
         return self._replay.inserted - before
 
-    def accept(self, frame: Buffer, now_s: float) -> None:
+    def accept(self, frame: Buffer, now_s: float, key: str | None = None) -> None:
         """Take in one frame, whatever is in it.
+
+        Args:
+            frame: the bytes.
+            now_s: monotonic time.
+            key: name of its sender's key, None in plaintext.
 
         Raises:
             StorageError: the disk refuses the journal's entry.
         """
         try:
-            self._dispatch(decode(frame), now_s)
+            self._dispatch(decode(frame), now_s, len(frame), key)
         except ProtocolError as error:
-            self._refuse("malformed", "some peer", error)
+            self._refuse("malformed", "some peer" if key is None else f"key {key}", error)
 
     def take_news(self) -> News:
         """Return what has come in since the last call."""
@@ -163,30 +179,33 @@ class Ingest:
     def _rows_are_there(self, entry: Entry) -> bool:
         return entry.rows_crc == zlib.crc32(self._replay.read(entry.start, entry.inserted).data)
 
-    def _dispatch(self, message: Message, now_s: float) -> None:
-        if isinstance(message, Batch):
-            self._take(message, self._open(message.actor_id, message.boot_id, now_s))
-        elif isinstance(message, Hello):
-            if message.spec != self._spec.to_mapping():
-                raise ProtocolError("spec", f"{message.actor_id} has {message.spec}, allowed {self._spec}")
-            account = self._open(message.actor_id, message.boot_id, now_s)
-            self._give_up(account, message.next_seq)
-        elif isinstance(message, Bye):
-            account = self._open(message.actor_id, message.boot_id, now_s)
-            self._give_up(account, message.next_seq)
-            account.left = True
-        elif isinstance(message, Evaluation):
-            self.news.evaluations.append(message)
-        else:
+    def _dispatch(self, message: Message, now_s: float, size_bytes: int, key: str | None) -> None:
+        if not isinstance(message, Batch | Hello | Bye | Evaluation):
             raise ProtocolError("kind", f"{message.kind} is not for a learner")
+        require_own(key, message.actor_id)
+        if isinstance(message, Evaluation):
+            if len(self.news.evaluations) >= MAX_EVALUATIONS:
+                raise ProtocolError("too-many-evaluations", f"{MAX_EVALUATIONS} not yet looked at")
+            self.news.evaluations.append(message)
+            return
+        if isinstance(message, Hello) and message.spec != self._spec.to_mapping():
+            raise ProtocolError("spec", f"{message.actor_id} has {message.spec}, allowed {self._spec}")
+        account = self._open(message.actor_id, message.boot_id, now_s, key)
+        if self._quota is not None and not self._quota.admits(message.actor_id, size_bytes, now_s):
+            self._refuse("throttled", message.actor_id, ProtocolError("too-fast", "see --max-actor-..."))
+        elif isinstance(message, Batch):
+            self._take(message, account)
+        else:
+            self._give_up(account, message.next_seq)
+            account.left = account.left or isinstance(message, Bye)
 
     def _give_up(self, account: Account, next_seq: int) -> None:
         """Stop waiting for batches below `next_seq`: no actor keeps them any more."""
         self.counters["lost"] += max(0, next_seq - account.next_seq)
         account.next_seq = max(account.next_seq, next_seq)
 
-    def _open(self, actor_id: str, boot_id: str, now_s: float) -> Account:
-        account = self.accounts.open((actor_id, boot_id))
+    def _open(self, actor_id: str, boot_id: str, now_s: float, key: str | None) -> Account:
+        account = self.accounts.open((actor_id, boot_id), key=key, now_s=now_s)
         account.heard_s = now_s
         self._unacknowledged.add((actor_id, boot_id))
         return account

@@ -21,6 +21,7 @@ from learner.demos import load_demos
 from learner.ingest import Ingest
 from learner.journal import Journal, Recovered
 from learner.publisher import PolicyPublisher
+from learner.quota import Quota
 from learner.rate_limiter import RateLimiter
 from learner.replay import Mixture, Replay, Sampler
 from learner.reporter import Reporter
@@ -88,8 +89,13 @@ class Learner:
         torch.set_num_threads(self.config.learner_threads)
         self.agent = SACAgent(spec, flags.sac, seed=int(agent_seed.generate_state(1)[0]))
         limits = flags.transport
-        accounts = Accounts(silent_after_s=limits.silent_after_s, gone_after_s=limits.gone_after_s)
-        self.ingest = Ingest(spec, self.replay, journal, accounts)
+        accounts = Accounts(
+            silent_after_s=limits.silent_after_s,
+            gone_after_s=limits.gone_after_s,
+            actors_per_key_n=limits.max_actors_per_key_n,
+        )
+        quota = Quota(limits.max_actor_batches_per_s, limits.max_actor_bytes_per_s)
+        self.ingest = Ingest(spec, self.replay, journal, accounts, quota)
         self.publisher = PolicyPublisher(spec, self.agent, sockets.weights, run)
         self.checkpoints = Checkpoints(run.checkpoints, self.config.keep_checkpoints)
         self.reporter = Reporter(self, run)

@@ -116,8 +116,12 @@ class Reporter:
             "replay_size": len(learner.replay),
             "weights_version": learner.publisher.version,
             "actors_alive": alive,
+            **learner.sockets.counts(),
             **learner.ingest.accounts.totals(),
-            **{name: counters[name] for name in ("duplicates", "gaps", "lost", "torn", "malformed")},
+            **{
+                name: counters[name]
+                for name in ("duplicates", "gaps", "lost", "torn", "throttled", "malformed")
+            },
         }
 
     def _measure(self) -> Values:

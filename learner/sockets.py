@@ -1,34 +1,58 @@
 """The learner's three bound sockets, as one thing."""
 
+from collections.abc import Mapping
+
 from common.flags import LearnerFlags
 from common.protocol import Ack, Status, encode
 from common.run_directory import Endpoints
-from common.transport import ControlPublisher, ExperienceReceiver, WeightsPublisher
+from common.security import is_loopback, learner_keys
+from common.transport import ControlPublisher, ExperienceReceiver, Received, WeightsPublisher
+from learner.allowlist import AllowList
+from learner.connections import allow_connections
+from learner.gate import Gate
 
 
 class Sockets:
     """Binds experience, weights and control.
 
     Args:
-        flags: host, ports and limits.
+        flags: host, ports, keys and limits.
 
     Raises:
-        ConfigError: a port is taken or the host is not this machine's.
+        ConfigError: a port is taken, the host is not this machine's, or the keys cannot be trusted.
     """
 
     def __init__(self, flags: LearnerFlags) -> None:
         host, ports = flags.learner.bind, flags.transport
+        keys = learner_keys(ports)
+        self._insecure = keys is None and not is_loopback(host)
+        self._revoked = 0
+        self.gate = Gate(None if keys is None else AllowList(keys.allowed), allow_connections(ports))
         self.experience = ExperienceReceiver(ports)
         self.weights = WeightsPublisher(ports)
         self.control = ControlPublisher(ports)
+        for channel in (self.experience, self.weights, self.control):
+            self.gate.watch(channel.socket)
         self.endpoints = Endpoints(
             host,
             self.experience.bind(host, ports.experience_port, "experience_port"),
             self.weights.bind(host, ports.weights_port, "weights_port"),
             self.control.bind(host, ports.control_port, "control_port"),
         )
-        self.receive = self.experience.receive
         self.wait = self.experience.wait
+        self.gate.start()
+
+    def receive(self) -> Received | None:
+        """Return the next frame of somebody who is let in, None when there is none now."""
+        while (received := self.experience.receive()) is not None:
+            if self.gate.lets_in(received.key):
+                return received
+            self._revoked += 1  # it came before the connection was ended
+        return None
+
+    def counts(self) -> Mapping[str, int]:
+        """Return the metrics of the connections."""
+        return {**self.gate.counts(), "revoked_frames": self._revoked, "insecure": int(self._insecure)}
 
     def acknowledge(self, actor_id: str, ack: Ack) -> None:
         """Send an acknowledgement."""
@@ -40,6 +64,7 @@ class Sockets:
 
     def close(self) -> None:
         """Close all three; the last messages get a moment to leave."""
+        self.gate.close()
         self.experience.close()
         self.weights.close(linger_s=0.2)
         self.control.close(linger_s=0.5)

@@ -1,25 +1,19 @@
 """What happens before the first update: hear what a transition looks like."""
 
 import logging
-import resource
 
 from common.config import flag
 from common.errors import ConfigError, ProtocolError
 from common.flags import LearnerFlags
 from common.interval import Interval
 from common.protocol import Hello, Status, decode
+from common.security import require_own
 from common.specs import EnvSpec
 from common.stopping import StopSignal
 from learner.journal import Recovered
 from learner.sockets import Sockets
 
 log = logging.getLogger(__name__)
-
-
-def allow_many_connections() -> None:
-    """Raise this process's limit on open files as far as the system lets it: each actor takes three."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> EnvSpec | None:
@@ -34,14 +28,15 @@ def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> En
     while not stop.is_set():
         sockets.wait(0.1)
         if status.due_now():
-            sockets.status(Status(state="waiting", metrics={}, actors={}))
-        frame = sockets.receive()
-        if frame is None:
+            sockets.status(Status(state="waiting", metrics=dict(sockets.counts()), actors={}))
+        received = sockets.receive()
+        if received is None:
             continue
         try:
-            message = decode(frame)
+            message = decode(received.frame)
             if not isinstance(message, Hello):
                 continue
+            require_own(received.key, message.actor_id)
             spec = EnvSpec.from_mapping(message.spec)
         except ProtocolError as error:
             log.warning("dropped a frame while waiting for the first actor: %s", error)

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from actor.writer import Writer
 from common.protocol import MAGIC, PREFIX, VERSION, Batch
 from common.specs import EnvSpec, Records
+from common.transport import Received
 from learner.accounts import Accounts
 from learner.ingest import Ingest
 from learner.journal import Journal
@@ -66,6 +68,11 @@ def recover_ingest(folder: Path, capacity: int) -> tuple[Ingest, Replay]:
     ingest = Ingest(SPEC, replay, journal, Accounts(silent_after_s=5.0, gone_after_s=30.0))
     ingest.restore(journal.recover())
     return ingest, replay
+
+
+def receive_from(frames: list[bytes | None], key: str | None = None) -> Callable[[], Received | None]:
+    """Return what a receiver's `receive` would be if these frames arrived; None is a pause."""
+    return iter([None if frame is None else Received(frame, key) for frame in frames]).__next__
 
 
 def make_frame(header: object, raw: bytes = b"") -> bytes:

@@ -16,7 +16,16 @@ from learner.ingest import Ingest
 from learner.rate_limiter import RateLimiter
 from learner.replay import Replay
 from tests.common.golden import golden_messages
-from tests.fakes import BOOT, OTHER_BOOT, SPEC, make_batch, make_ingest, make_records, recover_ingest
+from tests.fakes import (
+    BOOT,
+    OTHER_BOOT,
+    SPEC,
+    make_batch,
+    make_ingest,
+    make_records,
+    receive_from,
+    recover_ingest,
+)
 
 LAST = (1 << 45) - 1
 
@@ -180,7 +189,7 @@ def test_rows_overwritten_since_the_checkpoint_are_no_torn_end(tmp_path: Path) -
 
 def test_a_limiter_is_asked_before_each_frame(ingest: Ingest) -> None:
     limiter = RateLimiter(samples_per_insert=1.0, min_inserts=1, tolerance=2.0, batch_size=4)
-    assert ingest.drain(iter([good(seq) for seq in range(9)]).__next__, 9, 0.0, limiter) == 4
+    assert ingest.drain(receive_from([good(seq) for seq in range(9)]), 9, 0.0, limiter) == 4
     assert not limiter.may_insert()
 
 
@@ -211,7 +220,7 @@ def test_news_are_episodes_evaluations_and_the_lag(ingest: Ingest) -> None:
 
 def test_drain_takes_at_most_what_it_is_told_and_returns_what_it_inserted(ingest: Ingest) -> None:
     frames = [good(0), b"garbage", good(1), good(1), good(2)]
-    receive = iter([*frames, None, None]).__next__
+    receive = receive_from([*frames, None, None])
     assert ingest.drain(receive, 3, 0.0) == 4
     assert ingest.drain(receive, 10, 0.0) == 2
     assert ingest.drain(receive, 10, 0.0) == 0
@@ -296,9 +305,9 @@ def test_a_journal_that_the_disk_refuses_stops_before_anything_is_acknowledged(
 
 
 def test_silence_counts_only_while_the_learner_listens(ingest: Ingest) -> None:
-    ingest.drain(iter([hello(0), None]).__next__, 10, 10.0)
+    ingest.drain(receive_from([hello(0), None]), 10, 10.0)
     assert ingest.liveness() == {"a": "alive"}
-    ingest.drain(iter([b"x"] * 3).__next__, 3, 100.0)  # more has arrived than it could read
+    ingest.drain(receive_from([b"x"] * 3), 3, 100.0)  # more has arrived than it could read
     assert ingest.liveness() == {"a": "alive"}
-    ingest.drain(iter([None]).__next__, 3, 100.0)
+    ingest.drain(receive_from([None]), 3, 100.0)
     assert ingest.liveness() == {"a": "gone"}

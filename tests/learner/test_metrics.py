@@ -65,6 +65,9 @@ class FakePublisher:
 
 @dataclass
 class FakeSockets:
+    def counts(self) -> dict[str, int]:
+        return {}
+
     said: list[Status] = field(default_factory=list)
 
     def status(self, status: Status) -> None:

@@ -1,0 +1,117 @@
+"""CURVE keys on disk, in the ZeroMQ certificate format (what czmq and pyzmq read and write).
+
+In and out: files. Who may use which key, and for what, is `common.security`'s and `learner.allowlist`'s.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+
+from common.files import read_limited
+
+MAX_BYTES = 4096
+"""A longer file is no certificate."""
+NAME = re.compile(r"[A-Za-z0-9_.]{1,32}")
+"""What a key may be called. No dash: the ids it may use are NAME and NAME-..., so no two keys share one."""
+PUBLIC, SECRET = ".key", ".key_secret"
+"""Suffixes of public and of private certificates."""
+
+_LINE = re.compile(r"""\s*([a-z-]+)\s*=\s*["']([^"']*)["']\s*""")
+_Z85_KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+
+
+class CertificateError(ValueError):
+    """A file is no certificate; the message says why, without its path."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A key pair, or the public half of one.
+
+    Attributes:
+        name: whose it is; empty when the file does not say.
+        public: 40 characters, Z85.
+        secret: 40 characters, Z85; None in a public certificate.
+    """
+
+    name: str
+    public: bytes
+    secret: bytes | None = None
+
+    @classmethod
+    def generate(cls, name: str) -> "Certificate":
+        """Return a new key pair."""
+        return cls(name, *zmq.curve_keypair())
+
+    def write_public(self, path: Path) -> None:
+        """Write the public half to a file.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        _write(path, 0o644, self._text("public: hand it to whom it concerns"))
+
+    def write_secret(self, path: Path) -> None:
+        """Write both halves to a file that only its owner can read.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        assert self.secret is not None
+        text = self._text("PRIVATE: only for the process that it names; mode 0600")
+        _write(path, 0o600, f'{text}    secret-key = "{self.secret.decode()}"\n')
+
+    def _text(self, remark: str) -> str:
+        return (
+            f"#   graspfleet key, {remark}\n"
+            f'metadata\n    name = "{self.name}"\ncurve\n    public-key = "{self.public.decode()}"\n'
+        )
+
+
+def read_certificate(path: Path, *, private: bool) -> Certificate:
+    """Return what a file holds.
+
+    Args:
+        path: the file.
+        private: it must hold a private key, and be readable by its owner alone.
+
+    Raises:
+        OSError: it cannot be read, is too large, or a private one is readable by others.
+        CertificateError: it is no certificate.
+    """
+    try:
+        lines = read_limited(path, MAX_BYTES, private=private).decode().splitlines()
+    except UnicodeDecodeError:
+        raise CertificateError("not a ZeroMQ certificate") from None
+    fields: dict[str, str] = {match[1]: match[2] for line in lines if (match := _LINE.fullmatch(line))}
+    name, public, secret = (fields.get(key, "") for key in ("name", "public-key", "secret-key"))
+    if not _Z85_KEY.fullmatch(public) or (name and not NAME.fullmatch(name)):
+        raise CertificateError("not a ZeroMQ certificate")
+    if not private:
+        return Certificate(name, public.encode())
+    if not _Z85_KEY.fullmatch(secret):
+        raise CertificateError("holds no private key")
+    try:
+        fits = zmq.curve_public(secret.encode()) == public.encode()
+    except (zmq.ZMQError, ValueError):
+        fits = False
+    if not fits:
+        raise CertificateError("its private and public key do not belong together")
+    return Certificate(name, public.encode(), secret.encode())
+
+
+def _write(path: Path, mode: int, text: str) -> None:
+    """Write a file in one step, so that no reader sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with open(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,130 @@
+"""`graspfleet keys`: one folder with the learner's key, the actors' keys and the list of those allowed.
+
+DIR/learner.key          the learner's public key: every actor needs it
+DIR/learner.key_secret   its private key: never leaves the learner's machine
+DIR/NAME.key_secret      an actor's private key: goes to that actor's machine
+DIR/allowed/NAME.key     public keys that the learner lets in; it reads the folder again all the time
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from pydantic import Field
+
+from common.certificates import NAME, PUBLIC, SECRET, Certificate, CertificateError, read_certificate
+from common.config import Section
+from common.errors import ConfigError
+from common.flags import parse
+from common.security import ALLOWED, FIRST_ACTOR, LEARNER
+
+Folder = Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="DIR", metavar="DIR")]
+Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="NAME", metavar="NAME")]
+
+
+class FolderFlags(Section):
+    """Which folder of keys."""
+
+    folder: Folder = Field(description="Folder of keys.")
+
+
+class KeyFlags(FolderFlags):
+    """Which key of which folder."""
+
+    name: Name = Field(description="Name of an actor's key; its actors' ids are NAME and NAME-...")
+
+
+def init(argv: Sequence[str]) -> None:
+    """Make DIR, with the learner's key and a first actor's, called `actor`."""
+    folder = Path(parse(FolderFlags, argv, prog="graspfleet keys init").folder)
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+        (folder / ALLOWED).mkdir(mode=0o700)
+    except FileExistsError:
+        raise ConfigError(
+            f"DIR {folder}: exists; allowed: a new folder, or `graspfleet keys add {folder} NAME`"
+        ) from None
+    learner = Certificate.generate(LEARNER)
+    learner.write_public(folder / (LEARNER + PUBLIC))
+    learner.write_secret(folder / (LEARNER + SECRET))
+    _add(folder, FIRST_ACTOR)
+    print(f"{folder}: keys of the learner and of a first actor, for --keys {folder} on this machine")
+
+
+def add(argv: Sequence[str]) -> None:
+    """Make a key for one more actor and let it in; a running learner notices."""
+    flags = parse(KeyFlags, argv, prog="graspfleet keys add")
+    folder, name = _existing(flags.folder), flags.name
+    if not NAME.fullmatch(name) or name == LEARNER:
+        raise ConfigError(f"NAME {name}: allowed are up to 32 letters, digits, _ and . (not {LEARNER!r})")
+    for path in (folder / (name + SECRET), folder / ALLOWED / (name + PUBLIC)):
+        if path.exists():
+            raise ConfigError(f"NAME {name}: {path} exists; allowed: another name, or revoke this one first")
+    _add(folder, name)
+    print(
+        f"{name}: let in; its machine needs {folder / (name + SECRET)} (--actor-secret)"
+        f" and {folder / (LEARNER + PUBLIC)} (--learner-public)"
+    )
+
+
+def show(argv: Sequence[str]) -> None:
+    """Print the name and the public key of everyone let in."""
+    folder = _existing(parse(FolderFlags, argv, prog="graspfleet keys list").folder)
+    for path in sorted((folder / ALLOWED).glob("*" + PUBLIC)):
+        try:
+            print(f"{path.stem:32} {read_certificate(path, private=False).public.decode()}")
+        except (OSError, CertificateError) as error:
+            print(f"{path.stem:32} unusable: {getattr(error, 'strerror', None) or error}")
+
+
+def revoke(argv: Sequence[str]) -> None:
+    """Let a key in no longer, and delete its private half if it is here; a running learner notices."""
+    flags = parse(KeyFlags, argv, prog="graspfleet keys revoke")
+    folder = _existing(flags.folder)
+    listed = folder / ALLOWED / (flags.name + PUBLIC)
+    if not NAME.fullmatch(flags.name) or not listed.exists():
+        names = ", ".join(sorted(path.stem for path in listed.parent.glob("*" + PUBLIC))) or "none is there"
+        raise ConfigError(f"NAME {flags.name}: not in {listed.parent}; allowed: {names}")
+    listed.unlink()
+    (folder / (flags.name + SECRET)).unlink(missing_ok=True)
+    print(f"{flags.name}: revoked; a running learner drops it within 5 s")
+
+
+COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
+    "init": ("DIR         make a folder with a learner's key and a first actor's", init),
+    "add": ("DIR NAME    make and let in one more actor's key", add),
+    "list": ("DIR         who is let in", show),
+    "revoke": ("DIR NAME    let it in no longer", revoke),
+}
+"""Name -> help, function."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; return its exit status."""
+    if not argv or argv[0] in ("-h", "--help"):
+        lines = [f"  {name:7} {text}" for name, (text, _) in COMMANDS.items()]
+        print("usage: graspfleet keys COMMAND DIR [NAME]\n\n" + "\n".join(lines))
+        return 0 if argv else 2
+    if argv[0] not in COMMANDS:
+        raise ConfigError(f"keys {argv[0]}: no such command; allowed: {', '.join(COMMANDS)}")
+    try:
+        COMMANDS[argv[0]][1](argv[1:])
+    except OSError as error:
+        raise ConfigError(f"keys {argv[0]}: {error.filename}: {error.strerror}") from None
+    return 0
+
+
+def _existing(folder: str) -> Path:
+    path = Path(folder)
+    if not (path / ALLOWED).is_dir():
+        raise ConfigError(
+            f"DIR {path}: no folder of keys; allowed: one made by `graspfleet keys init {path}`"
+        )
+    return path
+
+
+def _add(folder: Path, name: str) -> None:
+    certificate = Certificate.generate(name)
+    certificate.write_secret(folder / (name + SECRET))
+    certificate.write_public(folder / ALLOWED / (name + PUBLIC))  # last: from here on it is let in

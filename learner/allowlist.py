@@ -1,0 +1,89 @@
+"""The keys that are let in: a folder of public certificates that is read again while the learner runs."""
+
+import logging
+import os
+from pathlib import Path
+
+from common.certificates import NAME, PUBLIC, CertificateError, read_certificate
+from common.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+MAX_KEYS_N = 4096
+"""Certificates in the folder at the most; more of them are not looked at."""
+
+Signature = tuple[tuple[str, int, int, int], ...]
+
+
+class AllowList:
+    """Names by public key. A file that cannot be trusted lets nobody in.
+
+    Args:
+        folder: of files NAME.key.
+
+    Attributes:
+        names: name of each public key (Z85).
+        members: all the names. Both are replaced, never changed, so any thread may look at them.
+
+    Raises:
+        ConfigError: the folder cannot be read, or a file in it is no certificate.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.names: dict[bytes, str] = {}
+        self.members: frozenset[str] = frozenset()
+        self._folder = folder
+        self._seen: Signature | None = None
+        self._complaints: set[str] = set()
+        self.reload()
+        if self._complaints:
+            raise ConfigError(
+                f"allowed keys: {min(self._complaints)}; allowed: files made by `graspfleet keys add`"
+            )
+
+    def reload(self) -> set[str]:
+        """Read the folder again if it has changed; return the names of keys no longer let in."""
+        signature = self._signature()
+        if signature == self._seen:
+            return set()
+        self._seen, before = signature, self.names
+        found: dict[bytes, str] = {}
+        complaints: set[str] = set()
+        for file, *_ in signature:
+            self._read(self._folder / file, found, complaints)
+        for complaint in complaints - self._complaints:
+            log.error("allowed keys: %s; it lets nobody in", complaint)
+        self.names, self.members, self._complaints = found, frozenset(found.values()), complaints
+        gone = {name for key, name in before.items() if found.get(key) != name}
+        if before:
+            log.info("allowed keys: %d now; revoked: %s", len(found), ", ".join(sorted(gone)) or "none")
+        return gone
+
+    def _read(self, path: Path, found: dict[bytes, str], complaints: set[str]) -> None:
+        name = path.name.removesuffix(PUBLIC)
+        try:
+            if not NAME.fullmatch(name):
+                raise CertificateError("allowed in a name are letters, digits, _ and .")
+            key = read_certificate(path, private=False).public
+        except (OSError, CertificateError) as error:
+            complaints.add(f"{path}: {getattr(error, 'strerror', None) or error}")
+            return
+        if key in found:
+            complaints.add(f"{path}: the same key as {found[key]}")
+            return
+        found[key] = name
+
+    def _signature(self) -> Signature:
+        """Return what changes whenever the folder's certificates do; empty if it cannot be read."""
+        try:
+            with os.scandir(self._folder) as entries:
+                files = sorted(
+                    (entry.name, status.st_ino, status.st_mtime_ns, status.st_size)
+                    for entry in entries
+                    if entry.name.endswith(PUBLIC) and not entry.name.startswith(".")
+                    for status in [entry.stat()]
+                )
+        except OSError as error:
+            log.error("allowed keys: %s: %s; nobody is let in", self._folder, error.strerror)
+            files = []
+        return tuple(files[:MAX_KEYS_N])

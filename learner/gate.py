@@ -1,0 +1,104 @@
+"""The gate before the learner's sockets: which keys come in, and how many connections there are.
+
+A thread of its own, because a handshake must be answered while an update runs. It shares nothing with the
+loop but counters that only it changes, and the allow-list's names, which are replaced as a whole.
+"""
+
+import logging
+import threading
+from collections import Counter
+
+import zmq
+from zmq.utils import z85
+
+from common.interval import Interval
+from learner.allowlist import AllowList
+from learner.connections import Connections
+
+log = logging.getLogger(__name__)
+
+ZAP_ADDRESS = "inproc://zeromq.zap.01"
+"""Where libzmq asks whether a key may come in (https://rfc.zeromq.org/spec/27)."""
+RELOAD_INTERVAL_S = 1.0
+"""So often the allow-list is looked at."""
+_POLL_MS = 200
+
+
+class Gate:
+    """Answers libzmq's questions, follows the allow-list, and bounds the connections.
+
+    To which key a connection belongs libzmq does not tell, so a revocation ends all of them: the others are
+    back within milliseconds, and what was on its way is sent again.
+
+    Args:
+        allowed: keys let in; None: everybody (plaintext), and only connections are counted.
+        max_connections_n: further ones are closed at once.
+
+    Attributes:
+        counters: `refused_handshakes` (their key is not let in) and `refused_connections` (too many).
+    """
+
+    def __init__(self, allowed: AllowList | None, max_connections_n: int) -> None:
+        self.counters = Counter(refused_handshakes=0, refused_connections=0)
+        self._allowed = allowed
+        self._connections = Connections(max_connections_n, self.counters)
+        self._poller = zmq.Poller()
+        self._zap: zmq.Socket[bytes] | None = None
+        if allowed is not None:
+            self._zap = zmq.Context.instance().socket(zmq.REP)
+            self._zap.bind(ZAP_ADDRESS)
+            self._poller.register(self._zap, zmq.POLLIN)
+        self._reload = Interval(RELOAD_INTERVAL_S)
+        self._logged: set[str] = set()
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="gate", daemon=True)
+
+    def watch(self, bound: "zmq.Socket[bytes]") -> None:
+        """Guard a socket that is about to be bound; before `start`."""
+        self._connections.watch(bound, self._poller)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def lets_in(self, key: str | None) -> bool:
+        """Return whether frames of the key of this name are still welcome; None is plaintext."""
+        return self._allowed is None or key in self._allowed.members
+
+    def counts(self) -> dict[str, int]:
+        """Return the gate's metrics."""
+        assert self._thread.is_alive(), "the gate has died"
+        keys = 0 if self._allowed is None else len(self._allowed.names)
+        return {"connections": len(self._connections), "keys": keys, **self.counters}
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._leaving.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._connections.close()
+        if self._zap is not None:
+            self._zap.close(0)
+
+    def _run(self) -> None:
+        while not self._leaving.is_set():
+            ready = dict(self._poller.poll(_POLL_MS))
+            self._connections.look()
+            if self._allowed is not None and self._reload.due_now() and self._allowed.reload():
+                self._connections.end_all()
+            if self._zap is not None and self._zap in ready:
+                self._answer(self._zap)
+
+    def _answer(self, zap: "zmq.Socket[bytes]") -> None:
+        """Answer one question of libzmq's: [version, request, domain, address, identity, mechanism, key]."""
+        version, request, _, address, _, mechanism, *credentials = zap.recv_multipart()
+        name: str | None = None
+        if mechanism == b"CURVE" and len(credentials) == 1 and self._allowed is not None:
+            name = self._allowed.names.get(z85.encode(credentials[0]))
+        if name is None:
+            self.counters["refused_handshakes"] += 1
+            if (who := address.decode(errors="replace")) not in self._logged and len(self._logged) < 1000:
+                self._logged.add(who)
+                log.warning("refused a key that is not let in, from %s (further ones are only counted)", who)
+        verdict = (b"400", b"key not allowed", b"") if name is None else (b"200", b"OK", name.encode())
+        zap.send_multipart([version, request, *verdict, b""])
