@@ -9,9 +9,9 @@
 ARG BASE_IMAGE=python:3.11-slim
 
 FROM ${BASE_IMAGE} AS runtime
-# /runs and /keys belong to the user, so that new volumes mounted there do too.
+# The folders belong to the user, so that new volumes mounted there do too.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin graspfleet \
- && install -d -o graspfleet -g graspfleet /runs /keys
+ && install -d -o graspfleet -g graspfleet /runs /keys /actor-keys
 # The root filesystem may be read-only: whatever wants to write finds /tmp.
 ENV PATH=/opt/graspfleet/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib GRASPFLEET_HEARTBEAT=/tmp/heartbeat
@@ -30,26 +30,24 @@ RUN pip install --no-cache-dir -c constraints.txt ${TORCH_INDEX:+--extra-index-u
 
 FROM runtime AS actor
 COPY --from=actor-packages /opt/graspfleet /opt/graspfleet
-COPY common /app/common
-COPY actor /app/actor
-RUN python3 -m compileall -q /app
 USER 10001:10001
 WORKDIR /runs
 # The loop touches the file once a second, also while it waits for its learner.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD test -n "$(find $GRASPFLEET_HEARTBEAT -mmin -1)"
 ENTRYPOINT ["graspfleet"]
 CMD ["actor"]
+COPY common /app/common
+COPY actor /app/actor
 
 FROM runtime AS learner
 COPY --from=learner-packages /opt/graspfleet /opt/graspfleet
-COPY common /app/common
-COPY actor /app/actor
-COPY learner /app/learner
-RUN python3 -m compileall -q /app
 USER 10001:10001
 WORKDIR /runs
 EXPOSE 5555 5556 5557
-HEALTHCHECK --interval=30s --timeout=20s --start-period=60s \
-    CMD graspfleet status $(test -e /keys/learner.key && echo --keys /keys)
+# A run's directory says where its learner listens and with which keys.
+HEALTHCHECK --interval=30s --timeout=20s --start-period=60s CMD graspfleet status /runs/train
 ENTRYPOINT ["graspfleet"]
-CMD ["learner"]
+CMD ["learner", "--run-dir", "/runs/train", "--auto-resume"]
+COPY common /app/common
+COPY actor /app/actor
+COPY learner /app/learner
