@@ -10,6 +10,7 @@ from actor.environment import Environment, is_recoverable
 from actor.video import FilmedEnvironment
 from common.config import EnvConfig, ReturnConfig
 from common.errors import ConfigError, ProtocolError
+from common.files import read_limited
 from common.flags import EvaluateFlags, EvaluatorFlags, evaluated_env_args, load_yaml
 from common.heartbeat import Heartbeat
 from common.policy import NumpyPolicy
@@ -19,6 +20,9 @@ from common.seeds import seed_sequence
 from common.specs import EnvSpec
 from common.statistics import describe, summarise
 from common.stopping import StopSignal
+
+MAX_POLICY_BYTES = 4 << 30
+"""Twice the policy of the widest settings; a larger file is none."""
 
 
 def run_episode(env: Environment, policy: NumpyPolicy, seed: int) -> Episode:
@@ -68,7 +72,7 @@ def load_policy(run: RunDirectory, which: str, spec: EnvSpec) -> NumpyPolicy:
     if which == "best" and not path.exists():
         path = run.policy("last")  # no evaluation has been heard yet
     try:
-        weights = decode(path.read_bytes())
+        weights = decode(read_limited(path, MAX_POLICY_BYTES))
         if not isinstance(weights, Weights):
             raise ProtocolError("kind", weights.kind)
         trained = EnvSpec.from_mapping(weights.spec)
@@ -78,7 +82,8 @@ def load_policy(run: RunDirectory, which: str, spec: EnvSpec) -> NumpyPolicy:
             f"{run.path}: no policy there yet; allowed: the directory of a run that has begun"
         ) from None
     except (OSError, ProtocolError) as error:
-        raise ConfigError(f"{path}: no readable policy ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: no readable policy ({reason})") from None
     if (trained.obs_dim, trained.action_dim) != (spec.obs_dim, spec.action_dim):
         raise ConfigError(
             f"{path}: made for {trained.obs_dim} observations and {trained.action_dim} actions,"

@@ -55,9 +55,13 @@ class Inbox:
             self.state = message.state
         if not self._heard and time.monotonic() - self._started_s > self._config.connect_timeout_s:
             where = f"{self._host}:{self._config.control_port}"
+            if self.control.refused:
+                raise ConfigError(
+                    f"--learner {where}: it does not let this key in; allowed: one of `graspfleet keys list`"
+                )
             raise ConfigError(
                 f"--learner {where}: nothing answered for {self._config.connect_timeout_s:g} s"
-                " (--connect-timeout-s); allowed: a host where `graspfleet learner` runs, and its ports"
+                " (--connect-timeout-s); allowed: a host where `graspfleet learner` runs, its ports and keys"
             )
         return message
 

@@ -10,6 +10,7 @@ from actor.episode import EpisodeRunner
 from actor.link import Inbox, Link
 from actor.writer import Writer
 from common.config import ActorConfig
+from common.envelope import require_fit
 from common.flags import ActorFlags
 from common.heartbeat import Heartbeat
 from common.nstep import Floats
@@ -17,7 +18,7 @@ from common.policy import NumpyPolicy
 from common.protocol import MAX_EPISODE_BYTES
 from common.seeds import seed_sequence
 from common.stopping import StopSignal
-from common.transport import ExperienceSender, require_fit
+from common.transport import ExperienceSender
 
 log = logging.getLogger(__name__)
 

@@ -50,7 +50,7 @@ class Crowd:
     """
 
     def __init__(self, count: int, config: TransportConfig) -> None:
-        zmq.Context.instance().set(zmq.MAX_SOCKETS, 4 * count + 64)
+        zmq.Context.instance().set(zmq.MAX_SOCKETS, 10 * count + 64)  # three, each with its monitor
         self.links: list[tuple[Writer, Link]] = []
         self._obs = np.zeros(SPEC.obs_dim, np.float32)
         self._action = np.zeros(SPEC.action_dim, np.float32)

@@ -26,7 +26,6 @@ def read_limited(path: Path, at_most_bytes: int, *, private: bool = False) -> by
         if private and found.st_mode & 0o077:
             mode = stat.S_IMODE(found.st_mode)
             raise OSError(errno.EACCES, f"mode {mode:04o}, readable by others; allowed: 0600", str(path))
-        data = file.read(at_most_bytes + 1)
-    if len(data) > at_most_bytes:
-        raise OSError(errno.EFBIG, f"larger than {at_most_bytes:,} bytes", str(path))
-    return data
+        if found.st_size > at_most_bytes:
+            raise OSError(errno.EFBIG, f"larger than {at_most_bytes:,} bytes", str(path))
+        return file.read(found.st_size)

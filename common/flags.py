@@ -31,11 +31,24 @@ from common.config import (
     TransportConfig,
 )
 from common.errors import ConfigError
+from common.files import read_limited
 from common.run_directory import RunDirectory
 
 PRESETS = Path(__file__).parent / "presets"
 PLAIN = "plain"
+MAX_SETTINGS_BYTES = 1 << 20
+"""A larger file holds no settings."""
 Command = TypeVar("Command", bound=Section)
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Builds plain values, and refuses references: nine lines of them can stand for billions of values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node that is no reference to another one."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("*references are not allowed")
+        return super().compose_node(parent, index)
 
 
 class ActorFlags(Section):
@@ -152,9 +165,13 @@ def load_yaml(path: Path, name: str) -> dict[str, Any]:
         ConfigError: unreadable, or no mapping.
     """
     try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{name} {path}: {' '.join(str(error).split())}") from None
+        data = PlainLoader(read_limited(path, MAX_SETTINGS_BYTES)).get_single_data()
+    except OSError as error:
+        raise ConfigError(f"{name} {path}: {error.strerror}") from None
+    except (ValueError, yaml.YAMLError) as error:  # a ValueError is a date that is none, or no text
+        raise ConfigError(f"{name} {path}: {' '.join(str(error).split())[:300]}") from None
+    except RecursionError:
+        raise ConfigError(f"{name} {path}: nested too deeply") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{name} {path}: allowed is a YAML mapping of sections")
     return data

@@ -9,9 +9,9 @@ import logging
 import time
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from common.interval import Interval
+from common.monitor import Monitor
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +37,12 @@ class Lifeline:
         self._socket, self._endpoint, self._key = socket, endpoint, key
         self._look = Interval(LOOK_INTERVAL_S)
         self._lost_s: float | None = None
-        self._events = socket.get_monitor_socket(
+        self._monitor = Monitor(
+            socket,
             zmq.EVENT_DISCONNECTED
             | zmq.EVENT_CONNECT_RETRIED
             | zmq.EVENT_HANDSHAKE_SUCCEEDED
-            | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            | zmq.EVENT_HANDSHAKE_FAILED_AUTH,
         )
 
     def tend(self) -> None:
@@ -49,17 +50,16 @@ class Lifeline:
         now_s = time.monotonic()
         if not self._look.due(now_s):
             return
-        while self._events.poll(0):
-            self._note(recv_monitor_message(self._events)["event"], now_s)
+        for event, _, _ in self._monitor.news():
+            self._note(event, now_s)
         if self._lost_s is not None and now_s - self._lost_s > RETRY_AFTER_S:
             self._lost_s = None
             self._socket.disconnect(self._endpoint)
             self._socket.connect(self._endpoint)
 
     def close(self) -> None:
-        """Stop watching."""
-        self._socket.disable_monitor()
-        self._events.close(0)
+        """Stop watching; before the socket is closed."""
+        self._monitor.close()
 
     def _note(self, event: int, now_s: float) -> None:
         if event == zmq.EVENT_DISCONNECTED:

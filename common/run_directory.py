@@ -10,11 +10,15 @@ from pathlib import Path
 
 from common.config import RunConfig
 from common.errors import ConfigError
+from common.files import read_limited
 
 _BEFORE_IT_BEGINS = {"config.yaml", "endpoints.json", "logs", "lock"}
 """What a run leaves behind that failed before it met an actor; it may be started again in the same place."""
 _WHILE_IT_BEGINS = {"replay.bin", "journal.bin", "metrics.jsonl", "tensorboard", "checkpoints"}
 """What there may be besides until the first checkpoint; nothing was acknowledged before it."""
+
+MAX_ENDPOINTS_BYTES = 4096
+"""A larger file does not say where a learner listens."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +135,12 @@ class RunDirectory:
             ConfigError: no learner has written it down here.
         """
         try:
-            return Endpoints(**json.loads(self.endpoints.read_text()))
-        except (OSError, ValueError, TypeError):
+            endpoints = Endpoints(**json.loads(read_limited(self.endpoints, MAX_ENDPOINTS_BYTES)))
+            ports = (endpoints.experience_port, endpoints.weights_port, endpoints.control_port)
+            if not (isinstance(endpoints.host, str) and all(type(port) is int for port in ports)):
+                raise TypeError
+            return endpoints
+        except (OSError, ValueError, TypeError, RecursionError):
             raise ConfigError(f"{self.path}: no learner has run here; allowed: a run directory") from None
 
 

@@ -21,9 +21,9 @@ from common.errors import ConfigError, ProtocolError
 MAX_DIM = 65_536
 """Largest observation or action that a spec may declare (a peer declares it)."""
 
-MAX_MAGNITUDE = 1e6
-"""Largest observation or n-step reward. None beyond it can be learned from, and squares of what a network makes
-of it stay far from where float32 ends: one batch of 3e38 would turn every weight into NaN."""
+MAX_MAGNITUDE = float(1 << 24)
+"""Largest observation or n-step reward; beyond it float32 does not even tell integers apart. What a network
+makes of it stays far from where float32 ends, whereas one batch of 3e38 would turn every weight into NaN."""
 
 Records = NDArray[np.void]
 """Structured array [n] of transitions, dtype `EnvSpec.record`."""

@@ -19,30 +19,10 @@ from common.security import actor_keys, learner_keys, require_private
 
 ACK_TOPIC = b"ack/%s\0"
 STATUS_TOPIC = b"status\0"
-ENVELOPE_BYTES = 4096
-"""Room for the fixed part of a header, and for what encryption adds."""
 _KEEPALIVE_MS = 1000
 _LOST_AFTER_MS = 10_000
 ZAP_DOMAIN = b"graspfleet"
 """Any non-empty name: with it, and enforced, a socket without a gatekeeper lets nobody in."""
-
-
-def require_fit(config: TransportConfig, size_bytes: int, what: str) -> None:
-    """Refuse a limit that the largest message would not fit; each copy of it would end its connection.
-
-    Args:
-        config: the limits.
-        size_bytes: of the message's arrays and of whatever in its header grows.
-        what: the message, for the user.
-
-    Raises:
-        ConfigError: `--max-message-bytes` is too small.
-    """
-    if size_bytes + ENVELOPE_BYTES > config.max_message_bytes:
-        raise ConfigError(
-            f"--max-message-bytes {config.max_message_bytes}: too small for {what};"
-            f" allowed: at least {size_bytes + ENVELOPE_BYTES}, on both sides"
-        )
 
 
 class Received(NamedTuple):

@@ -4,12 +4,12 @@ import json
 import sys
 
 from common.cli import run_main
+from common.envelope import require_fit
 from common.errors import ConfigError
 from common.flags import LearnerFlags, dump_yaml, parse
 from common.policy import policy_bytes
 from common.run_directory import claim_run, write_atomically
 from common.stopping import StopSignal
-from common.transport import require_fit
 from learner.journal import Journal
 from learner.sockets import Sockets
 from learner.startup import resumed_spec, wait_for_spec

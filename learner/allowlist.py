@@ -1,5 +1,6 @@
 """The keys that are let in: a folder of public certificates that is read again while the learner runs."""
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -43,7 +44,12 @@ class AllowList:
 
     def reload(self) -> set[str]:
         """Read the folder again if it has changed; return the names of keys no longer let in."""
-        signature = self._signature()
+        try:
+            signature = self._signature()
+        except OSError as error:
+            signature = ()
+            if self._seen != signature:
+                log.error("allowed keys: %s: %s; nobody is let in", self._folder, error.strerror)
         if signature == self._seen:
             return set()
         self._seen, before = signature, self.names
@@ -74,16 +80,12 @@ class AllowList:
         found[key] = name
 
     def _signature(self) -> Signature:
-        """Return what changes whenever the folder's certificates do; empty if it cannot be read."""
-        try:
-            with os.scandir(self._folder) as entries:
-                files = sorted(
-                    (entry.name, status.st_ino, status.st_mtime_ns, status.st_size)
-                    for entry in entries
-                    if entry.name.endswith(PUBLIC) and not entry.name.startswith(".")
-                    for status in [entry.stat()]
-                )
-        except OSError as error:
-            log.error("allowed keys: %s: %s; nobody is let in", self._folder, error.strerror)
-            files = []
-        return tuple(files[:MAX_KEYS_N])
+        """Return what changes whenever the folder's certificates do."""
+        found = []
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(PUBLIC) and not entry.name.startswith("."):
+                    with contextlib.suppress(FileNotFoundError):  # removed just now
+                        status = entry.stat()
+                        found.append((entry.name, status.st_ino, status.st_mtime_ns, status.st_size))
+        return tuple(sorted(found)[:MAX_KEYS_N])

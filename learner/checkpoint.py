@@ -8,11 +8,14 @@ from typing import Any
 import torch
 
 from common.errors import ConfigError
+from common.files import read_limited
 from common.run_directory import write_atomically
 
 log = logging.getLogger(__name__)
 
 BEST = "best.pt"
+MAX_BYTES = 32 << 30
+"""A larger file is no checkpoint, whatever the settings."""
 
 
 class Checkpoints:
@@ -59,7 +62,8 @@ class Checkpoints:
         """
         for path in reversed(self._numbered()):
             try:
-                state = torch.load(path, map_location="cpu", weights_only=True)
+                data = io.BytesIO(read_limited(path, MAX_BYTES))
+                state = torch.load(data, map_location="cpu", weights_only=True)
                 assert isinstance(state, dict)
                 return state
             except Exception as error:  # there is no end to what a damaged file makes torch raise

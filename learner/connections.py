@@ -10,15 +10,14 @@ import socket
 from collections import Counter
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from common.config import TransportConfig
+from common.monitor import Monitor
 
 log = logging.getLogger(__name__)
 
 RESERVED_FILES_N = 256
 """Descriptors that are not for connections: the replay, checkpoints, logs, libzmq itself."""
-_EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 
 
 class Connections:
@@ -32,48 +31,44 @@ class Connections:
     def __init__(self, at_most_n: int, counters: Counter[str]) -> None:
         self._at_most_n = at_most_n
         self._counters = counters
-        self._monitors: list[zmq.Socket[bytes]] = []
-        self._open: dict[int, int] = {}  # descriptor -> the learner's port
+        self._monitors: list[Monitor] = []
+        # (which socket, descriptor) -> the learner's port; one socket's news of a descriptor may come before
+        # another's news that it gave that descriptor back.
+        self._open: dict[tuple[int, int], int] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
     def watch(self, bound: "zmq.Socket[bytes]", poller: zmq.Poller) -> None:
         """Watch a socket that is about to be bound; what happens is told through `poller`."""
-        endpoint = f"inproc://connections-{id(bound)}"
-        bound.monitor(endpoint, _EVENTS)
-        monitor: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
-        monitor.set_hwm(0)  # a lost event would leave a connection uncounted
-        monitor.connect(endpoint)
+        monitor = Monitor(bound, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self._monitors.append(monitor)
-        poller.register(monitor, zmq.POLLIN)
+        poller.register(monitor.socket, zmq.POLLIN)
 
     def look(self) -> None:
         """Take note of what has happened since the last time."""
-        for monitor in self._monitors:
-            while monitor.poll(0):
-                event = recv_monitor_message(monitor)
-                descriptor = event["value"]
-                if event["event"] == zmq.EVENT_DISCONNECTED:
-                    self._open.pop(descriptor, None)
+        for which, monitor in enumerate(self._monitors):
+            for event, descriptor, endpoint in monitor.news():
+                if event == zmq.EVENT_DISCONNECTED:
+                    self._open.pop((which, descriptor), None)
                     continue
-                port = int(event["endpoint"].rsplit(b":", 1)[1])
+                port = int(endpoint.rsplit(b":", 1)[1])
                 if len(self._open) >= self._at_most_n:
                     self._counters["refused_connections"] += 1
                     _end(descriptor, port)
                 else:
-                    self._open[descriptor] = port
+                    self._open[which, descriptor] = port
 
     def end_all(self) -> None:
         """End every connection; their owners come back by themselves if they may."""
         self.look()
-        for descriptor, port in self._open.items():
+        for (_, descriptor), port in self._open.items():
             _end(descriptor, port)
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop watching; before the sockets are closed, and in the thread that owns them."""
         for monitor in self._monitors:
-            monitor.close(0)
+            monitor.close()
 
 
 def allow_connections(config: TransportConfig) -> int:

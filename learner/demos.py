@@ -13,6 +13,9 @@ from common.errors import ConfigError
 from common.nstep import NStepAdder
 from common.specs import MAX_MAGNITUDE, EnvSpec, Records
 
+MAX_DEMOS_N = 10_000_000
+"""Transitions of demonstrations, which are all kept in memory."""
+
 
 class Demos:
     """A fixed set of transitions to sample from.
@@ -61,6 +64,8 @@ def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
         records: list[tuple[Any, ...]] = []
         adder = NStepAdder(spec.n_step, spec.discount, lambda *values: records.append((*values, 0)))
         for episode in dataset.iterate_episodes():
+            if len(records) + len(episode.actions) > MAX_DEMOS_N:
+                raise ConfigError(f"--demos {where}: allowed are {MAX_DEMOS_N:,} transitions at the most")
             actions = np.clip(2 * (episode.actions - low) / (high - low) - 1, -1, 1)
             for t, action in enumerate(actions):
                 adder.add(
@@ -72,19 +77,18 @@ def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
                     truncated=bool(episode.truncations[t]),
                 )
             adder.cut()
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ConfigError(
-            f"--demos {where}: no readable Minari dataset ({' '.join(str(error).split())})"
-        ) from None
+    except ConfigError:
+        raise
+    except Exception as error:  # there is no end to what a damaged dataset makes minari and h5py raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ConfigError(f"--demos {where}: no readable Minari dataset ({reason})") from None
     if not records:
         raise ConfigError(f"--demos {where}: holds no transition")
     table = np.array(records, spec.record)
     if not all(
         (np.abs(table[name]) <= MAX_MAGNITUDE).all() for name in ("obs", "next_obs", "action", "reward")
     ):
-        raise ConfigError(
-            f"--demos {where}: holds NaN or more than {MAX_MAGNITUDE:g}; allowed: numbers up to that"
-        )
+        raise ConfigError(f"--demos {where}: holds NaN, infinity or more than {MAX_MAGNITUDE:g}")
     return Demos(table, rng)
 
 

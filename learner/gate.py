@@ -72,12 +72,13 @@ class Gate:
         return {"connections": len(self._connections), "keys": keys, **self.counters}
 
     def close(self) -> None:
-        """Stop answering."""
+        """Stop answering; before the sockets are closed."""
         self._leaving.set()
         if self._thread.is_alive():
             self._thread.join()
         self._connections.close()
         if self._zap is not None:
+            self._zap.unbind(ZAP_ADDRESS)  # now, and not when libzmq gets round to it
             self._zap.close(0)
 
     def _run(self) -> None:

@@ -18,10 +18,14 @@ from typing import Any
 import msgpack
 
 from common.errors import ConfigError, StorageError
+from common.files import read_limited
 from common.run_directory import write_atomically
 
 MAX_RECORD_BYTES = 256 << 20
 """A longer record is taken for damage."""
+MAX_BYTES = 2 << 30
+"""A larger file is no journal: each checkpoint starts it anew."""
+_ENTRY_TYPES = (str, str, *(int,) * 8)
 _FRAME = struct.Struct("<II")
 
 
@@ -108,7 +112,7 @@ class Journal:
             ConfigError: there is none, or its beginning is damaged.
         """
         try:
-            data = self._path.read_bytes()
+            data = read_limited(self._path, MAX_BYTES)
         except OSError as error:
             raise ConfigError(f"--resume: {self._path}: {error.strerror}") from None
         records, end = _unpack(data)
@@ -116,6 +120,8 @@ class Journal:
             raise ConfigError(f"--resume: {self._path} is damaged at its beginning; nothing can be resumed")
         try:
             entries = [Entry(*record) for record in records[1:]]
+            if any(tuple(map(type, astuple(entry))) != _ENTRY_TYPES for entry in entries):
+                raise TypeError
         except TypeError:
             raise ConfigError(f"--resume: {self._path} is of another version") from None
         if end < len(data):

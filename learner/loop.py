@@ -222,7 +222,7 @@ class Learner:
                 )
         try:
             self.load_state_dict(self.checkpoints.load_newest())
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (LookupError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"--resume: its networks do not fit the flags ({reason})") from None
         self.limiter.inserts = self.env_steps  # the journal is newer than the checkpoint after a crash

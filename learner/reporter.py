@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from learner.loop import Learner
 
 
+COUNTERS = ("duplicates", "gaps", "lost", "torn", "throttled", "malformed")
+"""Of the ingest's counters those that are metrics; the others tell reasons."""
+
+
 class Reporter:
     """Reads the learner's counters and turns them into metrics.
 
@@ -118,10 +122,7 @@ class Reporter:
             "actors_alive": alive,
             **learner.sockets.counts(),
             **learner.ingest.accounts.totals(),
-            **{
-                name: counters[name]
-                for name in ("duplicates", "gaps", "lost", "torn", "throttled", "malformed")
-            },
+            **{name: counters[name] for name in COUNTERS},
         }
 
     def _measure(self) -> Values:

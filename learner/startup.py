@@ -15,6 +15,9 @@ from learner.sockets import Sockets
 
 log = logging.getLogger(__name__)
 
+MAX_SAID_N = 1000
+"""Complaints in the log while waiting, so that nobody can fill the disk with them."""
+
 
 def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> EnvSpec | None:
     """Return the spec that the first fitting actor says hello with; None when told to stop before.
@@ -24,7 +27,7 @@ def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> En
     """
     status = Interval(1.0)
     wanted = wanted_of(flags)
-    refused: set[str] = set()
+    said: set[str] = set()
     while not stop.is_set():
         sockets.wait(0.1)
         if status.due_now():
@@ -39,12 +42,14 @@ def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> En
             require_own(received.key, message.actor_id)
             spec = EnvSpec.from_mapping(message.spec)
         except ProtocolError as error:
-            log.warning("dropped a frame while waiting for the first actor: %s", error)
+            if error.reason not in said:
+                said.add(error.reason)
+                log.warning("dropped while waiting for the first actor: %s (further ones silently)", error)
             continue
         if wanted.items() <= message.spec.items():
             return spec
-        if message.actor_id not in refused:
-            refused.add(message.actor_id)
+        if message.actor_id not in said and len(said) < MAX_SAID_N:
+            said.add(message.actor_id)
             log.warning("refused %s: it has %s, wanted is %s", message.actor_id, message.spec, wanted)
     return None
 

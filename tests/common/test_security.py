@@ -44,3 +44,8 @@ def test_consent_is_logged_as_a_warning(host: str, caplog: pytest.LogCaptureFixt
     require_private("--bind", host, insecure=True)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert host in caplog.text
+
+
+def test_the_way_out_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"graspfleet keys init DIR.*--keys DIR"):
+        require_private("--bind", "10.0.0.1", insecure=False)

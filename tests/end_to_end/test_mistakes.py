@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.harness import ROOT
+from tests.end_to_end.harness import FREE_PORTS, ROOT
 
 
 def run(folder: Path, *command: str) -> tuple[int, str]:
@@ -43,8 +43,17 @@ def run(folder: Path, *command: str) -> tuple[int, str]:
         (("status", "nowhere"), ("nowhere",)),
         (("fly",), ("fly", "train")),
         (("learner", "--bind", "0.0.0.0"), ("--bind 0.0.0.0", "--insecure")),
-        (("learner", "--rate-tolerance-n", "1", "--updates-per-step", "0.1"), ("--rate-tolerance-n 1",)),
-        (("actor", "--learner", "10.1.2.3"), ("--learner 10.1.2.3", "--insecure")),
+        (
+            ("learner", *FREE_PORTS, "--rate-tolerance-n", "1", "--updates-per-step", "0.1"),
+            ("--rate-tolerance-n 1",),
+        ),
+        (("actor", "--learner", "10.1.2.3"), ("--learner 10.1.2.3", "--insecure", "keys init", "--keys DIR")),
+        (("actor", "--env", "Pendulum-v1", "--max-message-bytes", "1024"), ("--max-message-bytes 1024",)),
+        (("keys", "init", "."), ("keys add",)),
+        (("keys", "add", "nowhere", "x"), ("nowhere", "keys init nowhere")),
+        (("learner", "--keys", "nowhere"), ("--keys", "nowhere")),
+        (("actor", "--env", "Pendulum-v1", "--keys", "nowhere"), ("--keys", "nowhere")),
+        (("train", "--env", "Pendulum-v1", "--allowed", "x"), ("--allowed x", "--learner-secret")),
     ],
 )
 def test_a_wrong_word_is_answered_in_one_line(

@@ -119,10 +119,10 @@ def test_an_unbounded_action_space_is_refused_in_one_line(make: Make) -> None:
         load(NAME)
 
 
-@pytest.mark.parametrize("spoil", [np.nan, np.inf])
+@pytest.mark.parametrize("spoil", [np.nan, np.inf, 1e8])
 def test_numbers_that_are_none_are_refused(make: Make, spoil: float) -> None:
     make(episode(0, 3, spoil=spoil))
-    with pytest.raises(ConfigError, match="NaN or infinity"):
+    with pytest.raises(ConfigError, match="NaN, infinity or more than"):
         load(NAME)
 
 

@@ -10,6 +10,7 @@ from common.flags import LearnerFlags, parse
 from common.protocol import Ack, Status, encode
 from common.run_directory import RunDirectory
 from common.stopping import StopSignal
+from common.transport import Received
 from learner.checkpoint import Checkpoints
 from learner.journal import Journal
 from learner.loop import Learner
@@ -33,7 +34,7 @@ class Stream:
         self.frames: list[bytes] = []
         self.statuses: list[Status] = []
 
-    def receive(self) -> bytes | None:
+    def receive(self) -> Received | None:
         self._looked = not self._looked
         if self._looked or (seq := next(self._seqs, None)) is None:
             return None
@@ -42,7 +43,7 @@ class Stream:
         for name in ("obs", "next_obs", "reward"):
             records[name] = rng.normal(size=records[name].shape)
         records["action"] = rng.uniform(-1, 1, records["action"].shape)
-        return encode(make_batch(records, seq=seq, produced=BATCH_N * (seq + 1)))
+        return Received(encode(make_batch(records, seq=seq, produced=BATCH_N * (seq + 1))))
 
     def wait(self, timeout_s: float) -> bool:
         return False
@@ -52,6 +53,9 @@ class Stream:
 
     def acknowledge(self, actor_id: str, ack: Ack) -> None:
         pass
+
+    def counts(self) -> dict[str, int]:
+        return {}
 
     def status(self, status: Status) -> None:
         self.statuses.append(status)

@@ -1,0 +1,92 @@
+"""What the fuzzers call: bytes into `decode` and into an ingest, with everything checked that must hold."""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import ProtocolError
+from common.protocol import PREFIX, decode, encode
+from common.specs import MAX_MAGNITUDE
+from learner.accounts import Accounts
+from learner.ingest import Ingest
+from learner.journal import Entry, Journal
+from learner.quota import Quota
+from learner.replay import Replay
+from tests.fakes import SPEC, seal
+
+KEY = "a"
+"""The sender's key: it may speak for `a` and `a-...`, and for nobody else."""
+RENEW_AFTER_N = 1000
+"""Executions with one ingest, so that accounts do not pile up over millions of them."""
+CAPACITY = 64
+
+
+class ForgetfulJournal(Journal):
+    """Checks what is written down, and keeps nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(Path())
+        self.inserted = 0
+
+    def append(self, entry: Entry) -> None:
+        assert entry.start == self.inserted
+        self.inserted += entry.inserted
+
+
+class Target:
+    """Takes any bytes; raises only if the code under test is wrong."""
+
+    def __init__(self) -> None:
+        logging.disable(logging.CRITICAL)
+        self._folder = tempfile.TemporaryDirectory()
+        self._replay = Replay(
+            Path(self._folder.name) / "replay.bin", SPEC.record, CAPACITY, np.random.default_rng(0)
+        )
+        self.executions = 0
+        self.accepted = 0
+        self._renew()
+
+    def __call__(self, data: bytes) -> None:
+        """Try the bytes as they are, and once more with a right checksum, which mutation never finds."""
+        self.executions += 1
+        if self.executions % RENEW_AFTER_N == 0:
+            self._renew()
+        self._ingest.accept(data, float(self.executions), KEY)
+        if len(data) < PREFIX.size:
+            return
+        sealed = seal(data)
+        try:
+            message = decode(sealed)
+        except ProtocolError:
+            return
+        self.accepted += 1
+        again = encode(message)  # whatever is let in can be said again, and means the same
+        assert encode(decode(again)) == again
+        before = self._replay.inserted
+        self._ingest.accept(sealed, float(self.executions), KEY)
+        self._check(before)
+
+    def close(self) -> None:
+        """Remove the replay's file, and let everyone log again."""
+        self._folder.cleanup()
+        logging.disable(logging.NOTSET)
+
+    def _check(self, before: int) -> None:
+        actors = {actor_id for actor_id, _ in self._ingest.acknowledgements()}
+        assert all(actor_id == KEY or actor_id.startswith(f"{KEY}-") for actor_id in actors)
+        count = self._replay.inserted - before
+        if count:
+            records = self._replay.read(before, count)
+            for name in ("obs", "next_obs", "reward"):
+                assert (np.abs(records[name]) <= MAX_MAGNITUDE).all()
+            assert (np.abs(records["action"]) <= 1).all()
+        totals = self._ingest.accounts.totals()
+        assert totals["inserted"] == self._replay.inserted
+        self._ingest.take_news()
+
+    def _renew(self) -> None:
+        self._replay.inserted = 0
+        accounts = Accounts(silent_after_s=5.0, gone_after_s=30.0, actors_per_key_n=100)
+        self._ingest = Ingest(SPEC, self._replay, ForgetfulJournal(), accounts, Quota(1e9, 1e12))

@@ -1,0 +1,44 @@
+"""Messages that would not fit are told about at the start, and the sizes said are those of real frames."""
+
+import numpy as np
+import pytest
+
+from common.config import TransportConfig
+from common.envelope import ENVELOPE_BYTES, require_fit
+from common.errors import ConfigError
+from common.policy import policy_bytes
+from common.protocol import MAX_EPISODE_BYTES, Weights, encode
+from common.specs import EnvSpec
+from tests.fakes import ONE_LINE, make_batch, make_records
+
+LARGEST = (1 << 45) - 1
+
+
+@pytest.mark.parametrize("action_dim", [1, 300])
+def test_a_policy_is_as_large_as_said(action_dim: int) -> None:
+    bound = tuple(float(number) for number in range(action_dim))
+    spec = EnvSpec("Long-name-v0" * 9, 33, action_dim, 0.99, 3, bound, bound)
+    widths = [33, 64, 64, 2 * action_dim]
+    policy = {}
+    for i in range(3):
+        policy[f"w{i}"] = np.zeros((widths[i], widths[i + 1]), np.float32)
+        policy[f"b{i}"] = np.zeros(widths[i + 1], np.float32)
+    counts = {"version": LARGEST, "env_steps": LARGEST, "updates": LARGEST}
+    frame = encode(Weights(**counts, spec=spec.to_mapping(), policy=policy))
+    assert 0 < len(frame) - policy_bytes(spec, 64) < ENVELOPE_BYTES / 2
+
+
+@pytest.mark.parametrize("count", [1, 4096])
+def test_a_full_batch_is_as_large_as_said(count: int) -> None:
+    episodes = ((1e100, LARGEST, True, LARGEST),) * count
+    numbers = {"seq": LARGEST - 1, "produced": LARGEST, "discarded": LARGEST, "resent": LARGEST}
+    batch = make_batch(make_records(count), episodes=episodes, actor_id="a" * 64, **numbers)
+    assert len(encode(batch)) < count * (make_records(1).itemsize + MAX_EPISODE_BYTES) + ENVELOPE_BYTES / 2
+
+
+def test_what_does_not_fit_is_one_line() -> None:
+    config = TransportConfig(max_message_bytes=10_000)
+    require_fit(config, 10_000 - ENVELOPE_BYTES, "it")
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        require_fit(config, 10_001 - ENVELOPE_BYTES, "the policy (--hidden-dim 8)")
+    assert "--max-message-bytes 10000" in str(caught.value)
