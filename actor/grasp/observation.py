@@ -37,6 +37,8 @@ WORKSPACE_LOW_M: Vector = (0.30, -0.25, 0.012)
 WORKSPACE_HIGH_M: Vector = (0.70, 0.25, 0.35)
 FINGER_OPENING_M = 0.08
 OFFSET_SCALE_M = 0.25
+GAP_MAX_M = FINGER_OPENING_M / 2
+"""Gaps between finger and object are measured up to here: half of the open gripper."""
 VELOCITY_SCALE_M_S = 1.0
 HEIGHT_SCALE_M = 0.2
 EXTENT_SCALE_M = 0.1
@@ -60,6 +62,8 @@ class GraspState:
         finger_width_m: distance between the two fingers.
         left_contact: the left finger touches the object.
         right_contact: the right finger touches the object.
+        left_gap_m: from the left finger to the object's surface, at most `GAP_MAX_M`.
+        right_gap_m: the same for the right finger.
         gripper_command: last commanded value, -1 closed .. 1 open.
         object_position: world frame, m.
         object_rotation: world_from_object.
@@ -74,6 +78,8 @@ class GraspState:
     finger_width_m: float
     left_contact: bool
     right_contact: bool
+    left_gap_m: float
+    right_gap_m: float
     gripper_command: float
     object_position: Vector
     object_rotation: Rotation

@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actor.grasp.engine import pybullet
-from actor.grasp.observation import FINGER_OPENING_M, WORKSPACE_HIGH_M, WORKSPACE_LOW_M, Rotation, Vector
+from actor.grasp.observation import (
+    FINGER_OPENING_M,
+    GAP_MAX_M,
+    WORKSPACE_HIGH_M,
+    WORKSPACE_LOW_M,
+    Rotation,
+    Vector,
+)
 from actor.grasp.simulation import Simulation
 
 EE_LINK = 11
@@ -216,3 +223,19 @@ class Panda:
                 left = left or contact[3] == FINGER_JOINTS[0]
                 right = right or contact[3] == FINGER_JOINTS[1]
         return left, right
+
+    def gaps(self, body: int) -> tuple[float, float]:
+        """Return how far the left and the right finger are from `body`, at most `GAP_MAX_M`."""
+        left, right = (
+            min(
+                (
+                    point[8]
+                    for point in pybullet.getClosestPoints(
+                        self.body, body, GAP_MAX_M, finger, physicsClientId=self._client
+                    )
+                ),
+                default=GAP_MAX_M,
+            )
+            for finger in FINGER_JOINTS
+        )
+        return max(left, 0.0), max(right, 0.0)

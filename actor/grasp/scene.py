@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from actor.grasp import stage
 from actor.grasp.engine import pybullet
 from actor.grasp.objects import ObjectModel
-from actor.grasp.observation import GraspState, Vector
+from actor.grasp.observation import FINGER_OPENING_M, GAP_MAX_M, GraspState, Vector
 from actor.grasp.primitives import UPRIGHT
 from actor.grasp.robot import Measurement, Panda
 from actor.grasp.simulation import PhysicsPreset, Simulation, UnstableSimulationError
@@ -53,6 +53,7 @@ class Scene:
         self.body = -1
         self._model: ObjectModel | None = None
         self._nominal: tuple[float, Vector, float] = (0.0, (0.0, 0.0, 0.0), 0.0)
+        self._gaps_within_m = 0.0
         self._loads = 0
         self._gripper_command = 1.0
         self._rest_height_m = 0.0
@@ -104,6 +105,8 @@ class Scene:
         self._loads += 1
         mass, friction, inertia = pybullet.getDynamicsInfo(self.body, -1, simulation.client)[:3]
         self._nominal = mass, inertia, friction
+        # Farther apart than this, no finger can be near the object: the search for gaps is spared.
+        self._gaps_within_m = math.hypot(*model.extents_m) / 2 + FINGER_OPENING_M / 2 + 2 * GAP_MAX_M
         simulation.save()
 
     def set_dynamics(self, mass_factor: float, friction_factor: float, finger_force_n: float) -> None:
@@ -142,6 +145,11 @@ class Scene:
         position, quaternion = pybullet.getBasePositionAndOrientation(body, client)
         velocity, _ = pybullet.getBaseVelocity(body, client)
         left, right = self.robot.touching(body)
+        left_gap_m = right_gap_m = GAP_MAX_M
+        if left and right:
+            left_gap_m = right_gap_m = 0.0
+        elif math.dist(position, measured.position) < self._gaps_within_m:
+            left_gap_m, right_gap_m = self.robot.gaps(body)
         # A sum is not finite as soon as one of its parts is not, and NaN fails every comparison.
         parts = (*velocity, *position, *measured.velocity, *measured.position, *quaternion)
         if not sum(map(abs, parts)) < UNSTABLE_ABOVE:
@@ -157,6 +165,8 @@ class Scene:
             measured.finger_width_m,
             left,
             right,
+            left_gap_m,
+            right_gap_m,
             self._gripper_command,
             position,
             pybullet.getMatrixFromQuaternion(quaternion),

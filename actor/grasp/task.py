@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from actor.grasp.observation import WORKSPACE_HIGH_M, WORKSPACE_LOW_M, GraspState
+from actor.grasp.observation import GAP_MAX_M, WORKSPACE_HIGH_M, WORKSPACE_LOW_M, GraspState
 
 SUCCESS_HEIGHT_M = 0.10
 LIFT_FULL_M = 0.12
@@ -44,16 +44,18 @@ def shaped_reward(state: GraspState) -> float:
     """Return 0.2 reach + 0.2 grasp + 0.6 lift, each part in [0, 1].
 
     reach = 1 - tanh(6 d), d the distance in metres from the grasp point to the object's centre.
-    grasp = 1 while both fingers touch the object, else 0. One finger earns nothing: pushing is no progress.
+    grasp = (1 - g_left / 4 cm) (1 - g_right / 4 cm), g the gap between a finger and the object, at most
+        4 cm. It grows while the gripper closes and is 1 when both touch. One finger alone earns nothing:
+        pushing is no progress.
     lift = clip(height / 0.12 m, 0, 1) while both fingers touch, else 0.
 
     All parts go on for as long as the object is held, so a long hold is worth most.
     """
     reach = 1.0 - math.tanh(REACH_PER_M * math.dist(state.ee_position, state.object_position))
-    reward = REACH_WEIGHT * reach
+    grasp = (1.0 - state.left_gap_m / GAP_MAX_M) * (1.0 - state.right_gap_m / GAP_MAX_M)
+    reward = REACH_WEIGHT * reach + GRASP_WEIGHT * grasp
     if state.left_contact and state.right_contact:
-        lift = min(max(state.object_height_m / LIFT_FULL_M, 0.0), 1.0)
-        reward += GRASP_WEIGHT + LIFT_WEIGHT * lift
+        reward += LIFT_WEIGHT * min(max(state.object_height_m / LIFT_FULL_M, 0.0), 1.0)
     return reward
 
 

@@ -1,12 +1,14 @@
 """The scripted expert: the task can be solved, and its reward grows along the way."""
 
 import numpy as np
+import pybullet
 import pytest
 
 from actor.grasp import GraspEnv
 from actor.grasp.expert import play
 from actor.grasp.plan import Grasp
 from actor.grasp.scripted import ScriptedGrasp
+from actor.grasp.task import shaped_reward
 
 EPISODES = 60
 
@@ -35,6 +37,25 @@ def test_the_expert_grasps_and_its_reward_grows(physics: str) -> None:
                 if stage == "lift"
             ]
             assert min(np.diff(lifting)) > -0.05
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_reward_has_no_jump_between_two_physics_substeps_of_a_grasp(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = GraspEnv()
+    scene, rewards = env.scene, []
+
+    def step() -> None:
+        for _ in range(scene.simulation.preset.substeps):
+            pybullet.stepSimulation(scene.simulation.client)
+            rewards.append(shaped_reward(scene.read()))
+
+    monkeypatch.setattr(scene.simulation, "step", step)
+    assert play(env, seed).success
+    env.close()
+    assert max(rewards) > 0.95
+    assert np.abs(np.diff(rewards)).max() < 0.03
 
 
 def test_the_expert_starts_again_after_losing_its_grip() -> None:

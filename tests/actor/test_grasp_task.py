@@ -20,6 +20,8 @@ STATE = GraspState(
     finger_width_m=0.08,
     left_contact=False,
     right_contact=False,
+    left_gap_m=observation.GAP_MAX_M,
+    right_gap_m=observation.GAP_MAX_M,
     gripper_command=1.0,
     object_position=(0.5, 0.0, 0.02),
     object_rotation=FLAT,
@@ -27,7 +29,8 @@ STATE = GraspState(
     object_height_m=0.0,
     object_extents_m=(0.04, 0.04, 0.04),
 )
-HELD = replace(STATE, ee_position=(0.5, 0.0, 0.02), left_contact=True, right_contact=True)
+AROUND = replace(STATE, ee_position=(0.5, 0.0, 0.02), left_gap_m=0.02, right_gap_m=0.02)
+HELD = replace(AROUND, left_contact=True, right_contact=True, left_gap_m=0.0, right_gap_m=0.0)
 
 
 def held_at(height_m: float) -> GraspState:
@@ -100,7 +103,8 @@ def test_every_later_stage_pays_more() -> None:
         replace(STATE, object_position=(0.6, 0.1, 0.02)),
         STATE,
         replace(STATE, ee_position=(0.5, 0.0, 0.06)),
-        replace(STATE, ee_position=(0.5, 0.0, 0.02)),
+        AROUND,
+        replace(AROUND, left_gap_m=0.01, right_gap_m=0.01),
         HELD,
         held_at(0.02),
         held_at(0.10),
@@ -114,15 +118,20 @@ def test_every_later_stage_pays_more() -> None:
     assert task.shaped_reward(held_at(0.3)) <= 1.0
 
 
-def test_a_held_object_pays_more_than_any_other_however_badly_it_is_held() -> None:
+def test_a_badly_held_object_pays_more_than_one_between_open_fingers() -> None:
     badly = replace(HELD, object_position=(0.55, 0.05, -0.02), object_height_m=-0.01)
-    assert task.shaped_reward(badly) > task.shaped_reward(replace(STATE, ee_position=STATE.object_position))
+    assert task.shaped_reward(badly) > task.shaped_reward(AROUND)
 
 
 def test_the_reward_is_continuous_in_distance_and_height() -> None:
     steps_m = np.arange(0.0, 0.3, 0.001)
     reach = [task.shaped_reward(replace(STATE, ee_position=(0.5, 0.0, 0.02 + s))) for s in steps_m.tolist()]
     lift = [task.shaped_reward(held_at(s)) for s in steps_m.tolist()]
+    gaps_m = np.arange(0.0, observation.GAP_MAX_M, 0.001).tolist()
+    grasp = [task.shaped_reward(replace(HELD, left_gap_m=gap, right_gap_m=gap)) for gap in gaps_m]
+    one = [task.shaped_reward(replace(STATE, left_gap_m=gap)) for gap in gaps_m]
+    assert len(set(one)) == 1  # a finger that pushes, the other one far away
+    assert np.abs(np.diff(grasp)).max() < 0.015
     assert np.abs(np.diff(reach)).max() < 0.01
     assert np.abs(np.diff(lift)).max() < 0.01
 
