@@ -68,6 +68,11 @@ class Engine:
         except (AssertionError, ValueError):
             return None
 
+    def known_status(self) -> dict[str, Any]:
+        """Return the learner's status, once it answers."""
+        status: dict[str, Any] = until(self.status, "the learner answers", 120)
+        return status
+
     def alive(self, prefix: str = "") -> int:
         """Return how many actors whose id begins with `prefix` the learner lists as alive."""
         status = self.status()
