@@ -87,7 +87,7 @@ def test_a_finished_run_that_is_started_again_tells_its_actors_so(fleet: Fleet) 
     assert fleet.wait("learner") == fleet.wait("a0") == 0, fleet.output("learner")
     steps = last_row(fleet)["env_steps"]
     fleet.run.endpoints.unlink()
-    fleet.start_learner(*flags, "--drain-timeout-s", "5")
+    fleet.start_learner(*flags, "--drain-timeout-s", "3")
     fleet.start_actor("a1")
     assert fleet.wait("learner") == fleet.wait("a1") == 0, fleet.output("learner")
     assert steps <= last_row(fleet)["env_steps"] <= steps + 1000  # what a1 made before it heard

@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 ACTORS = NODES * CPUS_PER_NODE - 2
 """One task is the learner's and one the evaluator's."""
 SUBMIT, LOOK, REQUEUE = blocks("Slurm")
+TIME_LIMIT = "scancel --batch --signal=USR1 $JOB"
+"""What Slurm sends the script a minute before its time is up."""
 
 
 class Site:
@@ -86,11 +88,12 @@ def test_a_job_trains_on_both_nodes_to_the_end(site: Site) -> None:
     assert site.env_steps(job) >= 200_000
 
 
-def test_a_job_that_is_requeued_half_way_resumes_its_run(site: Site) -> None:
+@pytest.mark.parametrize("how", [REQUEUE, TIME_LIMIT], ids=["by hand", "at its time limit"])
+def test_a_job_that_goes_back_to_the_queue_half_way_resumes_its_run(site: Site, how: str) -> None:
     site.settle(400_000)
     job = site.submit()
     until(lambda: site.env_steps(job) > 50_000, "some of the training is done")
-    run(REQUEUE, site.folder, {**site.environment, "JOB": job})
+    run(how, site.folder, {**site.environment, "JOB": job})
     until(lambda: site.state(job) == "PENDING", "it is back in the queue")
     before = site.rows(job)[-1]
     assert before["env_steps"] < 400_000
