@@ -167,7 +167,7 @@ class TransportConfig(KeysConfig):
         4096, ge=1, description="Actors alive at a time that one key may stand for at the most."
     )
     max_actor_batches_per_s: float = Field(
-        20_000.0,
+        50_000.0,
         gt=0,
         description="Messages a second that one actor may send; more are dropped and sent again.",
     )

@@ -1,9 +1,12 @@
 """Messages that would not fit are told about at the start, and the sizes said are those of real frames."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from common.config import TransportConfig
+from common.config import ActorConfig, LearnerConfig, RunConfig, TransportConfig
 from common.envelope import ENVELOPE_BYTES, require_fit
 from common.errors import ConfigError
 from common.policy import policy_bytes
@@ -42,3 +45,12 @@ def test_what_does_not_fit_is_one_line() -> None:
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
         require_fit(config, 10_001 - ENVELOPE_BYTES, "the policy (--hidden-dim 8)")
     assert "--max-message-bytes 10000" in str(caught.value)
+
+
+def test_the_page_names_flags_that_exist_and_every_limit() -> None:
+    page = (Path(__file__).parents[1] / "SECURITY.md").read_text()
+    named = {name.replace("-", "_") for name in re.findall(r"--([a-z][a-z-]+)", page)}
+    sections = (TransportConfig, LearnerConfig, ActorConfig, RunConfig)
+    fields = {name for section in sections for name in section.model_fields}
+    assert named <= fields
+    assert {name for name in TransportConfig.model_fields if name.startswith("max_")} <= named
