@@ -28,8 +28,13 @@ lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: venv
-	$(BIN)/python -m benchmarks.learning $(ARGS)
+# Everything that is fast here beside what it is compared with; the peers are installed for it alone.
+bench: .venv/.peers
+	$(BIN)/python -m benchmarks --json docs/results/bench.json $(ARGS)
+
+.venv/.peers: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[learner,dev,bench]'
+	touch $@
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -76,7 +76,9 @@ class Environment:
         Raises:
             FloatingPointError: an observation or reward is not finite, or huge; see `is_recoverable`.
         """
-        scaled: NDArray[Any] = np.clip(self._middle + self._half * action, self._low, self._high)
+        scaled: NDArray[Any] = self._middle + self._half * action
+        np.maximum(scaled, self._low, out=scaled)  # np.clip does the same and takes three times as long
+        np.minimum(scaled, self._high, out=scaled)
         obs, reward, terminated, truncated, info = self.env.step(scaled.astype(self._dtype, copy=False))
         obs, reward = np.asarray(obs, np.float32), float(reward)
         if not ((np.abs(obs) <= MAX_MAGNITUDE).all() and abs(reward) <= self._max_reward):

@@ -56,6 +56,9 @@ class Writer:
         self._window_n = window_n
         self._resend_after_s = self._patience_s = resend_after_s
         self._records = np.zeros(batch_max_n, spec.record)
+        # Assigned field by field, a transition costs two thirds of what it does as one tuple.
+        assert spec.record.names is not None
+        self._fields = [self._records[name] for name in spec.record.names[:-1]]
         self._fill = 0
         self._opened_s: float | None = None
         self._episodes: list[Episode] = []
@@ -90,7 +93,10 @@ class Writer:
         truncated: bool,
     ) -> None:
         """Add one transition (see `EnvSpec.record`); it is copied. A full batch is sealed."""
-        self._records[self._fill] = (obs, next_obs, action, reward, discount, terminated, truncated, 0)
+        place = self._fill
+        values = (obs, next_obs, action, reward, discount, terminated, truncated)
+        for field, value in zip(self._fields, values, strict=True):
+            field[place] = value
         self._fill += 1
         self.produced += 1
         if self._fill == len(self._records):

@@ -23,14 +23,13 @@ from numpy.typing import NDArray
 
 from actor.link import Inbox, Link
 from actor.writer import Writer
-from common.children import Child, end
+from benchmarks.learner import LearnerProcess
+from benchmarks.workload import SPEC
 from common.config import TransportConfig
 from common.run_directory import RunDirectory
-from common.specs import EnvSpec
 from common.transport import ExperienceSender
 from learner.replay import Replay
 
-SPEC = EnvSpec("Crowd-v0", obs_dim=32, action_dim=4, discount=0.99, n_step=1)
 EXPLORE_STEPS = 2000
 BATCH_MAX_DELAY_S = 4.0
 """So that slow actors fill their batches about as well as 16 fast ones would."""
@@ -47,10 +46,11 @@ class Crowd:
     Args:
         count: light actors.
         config: where the learner listens.
+        batch_max_delay_s: a transition waits so long for its batch to fill.
     """
 
-    def __init__(self, count: int, config: TransportConfig) -> None:
-        zmq.Context.instance().set(zmq.MAX_SOCKETS, 10 * count + 64)  # three, each with its monitor
+    def __init__(self, count: int, config: TransportConfig, batch_max_delay_s: float) -> None:
+        zmq.Context.instance().set(zmq.MAX_SOCKETS, 10 * count + 256)  # three, each with its monitor
         self.links: list[tuple[Writer, Link]] = []
         self._obs = np.zeros(SPEC.obs_dim, np.float32)
         self._action = np.zeros(SPEC.action_dim, np.float32)
@@ -60,7 +60,7 @@ class Crowd:
                 f"light-{index}",
                 os.urandom(8).hex(),
                 batch_max_n=32,
-                batch_max_delay_s=BATCH_MAX_DELAY_S,
+                batch_max_delay_s=batch_max_delay_s,
                 window_n=8,
                 resend_after_s=5.0,
             )
@@ -88,16 +88,14 @@ class Crowd:
             made = int(now_s * rate_hz / len(self.links)) * len(self.links)
             time.sleep(0.02)
 
+    def begin(self, learner: LearnerProcess) -> None:
+        """Make transitions until the learner's updates have begun."""
+        self.run(EXPLORE_STEPS, 3.0)
+        learner.until(lambda: self.run(0.0, 0.5) or learner.newest_row().get("updates_per_s"))
+
     def leave(self, linger_s: float) -> bool:
         """Deliver everything; return whether all of it was acknowledged."""
         return all([link.leave(linger_s) for _, link in self.links])
-
-
-def last_row(run: RunDirectory) -> dict[str, Any]:
-    """Return the newest row of metrics, empty before the first."""
-    lines = run.metrics.read_text().splitlines() if run.metrics.exists() else []
-    row: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-    return row
 
 
 def times_in_replay(run: RunDirectory, inserted: int) -> NDArray[np.int64]:
@@ -108,27 +106,6 @@ def times_in_replay(run: RunDirectory, inserted: int) -> NDArray[np.int64]:
     return times
 
 
-def measure(crowd: Crowd, run: RunDirectory, rate_hz: float, seconds: float) -> float:
-    """Return the learner's updates/s over a window with so much traffic."""
-    before = last_row(run)
-    crowd.run(rate_hz, seconds)
-    after = last_row(run)
-    return float((after["updates"] - before["updates"]) / (after["wall_s"] - before["wall_s"]))
-
-
-def start_learner(run: RunDirectory) -> Child:
-    """Start a learner on core 0 that waits for the crowd."""
-    run.logs.mkdir(parents=True)
-    sizes = ("--replay-capacity", str(REPLAY_N), "--explore-steps", str(EXPLORE_STEPS))
-    ports = ("--experience-port", "0", "--weights-port", "0", "--control-port", "0")
-    free = ("--updates-per-step", "None", "--total-env-steps", "1000000000", "--log-interval-s", "0.5")
-    free = (*free, "--publish-interval-s", str(PUBLISH_INTERVAL_S))
-    command = ["learner", "--env", SPEC.env, "--run-dir", str(run.path), *sizes, *ports, *free]
-    child = Child("learner", command, run.logs)
-    os.sched_setaffinity(child.pid, {0})
-    return child
-
-
 def main() -> int:
     """Run the crowd against a learner; print what was found."""
     parser = argparse.ArgumentParser(usage=__doc__)
@@ -136,41 +113,35 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=4000.0, help="transitions/s in all")
     parser.add_argument("--seconds", type=float, default=60.0, help="of traffic, in all")
     options = parser.parse_args()
+    learner_core, *_, crowd_core = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {learner_core})
     with tempfile.TemporaryDirectory() as folder:
-        run = RunDirectory(Path(folder) / "run")
-        learner = start_learner(run)
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        sizes = ("--replay-capacity", str(REPLAY_N), "--explore-steps", str(EXPLORE_STEPS))
+        rhythm = ("--log-interval-s", "0.5", "--publish-interval-s", str(PUBLISH_INTERVAL_S))
+        learner = LearnerProcess(Path(folder), "--env", SPEC.env, *sizes, *rhythm)
+        os.sched_setaffinity(0, {crowd_core})
         try:
-            deadline_s = time.monotonic() + DEADLINE_S
-            while not run.endpoints.exists() and time.monotonic() < deadline_s:
-                time.sleep(0.05)
-            found = observe(run, learner, options)
+            found = observe(learner, options)
         finally:
-            end([learner], DEADLINE_S)
+            learner.close()
     print(json.dumps(found))
     return int(found["lost_n"] > 0 or not found["all_acknowledged"])
 
 
-def observe(run: RunDirectory, learner: Child, options: argparse.Namespace) -> dict[str, Any]:
+def observe(learner: LearnerProcess, options: argparse.Namespace) -> dict[str, Any]:
     """Alternate quiet and busy windows, then have the crowd leave, and count."""
-    ports = {name: port for name, port in vars(run.read_endpoints()).items() if name != "host"}
-    crowd = Crowd(options.count, TransportConfig(**ports))
-    crowd.run(EXPLORE_STEPS, 3.0)  # until updates begin
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not last_row(run).get("updates_per_s") and time.monotonic() < deadline_s:
-        crowd.run(0.0, 0.5)
+    crowd = Crowd(options.count, learner.transport, BATCH_MAX_DELAY_S)
+    crowd.begin(learner)
     window_s = options.seconds / WINDOWS_N
     quiet, busy, before_n = [], [], crowd.produced
     for _ in range(WINDOWS_N):
-        quiet.append(measure(crowd, run, 0.0, window_s))
-        busy.append(measure(crowd, run, options.rate, window_s))
+        quiet.append(learner.per_second("updates", lambda: crowd.run(0.0, window_s)))
+        busy.append(learner.per_second("updates", lambda: crowd.run(options.rate, window_s)))
     memory_bytes = psutil.Process(learner.pid).memory_info().rss
     acknowledged = crowd.leave(DEADLINE_S)
     produced = crowd.produced
-    deadline_s = time.monotonic() + DEADLINE_S
-    while last_row(run)["inserted"] < produced and time.monotonic() < deadline_s:
-        time.sleep(0.1)
-    times = times_in_replay(run, last_row(run)["inserted"])
+    learner.until(lambda: learner.newest_row()["inserted"] >= produced)
+    times = times_in_replay(learner.run, produced)
     return {
         "actors": options.count,
         "transitions_per_s": round((produced - before_n) / (WINDOWS_N * window_s)),

@@ -9,8 +9,6 @@ the machine) and prints a table. The wall-clock of a run is that of its command,
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import describe_machine
 from common.run_directory import RunDirectory
 from learner.curve import draw, read_evaluations
 
@@ -56,10 +55,7 @@ def run_seed(seed: int, folder: Path, flags: list[str]) -> dict[str, Any]:
     if status == 0:
         evaluations = read_evaluations(run)
         last = json.loads(run.metrics.read_text().splitlines()[-1])
-        figures |= {
-            name: last[name]
-            for name in ("env_steps", "updates", "wall_s", "produced", "inserted", "rejected")
-        }
+        figures |= {name: last[name] for name in KEPT}
         figures |= json.loads(run.evaluation.read_text())
         figures["sustained_s"] = first_sustained_s(evaluations)
     return figures
@@ -89,7 +85,7 @@ def main() -> int:
     words += ["--", *options.flags] if options.flags else []
     report = {
         "command": " ".join(["python -m benchmarks.learning", *words]),
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "machine": describe_machine(),
         "runs": rows,
     }
     (options.out / f"{options.name}.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -99,14 +95,6 @@ def main() -> int:
             f"{len(times)} of {len(rows)} runs ended well; command: median {statistics.median(times):.0f} s"
         )
     return int(len(times) < len(rows))
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.learner import ANY_PORT
 from common.children import Child, end
 from common.run_directory import RunDirectory
 
@@ -30,9 +31,8 @@ LAST_SHARE = 2 / 3
 def start(run: RunDirectory) -> list[Child]:
     """Start learner and actors; return them, the learner first."""
     run.logs.mkdir(parents=True)
-    ports = ("--experience-port", "0", "--weights-port", "0", "--control-port", "0")
     sizes = ("--replay-capacity", str(REPLAY_N), "--total-env-steps", "1000000000")
-    learner = Child("learner", ["learner", "--run-dir", str(run.path), *ports, *sizes], run.logs)
+    learner = Child("learner", ["learner", "--run-dir", str(run.path), *ANY_PORT, *sizes], run.logs)
     while not run.endpoints.exists():
         time.sleep(0.05)
     listening = vars(run.read_endpoints())

@@ -4,7 +4,7 @@ One section per subject; a command is a model made of the sections it needs, so 
 wherever it appears. `common.flags` turns these models into command lines and reads YAML into them.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -88,6 +88,9 @@ class SACConfig(Section):
     target_entropy: float | None = Field(None, description="Nats; default: minus the action's dimension.")
     reward_scale: float = Field(1.0, gt=0, description="Factor on every reward inside the loss.")
     critic_layer_norm: bool = Field(False, description="LayerNorm after each hidden layer of the critics.")
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "auto", description="Of matrix products; auto: fp32, or bf16 for networks that gain by it."
+    )
 
 
 class ReplayConfig(Section):

@@ -32,6 +32,7 @@ MAX_ROWS = 4096
 """Transitions of one batch at the most."""
 MAX_STATUS_KEYS = 4096
 DTYPES: dict[str, np.dtype[Any]] = {"u1": np.dtype("u1"), "f4": np.dtype("<f4")}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 PREFIX = struct.Struct("<4sHHII")
 _CRC_AT = 12
 
@@ -198,13 +199,11 @@ KINDS: dict[str, type[Message]] = {
 def encode(message: Message) -> bytes:
     """Return the one frame of a message; its arrays must be C-contiguous and of an allowed dtype."""
     arrays = message.arrays()
-    names = {dtype: name for name, dtype in DTYPES.items()}
-    exclude = {"rows", "policy"} & type(message).model_fields.keys()
     header = msgpack.packb(
         {
             "kind": message.kind,
-            "arrays": [(name, names[array.dtype], array.shape) for name, array in arrays.items()],
-            **{name: getattr(message, name) for name in type(message).model_fields if name not in exclude},
+            "arrays": [(name, _NAMES[array.dtype], array.shape) for name, array in arrays.items()],
+            **{name: value for name, value in message if name not in ("rows", "policy")},
         }
     )
     body = [header, *(array.data.cast("B") if array.size else b"" for array in arrays.values())]

@@ -11,9 +11,9 @@ killing the learner loses nothing, and `fsync` at checkpoints bounds what a powe
 import os
 import struct
 import zlib
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -29,9 +29,8 @@ _ENTRY_TYPES = (str, str, *(int,) * 8)
 _FRAME = struct.Struct("<II")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One batch that was taken.
+class Entry(NamedTuple):
+    """One batch that was taken; a tuple, as it is packed at once.
 
     Attributes:
         start: transitions inserted before it.
@@ -85,7 +84,7 @@ class Journal:
             StorageError: the disk refuses.
         """
         assert self._descriptor is not None
-        record = _pack(astuple(entry))
+        record = _pack(entry)
         try:
             written = os.write(self._descriptor, record)
         except OSError as error:
@@ -120,7 +119,7 @@ class Journal:
             raise ConfigError(f"--resume: {self._path} is damaged at its beginning; nothing can be resumed")
         try:
             entries = [Entry(*record) for record in records[1:]]
-            if any(tuple(map(type, astuple(entry))) != _ENTRY_TYPES for entry in entries):
+            if any(tuple(map(type, entry)) != _ENTRY_TYPES for entry in entries):
                 raise TypeError
         except TypeError:
             raise ConfigError(f"--resume: {self._path} is of another version") from None

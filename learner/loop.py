@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
+from threadpoolctl import threadpool_limits
 
 from common.errors import ConfigError, StorageError
 from common.flags import LearnerFlags
@@ -18,6 +18,7 @@ from common.stopping import StopSignal
 from learner.accounts import Accounts, Liveness
 from learner.checkpoint import Checkpoints
 from learner.demos import load_demos
+from learner.fast import make_agent
 from learner.ingest import Ingest
 from learner.journal import Journal, Recovered
 from learner.publisher import PolicyPublisher
@@ -25,7 +26,6 @@ from learner.quota import Quota
 from learner.rate_limiter import RateLimiter
 from learner.replay import Mixture, Replay, Sampler
 from learner.reporter import Reporter
-from learner.sac import SACAgent
 from learner.sockets import Sockets
 
 log = logging.getLogger(__name__)
@@ -86,8 +86,8 @@ class Learner:
         if flags.replay.demos is not None:
             demos = load_demos(flags.replay.demos, spec, np.random.default_rng(demo_seed))
             self.sampler = Mixture(self.replay, demos, flags.replay.demo_fraction)
-        torch.set_num_threads(self.config.learner_threads)
-        self.agent = SACAgent(spec, flags.sac, seed=int(agent_seed.generate_state(1)[0]))
+        threadpool_limits(self.config.learner_threads)
+        self.agent = make_agent(spec, flags.sac, seed=int(agent_seed.generate_state(1)[0]))
         limits = flags.transport
         accounts = Accounts(
             silent_after_s=limits.silent_after_s,
@@ -125,15 +125,16 @@ class Learner:
         """Learn until `total_env_steps` or until told to stop; save in both cases."""
         self.reporter.state = "running"
         while not stop.is_set() and self.env_steps < self.config.total_env_steps:
-            may_insert = self.limiter.may_insert()
+            may_insert, arrived = self.limiter.may_insert(), 0
             self.reporter.holds_actors(not may_insert)
             if may_insert:
-                self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic(), self.limiter)
+                arrived = self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic(), self.limiter)
             if self.limiter.may_sample():
                 self.reporter.losses = self.agent.update(self.sampler.sample(self.batch_size))
                 self.limiter.sampled()
                 self.updates += 1
-            else:
+            elif not arrived:
+                self.acknowledge()  # actors whose windows are full would sleep as long as this does
                 self.reporter.waited(self.sockets.wait, IDLE_WAIT_S)
             self._do_what_is_due()
         self._finish(complete=not stop.is_set())

@@ -3,9 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal, SupportsFloat
 
 from common.protocol import Evaluation, Status
 from common.run_directory import RunDirectory
@@ -28,12 +26,12 @@ class Reporter:
 
     Attributes:
         state: what the status says.
-        losses: the newest update's scalar tensors; read only when a row is written.
+        losses: the newest update's scalars; read only when a row is written.
     """
 
     def __init__(self, learner: "Learner", run: RunDirectory) -> None:
         self.state: Literal["running", "draining", "done"] = "running"
-        self.losses: Mapping[str, torch.Tensor] = {}
+        self.losses: Mapping[str, SupportsFloat] = {}
         self._learner = learner
         self._log = MetricsLog(run)
         self._episodes = EpisodeMeans()

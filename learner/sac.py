@@ -1,4 +1,4 @@
-"""Soft Actor-Critic: the losses as pure functions with their equations, and one gradient update.
+"""Soft Actor-Critic: the networks with their optimizers, and one gradient update, written plainly.
 
 In: a batch of packed transitions (`EnvSpec.record`). Out: metrics as tensors, the policy's arrays for
 actors, and the whole training state. Must not know: replay, sockets, files, environments.
@@ -8,7 +8,7 @@ Source: Haarnoja et al. 2018, Soft Actor-Critic Algorithms and Applications (arX
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import torch
@@ -17,115 +17,9 @@ from torch import Tensor, nn
 
 from common.config import SACConfig
 from common.specs import EnvSpec, Records
-from learner.networks import CRITICS_N, Policy, TwinCritic
-
-
-def _check_batch(*vectors: Tensor, q: Tensor | None = None) -> None:
-    """Refuse all but [B] vectors and [2, B] values of one B; [B, 1] with [B] would broadcast silently."""
-    shape = vectors[0].shape
-    if len(shape) != 1 or any(vector.shape != shape for vector in vectors):
-        raise ValueError(f"expected one [B] for all, not {[list(vector.shape) for vector in vectors]}")
-    if q is not None and q.shape != (CRITICS_N, *shape):
-        raise ValueError(f"expected values [{CRITICS_N}, {shape[0]}], not {list(q.shape)}")
-
-
-def td_target(
-    reward: Tensor,
-    terminated: Tensor,
-    next_q: Tensor,
-    next_log_prob: Tensor,
-    *,
-    discount: Tensor,
-    temperature: Tensor,
-) -> Tensor:
-    """Return the entropy-regularised n-step Bellman target.
-
-    y = r + discount * (1 - terminated) * (min_i Q_i(s', a') - temperature * log pi(a'|s'))
-
-    Args:
-        reward: [B] float32, already scaled and summed over the n steps.
-        terminated: [B] bool; a time limit is not a terminal state and still bootstraps.
-        next_q: [2, B] float32, target critics at (s', a'), a' ~ pi(.|s').
-        next_log_prob: [B] float32, nats, after the tanh correction.
-        discount: [B] float32, gamma**n of each transition, in [0, 1].
-        temperature: scalar, reward per nat.
-
-    Returns:
-        [B] float32, detached.
-
-    Raises:
-        ValueError: batch sizes differ ([B, 1] with [B] would broadcast silently).
-
-    Source: arXiv 1812.05905, equations 3 and 5; the minimum of two from Fujimoto et al. 2018, TD3.
-    """
-    _check_batch(reward, terminated, next_log_prob, discount, q=next_q)
-    soft_value = next_q.amin(dim=0) - temperature * next_log_prob
-    return (reward + discount * ~terminated * soft_value).detach()
-
-
-def critic_loss(q: Tensor, target: Tensor) -> Tensor:
-    """Return the squared Bellman error, summed over the critics.
-
-    J_Q = sum_i mean_B 1/2 * (Q_i(s, a) - y)^2
-
-    Args:
-        q: [2, B] float32, critics at the stored (s, a).
-        target: [B] float32, y of `td_target`.
-
-    Returns:
-        Scalar, reward squared.
-
-    Raises:
-        ValueError: batch sizes differ.
-
-    Source: arXiv 1812.05905, equation 5.
-    """
-    _check_batch(target, q=q)
-    return 0.5 * (q - target).square().mean(dim=1).sum()
-
-
-def policy_loss(log_prob: Tensor, q: Tensor, temperature: Tensor) -> Tensor:
-    """Return the policy's loss; its gradient passes through the action into q.
-
-    J_pi = mean_B (temperature * log pi(a|s) - min_i Q_i(s, a)),  a ~ pi(.|s) reparameterised
-
-    Args:
-        log_prob: [B] float32, nats.
-        q: [2, B] float32, critics at (s, a).
-        temperature: scalar, detached, reward per nat.
-
-    Returns:
-        Scalar, reward.
-
-    Raises:
-        ValueError: batch sizes differ.
-
-    Source: arXiv 1812.05905, equations 7 and 9.
-    """
-    _check_batch(log_prob, q=q)
-    return (temperature * log_prob - q.amin(dim=0)).mean()
-
-
-def temperature_loss(log_temperature: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:
-    """Return the temperature's loss in the paper's form: it grows alpha while the entropy is too low.
-
-    J(alpha) = mean_B -alpha * (log pi(a|s) + target_entropy),  alpha = exp(log_temperature)
-
-    Args:
-        log_temperature: scalar parameter; its exponential stays positive.
-        log_prob: [B] float32, nats; no gradient flows into it.
-        target_entropy: nats.
-
-    Returns:
-        Scalar, reward.
-
-    Raises:
-        ValueError: log_prob is not [B].
-
-    Source: arXiv 1812.05905, equation 18. (Other code has log alpha in the place of the factor alpha.)
-    """
-    _check_batch(log_prob)
-    return -log_temperature.exp() * (log_prob.detach().mean() + target_entropy)
+from learner.flat import Flat
+from learner.losses import critic_loss, policy_loss, td_target, temperature_loss
+from learner.networks import Policy, TwinCritic
 
 
 class SACAgent:
@@ -149,13 +43,15 @@ class SACAgent:
         start = torch.full((), math.log(config.initial_temperature), device=device)
         self.log_temperature = nn.Parameter(start, requires_grad=config.auto_entropy)
         # Critics and temperature share nothing, so one backward pass and one Adam step serve both.
-        self._parameters = {
-            "critic": [*self.critic.parameters(), *([self.log_temperature] if config.auto_entropy else [])],
-            "policy": list(self.policy.parameters()),
+        tuned = {"log_temperature": self.log_temperature} if config.auto_entropy else {}
+        self.flat = {
+            "critic": Flat({**dict(self.critic.named_parameters()), **tuned}),
+            "policy": Flat(dict(self.policy.named_parameters())),
+            "target": Flat(dict(self.target.named_parameters())),
         }
         self._optimizers = {
-            name: torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
-            for name, parameters in self._parameters.items()
+            name: torch.optim.Adam([self.flat[name].vector], lr=config.learning_rate, fused=True)
+            for name in ("critic", "policy")
         }
         explicit = config.target_entropy
         self._target_entropy = -float(spec.action_dim) if explicit is None else explicit
@@ -164,7 +60,7 @@ class SACAgent:
         """Return standard normal numbers of the agent's own generator."""
         return torch.randn(shape, generator=self._generator, device=self._generator.device)
 
-    def update(self, batch: Records) -> Mapping[str, Tensor]:
+    def update(self, batch: Records) -> Mapping[str, SupportsFloat]:
         """Take one gradient step of every network, in the order of the common implementations.
 
         Temperature (used from the next update on) and critics, policy against the new critics, targets.
@@ -219,25 +115,29 @@ class SACAgent:
 
     def _step(self, name: str, loss: Tensor) -> None:
         """Take one Adam step down `loss`; other leaves of its graph receive no gradient, nor pay for one."""
-        parameters = self._parameters[name]
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
+        flat = self.flat[name]
+        gradients = torch.autograd.grad(loss, list(flat.parameters.values()))
+        torch.cat([gradient.flatten() for gradient in gradients], out=flat.gradient)
         self._optimizers[name].step()
 
-    @torch.no_grad()
     def _move_target(self) -> None:
         """Move the targets: theta_bar <- (1 - tau) * theta_bar + tau * theta."""
-        for target, online in zip(self.target.parameters(), self.critic.parameters(), strict=True):
-            target.lerp_(online, self._config.tau)
+        target = self.flat["target"].values
+        target.lerp_(self.flat["critic"].values[: len(target)], self._config.tau)
+
+    def _check(self, batch: Records) -> None:
+        """Raise ValueError for a batch of another dtype or shape."""
+        record = self._spec.record
+        if batch.dtype != record or batch.ndim != 1 or not len(batch):
+            raise ValueError(f"expected [B] of {record}, not {list(batch.shape)} of {batch.dtype}")
 
     def _unpack(self, batch: Records) -> dict[str, Tensor]:
         """Return the fields of a batch as tensors: views of one copy (of none, on the CPU).
 
         `truncated` is left out, as a time limit changes no loss.
         """
+        self._check(batch)
         record = self._spec.record
-        if batch.dtype != record or batch.ndim != 1 or not len(batch):
-            raise ValueError(f"expected [B] of {record}, not {list(batch.shape)} of {batch.dtype}")
         packed = torch.from_numpy(batch.view(np.uint8).reshape(len(batch), -1)).to(self._generator.device)
         words = packed.view(torch.float32)
         assert record.fields is not None

@@ -127,3 +127,11 @@ def test_an_actor_imports_no_torch_and_stays_small(fleet: Fleet) -> None:
     process = psutil.Process(actor.pid)
     assert process.memory_info().rss <= 150e6
     assert not [entry.path for entry in process.memory_maps() if "torch" in entry.path]
+
+
+def test_an_idle_learner_does_not_sleep_on_acknowledgements(fleet: Fleet) -> None:
+    fleet.start_learner("--explore-steps", "1000000", "--total-env-steps", "1000000")
+    one_by_one = ("--window-n", "1", "--batch-max-n", "1", "--batch-max-delay-s", "0")
+    fleet.start_actor("a0", *one_by_one, "--max-episodes", "2")
+    # 400 transitions take 400 round trips: about a second, or 20 s if each waited for the learner to wake up.
+    assert fleet.wait("a0", 12.0) == 0, fleet.output("a0")

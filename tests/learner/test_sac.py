@@ -13,8 +13,9 @@ from torch.distributions import Normal, TanhTransform, TransformedDistribution
 from common.config import SACConfig
 from common.policy import LOG_STD_MAX, LOG_STD_MIN, NumpyPolicy
 from common.specs import EnvSpec, Records
+from learner.losses import critic_loss, policy_loss, td_target, temperature_loss
 from learner.networks import squash
-from learner.sac import SACAgent, critic_loss, policy_loss, td_target, temperature_loss
+from learner.sac import SACAgent
 from tests.learner.slow_sac import Array, Net, SlowSAC
 
 SPEC = EnvSpec("Fake-v0", obs_dim=6, action_dim=3, discount=0.97, n_step=3)
@@ -68,9 +69,9 @@ def critic_net(named: dict[str, Tensor], i: int) -> Net:
 
 def gradients(agent: SACAgent, name: str) -> dict[str, Tensor]:
     """Adam's first moment after one update is a tenth of the gradient."""
-    state = agent.state_dict()["optimizers"][name]["state"]
-    module = agent.policy if name == "policy" else agent.critic
-    return {key: state[i]["exp_avg"] * 10 for i, (key, _) in enumerate(module.named_parameters())}
+    first_moment = agent.state_dict()["optimizers"][name]["state"][0]["exp_avg"]
+    views = agent.flat[name].views(first_moment * 10)
+    return {key: view for key, view in views.items() if key != "log_temperature"}
 
 
 def slow_twin(agent: SACAgent, cfg: SACConfig) -> SlowSAC:

@@ -1,0 +1,75 @@
+"""Sampling 256 of a million transitions: this project's replay beside torchrl's and Stable-Baselines3's.
+
+Each side hands out a batch in the form that its learner takes: packed rows here, tensors there.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.contest import Claim, Contest, Host
+from benchmarks.sac import Blank, fill
+from benchmarks.workload import BATCH_SIZE, SPEC, Measure, random_records, rate
+from common.protocol import MAX_ROWS
+from learner.replay import Replay
+
+ROWS_N = 1_000_000
+SECONDS = 1.0
+
+
+@contextmanager
+def ours() -> Iterator[Measure]:
+    """Yield the measure of this project's replay, memory-mapped in a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        replay = Replay(Path(folder) / "replay", SPEC.record, ROWS_N, np.random.default_rng(0))
+        for part in np.split(random_records(ROWS_N), range(MAX_ROWS, ROWS_N, MAX_ROWS)):
+            replay.insert(part)
+        yield lambda: {"graspfleet": rate(lambda: len(replay.sample(BATCH_SIZE)) // BATCH_SIZE, SECONDS)}
+
+
+@contextmanager
+def stable_baselines3() -> Iterator[Measure]:
+    """Yield the measure of Stable-Baselines3's ReplayBuffer."""
+    from stable_baselines3.common.buffers import ReplayBuffer
+
+    env = Blank()
+    buffer = ReplayBuffer(ROWS_N, env.observation_space, env.action_space, device="cpu")
+    fill(buffer)
+    yield lambda: {
+        "Stable-Baselines3": rate(lambda: len(buffer.sample(BATCH_SIZE).rewards) // BATCH_SIZE, SECONDS)
+    }
+
+
+@contextmanager
+def torchrl() -> Iterator[Measure]:
+    """Yield the measure of torchrl's TensorDictReplayBuffer on LazyTensorStorage, its plainest fast one."""
+    import torch
+    from tensordict import TensorDict
+    from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
+
+    torch.set_num_threads(1)
+    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(ROWS_N), batch_size=BATCH_SIZE)
+    records = random_records(ROWS_N)
+    names = ("obs", "next_obs", "action", "reward", "discount", "terminated")
+    fields = {name: torch.from_numpy(np.ascontiguousarray(records[name])) for name in names}
+    buffer.extend(TensorDict(fields, batch_size=[ROWS_N]))
+    yield lambda: {"torchrl": rate(lambda: len(buffer.sample()) // BATCH_SIZE, SECONDS)}
+
+
+CONTESTS = (
+    Contest(
+        "replay",
+        "batches of 256 sampled from a million transitions, one core",
+        "batches/s",
+        1,
+        (
+            Host("benchmarks.replay:ours"),
+            Host("benchmarks.replay:torchrl"),
+            Host("benchmarks.replay:stable_baselines3"),
+        ),
+        (Claim("graspfleet", "torchrl", 2.0), Claim("graspfleet", "Stable-Baselines3", 2.0)),
+    ),
+)

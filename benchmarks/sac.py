@@ -1,0 +1,156 @@
+"""SAC updates/s at batch 256 and 2x256 units, each implementation sampling from its own replay.
+
+Ours is `SACAgent` on `Replay`; the peers are Stable-Baselines3 and SBX, through their own `train`.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from benchmarks.contest import Claim, Contest, Host
+from benchmarks.workload import BATCH_SIZE, SPEC, Measure, UnavailableError, random_records, rate
+from common.config import SACConfig
+from common.protocol import MAX_ROWS
+
+ROWS_N = 100_000
+"""Transitions that each side samples from."""
+SECONDS, WARM_S = 2.5, 1.0
+STEPS_A_CALL = 50
+"""Gradient steps of one `train` of the peers; SBX compiles such a row into one program."""
+
+SETTINGS: dict[str, Any] = {
+    "learning_rate": 3e-4,
+    "buffer_size": ROWS_N,
+    "batch_size": BATCH_SIZE,
+    "policy_kwargs": {"net_arch": [256, 256]},
+    "seed": 0,
+}
+
+
+@contextmanager
+def ours(precision: str, threads: int) -> Iterator[Measure]:
+    """Yield the measure of this project's updates/s."""
+    import torch
+
+    from learner.replay import Replay
+    from learner.sac import SACAgent
+
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        replay = Replay(Path(folder) / "replay", SPEC.record, ROWS_N, np.random.default_rng(0))
+        for part in np.split(random_records(ROWS_N), range(MAX_ROWS, ROWS_N, MAX_ROWS)):
+            replay.insert(part)
+        agent = SACAgent(SPEC, configure(precision), seed=0)
+
+        def update() -> int:
+            for _ in range(STEPS_A_CALL):
+                agent.update(replay.sample(BATCH_SIZE))
+            return STEPS_A_CALL
+
+        rate(update, WARM_S)
+        yield lambda: {f"graspfleet {precision}": rate(update, SECONDS)}
+
+
+def configure(precision: str) -> SACConfig:
+    """Return the settings of the row.
+
+    Raises:
+        UnavailableError: the learner knows no such precision.
+    """
+    known = {"precision": precision} if "precision" in SACConfig.model_fields else {}
+    if not known and precision == "bf16":
+        raise UnavailableError(f"no --precision {precision} yet")
+    return SACConfig(batch_size=BATCH_SIZE, **known)
+
+
+@contextmanager
+def stable_baselines3(threads: int) -> Iterator[Measure]:
+    """Yield the measure of Stable-Baselines3's updates/s."""
+    import stable_baselines3 as sb3
+    import torch
+
+    torch.set_num_threads(threads)
+    yield from _measure("Stable-Baselines3", sb3.SAC("MlpPolicy", Blank(), device="cpu", **SETTINGS))
+
+
+@contextmanager
+def sbx() -> Iterator[Measure]:
+    """Yield the measure of SBX's updates/s."""
+    import sbx
+
+    yield from _measure("SBX", sbx.SAC("MlpPolicy", Blank(), **SETTINGS))
+
+
+def _measure(name: str, model: Any) -> Iterator[Measure]:
+    from stable_baselines3.common.logger import Logger
+
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    fill(model.replay_buffer)
+
+    def train() -> int:
+        model.train(gradient_steps=STEPS_A_CALL, batch_size=BATCH_SIZE)
+        return STEPS_A_CALL
+
+    rate(train, WARM_S)
+    yield lambda: {name: rate(train, SECONDS)}
+
+
+def fill(buffer: Any) -> None:
+    """Fill a Stable-Baselines3 buffer of one environment with random transitions, to its capacity."""
+    records = random_records(len(buffer.observations))
+    buffer.observations[:, 0] = records["obs"]
+    buffer.next_observations[:, 0] = records["next_obs"]
+    buffer.actions[:, 0] = records["action"]
+    buffer.rewards[:, 0] = records["reward"]
+    buffer.full, buffer.pos = True, 0
+
+
+class Blank(gymnasium.Env[Any, Any]):
+    """An environment of which only the spaces matter."""
+
+    def __init__(self) -> None:
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (SPEC.obs_dim,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1, 1, (SPEC.action_dim,), np.float32)
+
+
+def _ours(precision: str, threads: int) -> Host:
+    return Host("benchmarks.sac:ours", {"precision": precision, "threads": threads})
+
+
+CONTESTS = (
+    Contest(
+        "sac",
+        "SAC updates, batch 256, 2x256 units, twin Q, 32-d observation, 4-d action, one core",
+        "updates/s",
+        1,
+        (
+            _ours("fp32", 1),
+            _ours("bf16", 1),
+            Host("benchmarks.sac:sbx"),
+            Host("benchmarks.sac:stable_baselines3", {"threads": 1}),
+        ),
+        (
+            Claim("graspfleet fp32", "SBX", 1.1),
+            Claim("graspfleet bf16", "SBX", 1.6),
+            Claim("graspfleet fp32", "Stable-Baselines3", 2.8),
+            Claim("graspfleet bf16", "Stable-Baselines3", 4.0),
+        ),
+    ),
+    Contest(
+        "sac-2-cores",
+        "the same on two cores, in the best precision of each",
+        "updates/s",
+        2,
+        (
+            _ours("auto", 2),
+            Host("benchmarks.sac:sbx"),
+            Host("benchmarks.sac:stable_baselines3", {"threads": 2}),
+        ),
+        (Claim("graspfleet auto", "SBX", 1.2), Claim("graspfleet auto", "Stable-Baselines3")),
+    ),
+)

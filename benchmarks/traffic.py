@@ -1,0 +1,51 @@
+"""What 16 actors' traffic costs the learner: updates/s with it over updates/s without."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.contest import Claim, Contest, Host
+from benchmarks.crowd import EXPLORE_STEPS, Crowd
+from benchmarks.learner import LearnerProcess
+from benchmarks.workload import SPEC, Measure
+from common.config import ActorConfig
+
+ACTORS_N = 16
+RATE_HZ = 4000.0
+"""Transitions a second, of all actors together."""
+SECONDS = 4.0
+
+
+@contextmanager
+def measure_updates() -> Iterator[Measure]:
+    """Yield the measure: a learner on the first core, a process of 16 light actors on the second."""
+    learner_core, crowd_core = sorted(os.sched_getaffinity(0))
+    flags = ("--env", SPEC.env, "--explore-steps", str(EXPLORE_STEPS), "--log-interval-s", "0.1")
+    os.sched_setaffinity(0, {learner_core})
+    with tempfile.TemporaryDirectory() as folder:
+        learner = LearnerProcess(Path(folder), *flags)
+        os.sched_setaffinity(0, {crowd_core})
+        crowd = Crowd(ACTORS_N, learner.transport, ActorConfig().batch_max_delay_s)
+
+        def updates_per_s(rate_hz: float) -> float:
+            return learner.per_second("updates", lambda: crowd.run(rate_hz, SECONDS))
+
+        try:
+            crowd.begin(learner)
+            yield lambda: {"16 actors": updates_per_s(RATE_HZ), "no traffic": updates_per_s(0.0)}
+        finally:
+            learner.close()
+
+
+CONTESTS = (
+    Contest(
+        "traffic",
+        f"updates of a learner while {ACTORS_N} actors send {RATE_HZ:g} transitions/s in all",
+        "updates/s",
+        2,
+        (Host("benchmarks.traffic:measure_updates"),),
+        (Claim("16 actors", "no traffic", 0.95),),
+    ),
+)

@@ -1,0 +1,252 @@
+"""Transitions/s from two writer processes into a replay.
+
+Ours: actors without environments, on real sockets, into a real learner that checks, journals, stores and
+acknowledges every batch. Beside it what nothing on these sockets can be faster than (PUSH/PULL and a memory
+copy, nothing else), and the `multiprocessing.Manager` replay that this project replaces.
+"""
+
+import itertools
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing.managers import BaseManager
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zmq
+
+from actor.link import Inbox, Link
+from actor.writer import Writer
+from benchmarks.contest import Claim, Contest, Host
+from benchmarks.learner import LearnerProcess
+from benchmarks.workload import SPEC, Measure, random_records
+from common.config import ActorConfig, TransportConfig
+from common.keys import init as make_keys
+from common.transport import ExperienceSender
+
+WRITERS_N = 2
+REPLAY_N = 1_000_000
+WARM_S = 0.5
+SECONDS = 2.5
+BATCH_MAX_N = 64
+"""Transitions a message on both sides; the default, 32, is for actors that make far fewer."""
+WINDOW_N = 256
+"""Unacknowledged messages of ours; 8, the default, bounds how far a simulated robot runs ahead."""
+OURS, ENCRYPTED = "graspfleet", "graspfleet, encrypted (CURVE)"
+BARE, PREPARED = "PUSH/PULL and memcpy", "PUSH/PULL of one prepared message"
+HWM_N = TransportConfig().experience_hwm_n
+
+
+class Writers:
+    """Two processes that write whenever they are told to.
+
+    Args:
+        target: what each process runs: `target(going, *arguments)`, for ever, writing while `going` is set.
+        arguments: of `target`.
+    """
+
+    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._going = context.Event()
+        self._processes = [
+            context.Process(target=target, args=(self._going, *arguments), daemon=True)
+            for _ in range(WRITERS_N)
+        ]
+        for process in self._processes:
+            process.start()
+
+    @contextmanager
+    def going(self) -> Iterator[None]:
+        """Let them write inside the block."""
+        self._going.set()
+        time.sleep(WARM_S)
+        yield
+        self._going.clear()
+
+    def close(self) -> None:
+        """End them."""
+        for process in self._processes:
+            process.kill()
+            process.join()
+
+
+def write_transitions(going: Event, config: TransportConfig, batch_max_n: int) -> None:
+    """Be an actor of `batch_max_n` environments that cost nothing."""
+    limits = {"batch_max_delay_s": ActorConfig().batch_max_delay_s, "resend_after_s": config.resend_after_s}
+    boot_id = os.urandom(8).hex()
+    actor_id = f"actor-{boot_id}"  # with encryption, one that the key called `actor` may stand for
+    writer = Writer(SPEC, actor_id, boot_id, batch_max_n=batch_max_n, window_n=WINDOW_N, **limits)
+    sender = ExperienceSender(config)
+    sender.connect("127.0.0.1", config.experience_port)
+    link = Link(writer, Inbox("127.0.0.1", config, writer.actor_id), sender)
+    record = random_records(1)[0]
+    fields = [record[name] for name in ("obs", "next_obs", "action", "reward", "discount")]
+    transition = (*fields[:3], float(fields[3]), float(fields[4]), False, False)
+    while True:
+        if not going.is_set():
+            link.wait()
+        elif writer.has_room:
+            for _ in range(batch_max_n):
+                writer.add(*transition)
+        else:
+            link.wait()
+        link.pump()
+
+
+@contextmanager
+def ours(batch_max_n: int, encrypted: bool) -> Iterator[Measure]:
+    """Yield the measure of this project: the learner's count of inserted transitions."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        keys = ("--keys", str(folder / "keys")) if encrypted else ()
+        if encrypted:
+            make_keys([str(folder / "keys")])
+        never = ("--explore-steps", "1000000000", "--log-interval-s", "0.1")
+        learner = LearnerProcess(folder, "--env", SPEC.env, "--replay-capacity", str(REPLAY_N), *never, *keys)
+        stack.callback(learner.close)
+        config = TransportConfig(**learner.ports, keys=str(folder / "keys") if encrypted else None)
+        writers = Writers(write_transitions, config, batch_max_n)
+        stack.callback(writers.close)
+        learner.until(lambda: learner.newest_row().get("actors_alive") == WRITERS_N)
+
+        def measure() -> dict[str, float]:
+            with writers.going():
+                return {
+                    ENCRYPTED if encrypted else OURS: learner.per_second(
+                        "inserted", lambda: time.sleep(SECONDS)
+                    )
+                }
+
+        yield measure
+
+
+def push_bytes(going: Event, address: str, batch_max_n: int, prepared: bool) -> None:
+    """Push messages of packed transitions; each transition is copied into its message unless `prepared`."""
+    socket = zmq.Context().socket(zmq.PUSH)
+    socket.set_hwm(HWM_N)
+    socket.connect(address)
+    record = random_records(1)[0]
+    obs, next_obs, action = (record[name].tobytes() for name in ("obs", "next_obs", "action"))
+    rest = record.tobytes()[2 * len(obs) + len(action) :]
+    parts = [(obs, 0), (next_obs, len(obs)), (action, 2 * len(obs)), (rest, 2 * len(obs) + len(action))]
+    row_bytes = record.nbytes
+    message = bytearray(batch_max_n * row_bytes)
+    while going.wait():
+        for place in () if prepared else range(0, len(message), row_bytes):
+            for part, offset in parts:
+                message[place + offset : place + offset + len(part)] = part
+        socket.send(message)
+
+
+@contextmanager
+def bare(batch_max_n: int, prepared: bool) -> Iterator[Measure]:
+    """Yield the measure of PUSH/PULL and memory copies: no codec, checks, journal or acknowledgements."""
+    row_bytes = SPEC.record.itemsize
+    batch_bytes = row_bytes * batch_max_n
+    places = itertools.cycle(range(0, REPLAY_N * row_bytes - batch_bytes, batch_bytes))
+    ring = memoryview(np.zeros(REPLAY_N * row_bytes, np.uint8))
+    with zmq.Context() as context, context.socket(zmq.PULL) as socket, ExitStack() as stack:
+        socket.set_hwm(HWM_N)
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+        writers = Writers(push_bytes, f"tcp://127.0.0.1:{port}", batch_max_n, prepared)
+        stack.callback(writers.close)
+        with writers.going():
+            socket.poll()
+
+        def receive(seconds: float) -> int:
+            batches_n, end_s = 0, time.perf_counter() + seconds
+            while time.perf_counter() < end_s:
+                place = next(places)
+                ring[place : place + batch_bytes] = socket.recv(copy=False).buffer
+                batches_n += 1
+            return batches_n
+
+        def measure() -> dict[str, float]:
+            with writers.going():
+                receive(WARM_S)
+                speed = receive(SECONDS) * batch_max_n / SECONDS
+            return {PREPARED if prepared else BARE: speed}
+
+        yield measure
+
+
+class ManagedBuffer:
+    """The old script's replay: a list behind a proxy, one call a transition."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.buffer: list[Any] = []
+        self.position = 0
+        self.pushed = 0
+
+    def push(self, state: Any, action: Any, reward: float, next_state: Any, done: bool) -> None:
+        """Append a transition; the oldest goes when the list is full."""
+        if len(self.buffer) < self.capacity:
+            self.buffer.append(None)
+        self.buffer[self.position] = (state, action, reward, next_state, done)
+        self.position = (self.position + 1) % self.capacity
+        self.pushed += 1
+
+    def count(self) -> int:
+        """Return the transitions pushed so far."""
+        return self.pushed
+
+
+class ReplayManager(BaseManager):
+    """Serves the replay from a process of its own, as the old script's does."""
+
+
+ReplayManager.register("ReplayBuffer", ManagedBuffer)
+
+
+def push_transitions(going: Event, buffer: Any) -> None:
+    """Push the same transition again and again through a proxy."""
+    record = random_records(1)[0]
+    while going.wait():
+        buffer.push(record["obs"], record["action"], float(record["reward"]), record["next_obs"], False)
+
+
+@contextmanager
+def manager() -> Iterator[Measure]:
+    """Yield the measure of the old script's replay behind `multiprocessing.Manager`."""
+    with ReplayManager(ctx=multiprocessing.get_context("spawn")) as replays, ExitStack() as stack:
+        buffer = replays.ReplayBuffer(REPLAY_N)  # type: ignore[attr-defined]
+        writers = Writers(push_transitions, buffer)
+        stack.callback(writers.close)
+
+        def measure() -> dict[str, float]:
+            with writers.going():
+                before, began_s = buffer.count(), time.perf_counter()
+                time.sleep(SECONDS)
+                speed = (buffer.count() - before) / (time.perf_counter() - began_s)
+            return {"multiprocessing.Manager": speed}
+
+        yield measure
+
+
+CONTESTS = (
+    Contest(
+        "transport",
+        f"transitions from {WRITERS_N} writer processes into the replay, {BATCH_MAX_N} a message",
+        "transitions/s",
+        2,
+        (
+            Host("benchmarks.transport:ours", {"batch_max_n": BATCH_MAX_N, "encrypted": False}),
+            Host("benchmarks.transport:ours", {"batch_max_n": BATCH_MAX_N, "encrypted": True}),
+            Host("benchmarks.transport:bare", {"batch_max_n": BATCH_MAX_N, "prepared": False}),
+            Host("benchmarks.transport:bare", {"batch_max_n": BATCH_MAX_N, "prepared": True}),
+            Host("benchmarks.transport:manager"),
+        ),
+        (
+            Claim(OURS, "multiprocessing.Manager", 25.0),
+            Claim(OURS, BARE, 0.6),
+            Claim(OURS, PREPARED),
+            Claim(ENCRYPTED, OURS),
+        ),
+    ),
+)

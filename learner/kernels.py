@@ -1,0 +1,216 @@
+"""What lies between the matrix products of an update, each as one pass over memory, compiled by Numba.
+
+In and out: float32 arrays, most of them changed in place. Must not know: networks, losses as such, torch.
+
+N is the number of networks side by side, B the rows of a batch, H a layer's units, A an action's numbers.
+"""
+
+import math
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from common.policy import LOG_STD_MAX, LOG_STD_MIN
+
+Floats = NDArray[np.float32]
+
+EPSILON = np.float32(1e-5)
+"""Of LayerNorm, torch's default."""
+LOG_2 = np.float32(math.log(2))
+
+
+Kernel = TypeVar("Kernel", bound=Callable[..., None])
+
+
+def compiled(function: Kernel) -> Kernel:
+    """Return a function as machine code, made when it is first called and kept on disk.
+
+    Sums may be reordered, or they could not be vectorised; NaN and infinity stay what they are.
+    """
+    relaxed = {"reassoc", "contract", "arcp", "nsz"}
+    return cast(Kernel, njit(cache=True, fastmath=relaxed, error_model="numpy")(function))
+
+
+@compiled
+def activate(hidden: Floats, bias: Floats) -> None:
+    """Add a bias and cut at zero: hidden [N, B, H] <- max(hidden + bias, 0), bias [N, H]."""
+    for n in range(hidden.shape[0]):
+        for b in range(hidden.shape[1]):
+            for h in range(hidden.shape[2]):
+                hidden[n, b, h] = max(hidden[n, b, h] + bias[n, h], np.float32(0))
+
+
+@compiled
+def normalise(
+    hidden: Floats, bias: Floats, scale: Floats, shift: Floats, normal: Floats, rstd: Floats
+) -> None:
+    """The same with LayerNorm in between: hidden <- max(scale * normal + shift, 0).
+
+    Args:
+        hidden: [N, B, H], changed.
+        bias: [N, H].
+        scale: [N, H].
+        shift: [N, H].
+        normal: [N, B, H], written: (hidden + bias - mean) * rstd of each row.
+        rstd: [N, B], written: 1 / sqrt(variance + epsilon) of each row.
+    """
+    size = np.float32(hidden.shape[2])
+    for n in range(hidden.shape[0]):
+        for b in range(hidden.shape[1]):
+            total = np.float32(0)
+            for h in range(hidden.shape[2]):
+                value = hidden[n, b, h] + bias[n, h]
+                normal[n, b, h] = value
+                total += value
+            mean = total / size
+            squares = np.float32(0)
+            for h in range(hidden.shape[2]):
+                value = normal[n, b, h] - mean
+                squares += value * value
+            factor = np.float32(1) / np.sqrt(squares / size + EPSILON)
+            rstd[n, b] = factor
+            for h in range(hidden.shape[2]):
+                value = (normal[n, b, h] - mean) * factor
+                normal[n, b, h] = value
+                hidden[n, b, h] = max(value * scale[n, h] + shift[n, h], np.float32(0))
+
+
+@compiled
+def unactivate(d: Floats, hidden: Floats, d_bias: Floats) -> None:
+    """Undo `activate` on a gradient: d [N, B, H] <- d where hidden > 0, else 0; d_bias [N, H] <- its sum."""
+    d_bias[:] = 0
+    for n in range(d.shape[0]):
+        for b in range(d.shape[1]):
+            for h in range(d.shape[2]):
+                value = d[n, b, h] if hidden[n, b, h] > 0 else np.float32(0)
+                d[n, b, h] = value
+                d_bias[n, h] += value
+
+
+@compiled
+def unnormalise(
+    d: Floats,
+    hidden: Floats,
+    scale: Floats,
+    normal: Floats,
+    rstd: Floats,
+    d_bias: Floats,
+    d_scale: Floats,
+    d_shift: Floats,
+) -> None:
+    """Undo `normalise` on a gradient d [N, B, H], in place; the gradients of its parameters are [N, H]."""
+    size = np.float32(d.shape[2])
+    d_bias[:] = 0
+    d_scale[:] = 0
+    d_shift[:] = 0
+    for n in range(d.shape[0]):
+        for b in range(d.shape[1]):
+            # Short loops over few arrays each: only those are vectorised.
+            for h in range(d.shape[2]):
+                value = d[n, b, h] if hidden[n, b, h] > 0 else np.float32(0)
+                d[n, b, h] = value
+                d_shift[n, h] += value
+            for h in range(d.shape[2]):
+                d_scale[n, h] += d[n, b, h] * normal[n, b, h]
+            total, along = np.float32(0), np.float32(0)
+            for h in range(d.shape[2]):
+                value = d[n, b, h] * scale[n, h]
+                d[n, b, h] = value
+                total += value
+                along += value * normal[n, b, h]
+            total /= size
+            along /= size
+            for h in range(d.shape[2]):
+                value = (d[n, b, h] - total - normal[n, b, h] * along) * rstd[n, b]
+                d[n, b, h] = value
+            for h in range(d.shape[2]):
+                d_bias[n, h] += d[n, b, h]
+
+
+@compiled
+def squash(head: Floats, noise: Floats, action: Floats, log_prob: Floats) -> None:
+    """Write a sampled action [B, A] and its log-probability [B]; see `learner.networks.squash`.
+
+    Args:
+        head: [B, 2 A], mean and unclipped log_std.
+        noise: [B, A], standard normal.
+        action: [B, A], written.
+        log_prob: [B], written, nats.
+    """
+    size = noise.shape[1]
+    for b in range(noise.shape[0]):
+        total = np.float32(0)
+        for a in range(size):
+            log_std = min(max(head[b, size + a], np.float32(LOG_STD_MIN)), np.float32(LOG_STD_MAX))
+            u = head[b, a] + math.exp(log_std) * noise[b, a]
+            action[b, a] = math.tanh(u)
+            # log(1 - tanh(u)^2) = 2 (log 2 - |u| - log(1 + exp(-2 |u|))), without cancellation
+            far = abs(u)
+            slope = np.float32(2) * (LOG_2 - far - math.log1p(math.exp(np.float32(-2) * far)))
+            total -= np.float32(0.5) * noise[b, a] * noise[b, a] + log_std + slope
+        log_prob[b] = total - np.float32(0.5 * math.log(2 * math.pi)) * size
+
+
+@compiled
+def unsquash(
+    head: Floats, noise: Floats, action: Floats, d_q: Floats, temperature: float, d_head: Floats
+) -> None:
+    """Write the gradient of the policy's loss in `head`.
+
+    With u = mean + std * noise, a = tanh(u): d log pi / du = 2 a, da / du = 1 - a^2, du / d log_std = std *
+    noise, and log pi holds -log_std. A clipped log_std has no gradient.
+
+    Args:
+        head: [B, 2 A], as given to `squash`.
+        noise: [B, A], as given to `squash`.
+        action: [B, A], as written by it.
+        d_q: [B, A], gradient of the mean of min_i Q_i in the action.
+        temperature: reward per nat.
+        d_head: [B, 2 A], written.
+    """
+    rows, size = action.shape
+    share = np.float32(temperature) / np.float32(rows)
+    for b in range(rows):
+        for a in range(size):
+            value = action[b, a]
+            d_u = np.float32(2) * share * value - d_q[b, a] * (np.float32(1) - value * value)
+            d_head[b, a] = d_u
+            log_std = head[b, size + a]
+            inside = LOG_STD_MIN <= log_std <= LOG_STD_MAX
+            d_head[b, size + a] = d_u * math.exp(log_std) * noise[b, a] - share if inside else np.float32(0)
+
+
+@compiled
+def adam(
+    values: Floats,
+    gradient: Floats,
+    first: Floats,
+    second: Floats,
+    step: float,
+    learning_rate: float,
+    betas: tuple[float, float],
+    epsilon: float,
+) -> None:
+    """Take the `step`-th step of Adam (Kingma and Ba 2015, algorithm 1); all arrays are [N]."""
+    size = np.float32(learning_rate / (1 - betas[0] ** step))
+    root = np.float32(1 / math.sqrt(1 - betas[1] ** step))
+    b_1, b_2, e = np.float32(betas[0]), np.float32(betas[1]), np.float32(epsilon)
+    c_1, c_2 = np.float32(1 - betas[0]), np.float32(1 - betas[1])
+    for i in range(len(values)):
+        g = gradient[i]
+        m = b_1 * first[i] + c_1 * g
+        v = b_2 * second[i] + c_2 * g * g
+        first[i] = m
+        second[i] = v
+        values[i] -= size * m / (np.sqrt(v) * root + e)
+
+
+@compiled
+def follow(target: Floats, values: Floats, tau: float) -> None:
+    """Move a target network: target <- target + tau * (values - target), [N] each."""
+    share = np.float32(tau)
+    for i in range(len(target)):
+        target[i] += share * (values[i] - target[i])

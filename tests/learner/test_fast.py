@@ -1,0 +1,129 @@
+"""The update written by hand against the one by autograd, for every setting that changes its path."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from common.config import SACConfig
+from common.errors import ConfigError
+from common.specs import EnvSpec, Records
+from learner import fast, kernels
+from learner.fast import FastSACAgent, make_agent
+from learner.layers import product_bf16, product_fp32
+from learner.sac import SACAgent
+
+SPEC = EnvSpec("Fake-v0", obs_dim=6, action_dim=3, discount=0.97, n_step=3)
+SMALL = SACConfig(hidden_dim=16, tau=0.05, reward_scale=2.5, initial_temperature=0.3, learning_rate=1e-2)
+
+
+def config(**changes: object) -> SACConfig:
+    return SACConfig(**{**SMALL.model_dump(), **changes})
+
+
+def make_batch(size: int, seed: int) -> Records:
+    rng = np.random.default_rng(seed)
+    batch = np.zeros(size, SPEC.record)
+    for name in ("obs", "next_obs", "action"):
+        batch[name] = rng.uniform(-1, 1, batch[name].shape)
+    batch["reward"] = rng.uniform(-1, 1, size)
+    batch["discount"] = SPEC.discount ** rng.integers(1, SPEC.n_step + 1, size)
+    batch["terminated"] = rng.random(size) < 0.3
+    return batch
+
+
+def vectors(agent: SACAgent) -> dict[str, NDArray[np.float32]]:
+    return {name: flat.values.numpy().copy() for name, flat in agent.flat.items()}
+
+
+def distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("auto_entropy", [False, True])
+@pytest.mark.parametrize("size", [1, 33])
+def test_fp32_is_the_plain_update(layer_norm: bool, auto_entropy: bool, size: int) -> None:
+    cfg = config(critic_layer_norm=layer_norm, auto_entropy=auto_entropy)
+    plain, quick = SACAgent(SPEC, cfg, seed=1), FastSACAgent(SPEC, cfg, seed=1, product=product_fp32)
+    for seed in range(5):
+        batch = make_batch(size, seed)
+        expected, got = plain.update(batch), quick.update(batch)
+        assert got.keys() == expected.keys()
+        for name, value in expected.items():
+            assert float(got[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
+        for name in ("policy", "critic"):
+            assert distance(quick.flat[name].gradient, plain.flat[name].gradient) < 1e-4, name
+    for name, vector in vectors(plain).items():
+        np.testing.assert_allclose(vectors(quick)[name], vector, atol=1e-4)
+
+
+def test_a_clipped_log_std_has_no_gradient_here_either() -> None:
+    agents = [SACAgent(SPEC, SMALL, seed=1), FastSACAgent(SPEC, SMALL, seed=1, product=product_fp32)]
+    for agent in agents:
+        with torch.no_grad():
+            agent.policy.b2[SPEC.action_dim :] = torch.tensor([-50.0, 0.0, 50.0])
+        agent.update(make_batch(33, 0))
+    biases = [agent.flat["policy"].views(agent.flat["policy"].gradient)["b2"] for agent in agents]
+    np.testing.assert_allclose(biases[1], biases[0], rtol=1e-3, atol=1e-5)
+    assert biases[1][SPEC.action_dim] == biases[1][SPEC.action_dim + 2] == 0.0
+    assert biases[1][SPEC.action_dim + 1] != 0.0
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_bf16_points_the_same_way(layer_norm: bool) -> None:
+    cfg = config(hidden_dim=64, critic_layer_norm=layer_norm)
+    plain, quick = SACAgent(SPEC, cfg, seed=1), FastSACAgent(SPEC, cfg, seed=1, product=product_bf16)
+    batch = make_batch(128, 0)
+    plain.update(batch)
+    quick.update(batch)
+    assert distance(quick.flat["critic"].gradient, plain.flat["critic"].gradient) < 0.02
+    assert distance(quick.flat["policy"].gradient, plain.flat["policy"].gradient) < 0.1
+
+
+@pytest.mark.parametrize("there_and_back", [False, True])
+def test_either_goes_on_from_the_other(there_and_back: bool) -> None:
+    plain, quick = SACAgent(SPEC, SMALL, seed=1), FastSACAgent(SPEC, SMALL, seed=2, product=product_fp32)
+    first, second = (quick, plain) if there_and_back else (plain, quick)
+    first.update(make_batch(33, 0))
+    second.load_state_dict(deepcopy(first.state_dict()))
+    for agent in (first, second):
+        agent.update(make_batch(33, 1))
+    for name, vector in vectors(first).items():
+        np.testing.assert_allclose(vectors(second)[name], vector, atol=1e-5)
+
+
+def test_adam_is_torchs() -> None:
+    values = torch.nn.Parameter(torch.linspace(-1, 1, 50))
+    ours, moments = values.detach().clone().numpy(), np.zeros((2, 50), np.float32)
+    adam = torch.optim.Adam([values], lr=0.01)
+    for step in range(1, 6):
+        values.grad = torch.sin(step * torch.arange(50.0))
+        adam.step()
+        kernels.adam(ours, values.grad.numpy(), *moments, float(step), 0.01, (0.9, 0.999), 1e-8)
+    np.testing.assert_allclose(ours, values.detach().numpy(), rtol=1e-5, atol=1e-7)
+
+
+def test_not_finite_numbers_stay_seen() -> None:
+    hidden = np.array([[[1.0, np.nan, np.inf]]], np.float32)
+    kernels.activate(hidden, np.zeros((1, 3), np.float32))
+    assert not np.isfinite(hidden).all()
+
+
+def test_bf16_is_refused_where_the_cpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(ConfigError, match=r"--precision bf16: .* allowed: fp32, auto"):
+        make_agent(SPEC, config(precision="bf16"), seed=0)
+    assert isinstance(make_agent(SPEC, config(precision="auto"), seed=0), FastSACAgent)
+
+
+def test_auto_takes_bf16_where_the_products_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    taken = []
+    monkeypatch.setattr(fast, "FastSACAgent", lambda *_, product, **__: taken.append(product))
+    make_agent(SPEC, SACConfig(hidden_dim=256, batch_size=256), seed=0)
+    make_agent(SPEC, SACConfig(hidden_dim=128, batch_size=128), seed=0)
+    make_agent(SPEC, SACConfig(hidden_dim=256, batch_size=256, precision="fp32"), seed=0)
+    assert taken == [product_bf16, product_fp32, product_fp32]
