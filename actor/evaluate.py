@@ -12,6 +12,7 @@ from common.config import EnvConfig, ReturnConfig
 from common.errors import ConfigError, ProtocolError
 from common.files import read_limited
 from common.flags import EvaluateFlags, EvaluatorFlags, evaluated_env_args, load_yaml
+from common.heartbeat import Heartbeat
 from common.policy import NumpyPolicy
 from common.protocol import Episode, Weights, decode
 from common.run_directory import RunDirectory
@@ -38,11 +39,18 @@ def run_episode(env: Environment, policy: NumpyPolicy, seed: int) -> Episode:
 
 
 def run_episodes(
-    env: Environment, policy: NumpyPolicy, seeds: np.random.Generator, count: int, stop: StopSignal
+    env: Environment,
+    policy: NumpyPolicy,
+    seeds: np.random.Generator,
+    count: int,
+    stop: StopSignal,
+    heartbeat: Heartbeat | None = None,
 ) -> list[Episode]:
     """Return `count` episodes, fewer when told to stop; a broken simulation counts as a failure."""
     episodes: list[Episode] = []
     while len(episodes) < count and not stop.is_set():
+        if heartbeat is not None:
+            heartbeat.beat()
         seed = int(seeds.integers(2**31))
         try:
             episodes.append(run_episode(env, policy, seed))

@@ -7,6 +7,7 @@ from actor.evaluate import run_episodes
 from actor.link import WAIT_S, Inbox
 from common.config import EnvConfig
 from common.flags import EvaluatorFlags, evaluated_env_args
+from common.heartbeat import Heartbeat
 from common.interval import Interval
 from common.policy import NumpyPolicy
 from common.protocol import Evaluation, Weights, encode
@@ -29,6 +30,7 @@ class Evaluator:
         config = EnvConfig(**{**flags.env.model_dump(), "env_args": evaluated_env_args(flags)})
         self._env = Environment(config, flags.returns)
         self._rng = np.random.default_rng(seed_sequence(config.seed, "evaluator"))
+        self._heartbeat = Heartbeat()
         self._inbox = Inbox(flags.actor.learner, flags.transport)
         self._sender = ExperienceSender(flags.transport)
         self._sender.connect(flags.actor.learner, flags.transport.experience_port)
@@ -38,6 +40,7 @@ class Evaluator:
         next_evaluation = Interval(self._flags.evaluator.eval_interval_s)
         newest: tuple[Weights, NumpyPolicy] | None = None
         while not stop.is_set() and self._inbox.state not in ("draining", "done"):
+            self._heartbeat.beat()
             while self._inbox.next_control() is not None:
                 pass
             newest = self._inbox.newest_policy(self._env.spec, self._rng) or newest
@@ -51,7 +54,7 @@ class Evaluator:
 
     def _evaluate(self, weights: Weights, policy: NumpyPolicy, stop: StopSignal) -> None:
         count = self._flags.evaluator.eval_episodes
-        episodes = run_episodes(self._env, policy, self._rng, count, stop)
+        episodes = run_episodes(self._env, policy, self._rng, count, stop, self._heartbeat)
         if len(episodes) < count:
             return
         report = Evaluation(

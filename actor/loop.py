@@ -12,6 +12,7 @@ from actor.writer import Writer
 from common.config import ActorConfig
 from common.envelope import require_fit
 from common.flags import ActorFlags
+from common.heartbeat import Heartbeat
 from common.interval import Interval
 from common.nstep import Floats
 from common.policy import NumpyPolicy
@@ -67,6 +68,7 @@ class Actor:
         sender.connect(self._config.learner, flags.transport.experience_port)
         self.link = Link(self.writer, inbox, sender)
         self.policy: NumpyPolicy | None = None
+        self._heartbeat = Heartbeat()
         self._obs = np.empty((len(envs), self.spec.obs_dim), np.float32)
         self._look = Interval(LOOK_INTERVAL_S)
 
@@ -82,6 +84,7 @@ class Actor:
                 if self._look.due_now() or not self.writer.has_room:
                     self.link.pump()
                     self._take_newest_policy()
+                    self._heartbeat.beat()
         finally:  # a broken environment does not cost the transitions that it made before
             self._leave()
 

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Callable
 
@@ -39,6 +40,9 @@ def run_main(main: Callable[[list[str]], int], argv: list[str]) -> int:
 
 def main() -> None:
     """Entry point of the console command."""
+    # The first process of a container has no default action for SIGTERM: without a handler a stop that comes
+    # while a command's packages are being imported would not be heard. Commands take it over later.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         dispatch(sys.argv[1:])
     except KeyboardInterrupt:  # while a command's packages were being imported

@@ -186,6 +186,9 @@ class RunConfig(Section):
 
     run_dir: str | None = Field(None, description="Everything of this run goes here; default: runs/ENV-TIME.")
     resume: str | None = Field(None, description="Go on with this run directory and its settings.")
+    auto_resume: bool = Field(
+        False, description="Go on with --run-dir if a run has begun there, as a restarted process must."
+    )
     preset: str | None = Field(
         None, description="Named settings; default: those made for --env, if any; or: plain."
     )

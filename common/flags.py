@@ -32,6 +32,7 @@ from common.config import (
 )
 from common.errors import ConfigError
 from common.files import read_limited
+from common.run_directory import RunDirectory
 
 PRESETS = Path(__file__).parent / "presets"
 PLAIN = "plain"
@@ -134,13 +135,23 @@ def parse(command: type[Command], argv: Sequence[str], *, prog: str) -> Command:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
+            flags: Command = tyro.cli(
                 command, args=list(argv), prog=prog, default=default, config=(tyro.conf.OmitArgPrefixes,)
             )
     except SystemExit as left:
         if not left.code:
             raise
         raise ConfigError(_one_line(said.getvalue())) from None
+    run = getattr(flags, "run", None)
+    if run is None or (resume := _resumed(run.resume, run.run_dir, run.auto_resume)) is None:
+        return flags
+    return flags.model_copy(update={"run": RunConfig(resume=resume, auto_resume=run.auto_resume)})
+
+
+def _resumed(resume: str | None, run_dir: str | None, auto_resume: bool) -> str | None:
+    """Return the run directory to go on with, if the words ask for it."""
+    found = auto_resume and run_dir is not None and RunDirectory(run_dir).has_begun()
+    return run_dir if resume is None and found else resume
 
 
 def load_yaml(path: Path, name: str) -> dict[str, Any]:
@@ -197,21 +208,24 @@ def evaluated_env_args(flags: EvaluatorFlags) -> tuple[str, ...]:
 def _settings_below_flags(command: type[Section], argv: Sequence[str]) -> dict[str, Any]:
     """Return defaults by section: the preset's, over them the resumed run's, over them the file's."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("config", "preset", "resume", "env"):
+    for name in ("config", "preset", "resume", "run-dir", "env"):
         early.add_argument(f"--{name}")
+    early.add_argument("--auto-resume", action=argparse.BooleanOptionalAction, default=False)
     try:
         said, _ = early.parse_known_args(list(argv))
     except argparse.ArgumentError:
         return {}  # tyro meets the same mistake and names it
     merged: dict[str, dict[str, Any]] = {}
-    if said.resume is not None:
-        _merge(merged, load_yaml(Path(said.resume) / "config.yaml", "--resume"), "--resume")
+    resume = _resumed(said.resume, said.run_dir, said.auto_resume)
+    if resume is not None:
+        _merge(merged, load_yaml(Path(resume) / "config.yaml", "--resume"), "--resume")
         merged.get("run", {}).clear()
     if said.config is not None:
         _merge(merged, load_yaml(Path(said.config), "--config"), "--config")
     env = said.env or merged.get("env", {}).get("env") or EnvConfig().env
-    complete = said.resume is not None or (said.config is not None and said.preset is None)
-    below = {} if complete else _preset(said.preset, env)
+    preset = said.preset or merged.get("run", {}).get("preset")
+    complete = resume is not None or (said.config is not None and preset is None)
+    below = {} if complete else _preset(preset, env)
     _merge(below, merged, "--config")
     return {section: values for section, values in below.items() if section in command.model_fields}
 

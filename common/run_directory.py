@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,8 +12,10 @@ from common.config import RunConfig
 from common.errors import ConfigError
 from common.files import read_limited
 
-_BEFORE_THE_FIRST_TRANSITION = {"config.yaml", "endpoints.json", "logs", "lock"}
-"""What a run leaves behind that failed before it began; it may be started again in the same place."""
+_BEFORE_IT_BEGINS = {"config.yaml", "endpoints.json", "logs", "lock"}
+"""What a run leaves behind that failed before it met an actor; it may be started again in the same place."""
+_WHILE_IT_BEGINS = {"replay.bin", "journal.bin", "metrics.jsonl", "tensorboard", "checkpoints"}
+"""What there may be besides until the first checkpoint; nothing was acknowledged before it."""
 
 MAX_ENDPOINTS_BYTES = 4096
 """A larger file does not say where a learner listens."""
@@ -58,8 +61,16 @@ class RunDirectory:
         """Return the file of the `best` or the `last` policy: one `Weights` frame."""
         return self.path / f"policy-{which}.gfp"
 
-    def create(self, *, resume: bool) -> None:
+    def has_begun(self) -> bool:
+        """Return whether a run has begun here: a checkpoint comes before the first acknowledgement."""
+        return any(self.checkpoints.glob("*.pt"))
+
+    def create(self, *, resume: bool, unbegun: bool = False) -> None:
         """Make the directory ready for a learner to start or to go on in.
+
+        Args:
+            resume: there must be a run to go on with.
+            unbegun: take a directory too whose learner was killed before its first checkpoint.
 
         Raises:
             ConfigError: it holds another run, or none to resume, or cannot be written.
@@ -70,8 +81,10 @@ class RunDirectory:
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            found = {entry.name for entry in self.path.iterdir()}
-            if resume or found <= _BEFORE_THE_FIRST_TRANSITION:
+            found = {entry.name for entry in self.path.iterdir()} - _BEFORE_IT_BEGINS
+            if unbegun and not self.has_begun():
+                found -= _WHILE_IT_BEGINS
+            if resume or not found:
                 self.logs.mkdir(exist_ok=True)
                 (self.path / "lock").touch()
         except OSError as error:
@@ -79,11 +92,17 @@ class RunDirectory:
             raise ConfigError(
                 f"{name} {self.path}: {error.strerror}; allowed: a folder that can be written"
             ) from None
-        if not resume and found - _BEFORE_THE_FIRST_TRANSITION:
+        if not resume and found:
             raise ConfigError(
                 f"--run-dir {self.path}: not empty; allowed: a new folder,"
                 f" or --resume {self.path} to go on with it"
             )
+
+    def clear(self) -> None:
+        """Remove what a learner left that was killed before its first checkpoint; call with the lock held."""
+        for name in _WHILE_IT_BEGINS & {entry.name for entry in self.path.iterdir()}:
+            path = self.path / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def lock(self) -> None:
         """Claim the directory for this process until it ends.
@@ -137,8 +156,10 @@ def claim_run(config: RunConfig, env: str) -> RunDirectory:
     """
     default = Path("runs") / f"{env.replace(':', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
     run = RunDirectory(config.resume or config.run_dir or default)
-    run.create(resume=config.resume is not None)
+    run.create(resume=config.resume is not None, unbegun=config.auto_resume)
     run.lock()
+    if config.auto_resume and not run.has_begun():
+        run.clear()
     return run
 
 

@@ -99,12 +99,13 @@ class Learner:
         self.checkpoints = Checkpoints(run.checkpoints, self.config.keep_checkpoints)
         self.reporter = Reporter(self, run)
         if recovered is not None:
-            self._resume(recovered)
+            self._resume(recovered, auto=flags.run.auto_resume)
         try:
             self.ingest.checkpoint()
         except OSError as error:
             raise StorageError(f"{run.journal}: {error.strerror}; nothing could be acknowledged") from None
-        self._save()  # from here on the run can be resumed
+        if not self._save():  # from here on the run can be resumed
+            raise StorageError(f"{run.checkpoints}: the first checkpoint could not be written")
         self._due: list[tuple[Interval, Callable[[], object]]] = [
             (Interval(self.config.publish_interval_s), self.publish),
             (Interval(ACKNOWLEDGE_INTERVAL_S), self.acknowledge),
@@ -156,9 +157,10 @@ class Learner:
             log.error("rows and journal not brought to the disk: %s; going on without", error.strerror)
         self._save()
 
-    def _save(self) -> None:
-        self.checkpoints.save(self.state_dict(), self.env_steps)
+    def _save(self) -> bool:
+        written = self.checkpoints.save(self.state_dict(), self.env_steps)
         self.publisher.write_last()
+        return written is not None
 
     def judge(self) -> None:
         """Write down the evaluations that came in, and keep what was best."""
@@ -205,13 +207,15 @@ class Learner:
         for part in PARTS:
             getattr(self, part).load_state_dict(state[part])
 
-    def _resume(self, recovered: Recovered) -> None:
+    def _resume(self, recovered: Recovered, *, auto: bool) -> None:
         """Take over the accounts and rows of a journal, and everything else from the newest checkpoint."""
         self.ingest.restore(recovered)
         if self.env_steps >= self.config.total_env_steps:
             # Killed while the actors were leaving: what they still keep is taken in, and they are told to go.
             self._awaited = {"alive", "late", "gone"}
-            if self.ingest.accounts.all_left():
+            if auto:  # whoever was started along with this learner shall hear that the run is done
+                self._awaited |= {"left"}
+            elif self.ingest.accounts.all_left():
                 raise ConfigError(
                     f"--total-env-steps {self.config.total_env_steps}: the run has {self.env_steps} already;"
                     " allowed: more than that"

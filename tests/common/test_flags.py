@@ -117,6 +117,22 @@ def test_an_environment_brings_its_own_preset_along_unless_told_otherwise(tmp_pa
     file = write(tmp_path / "c.yaml", "sac: {tau: 0.5}")
     assert train("--config", file).returns.n_step == 1  # a file says it all
     assert train("--config", file, "--preset", "mine").returns.n_step == 3
+    file = write(tmp_path / "named.yaml", "run: {preset: mine}\nsac: {tau: 0.5}")
+    flags = train("--config", file)
+    assert (flags.returns.n_step, flags.sac.tau) == (3, 0.5)  # or names the preset that it changes
+
+
+def test_auto_resume_goes_on_once_a_run_has_begun(tmp_path: Path) -> None:
+    words = ("--run-dir", str(tmp_path), "--auto-resume")
+    assert (train(*words).run.run_dir, train(*words).run.resume) == (str(tmp_path), None)
+    write(tmp_path / "config.yaml", "sac: {batch_size: 77}")
+    (tmp_path / "checkpoints").mkdir()
+    assert train(*words).run.resume is None  # killed before its first checkpoint
+    write(tmp_path / "checkpoints" / "step-000000000000.pt", "")
+    flags = train(*words)
+    assert (flags.run.run_dir, flags.run.resume, flags.sac.batch_size) == (None, str(tmp_path), 77)
+    assert train(*words, "--no-auto-resume").run.resume is None
+    assert train("--auto-resume").run.resume is None
 
 
 def test_resume_takes_the_settings_of_the_run_but_not_its_place(tmp_path: Path) -> None:

@@ -104,6 +104,28 @@ def test_a_claimed_run_is_locked_and_named_after_its_environment(
         claim_run(RunConfig(resume=str(run.path)), "Id-v0")
 
 
+def test_a_restarted_learner_clears_what_one_killed_before_its_first_checkpoint_left(
+    run: RunDirectory,
+) -> None:
+    run.checkpoints.mkdir(parents=True)
+    for path in (run.replay, run.journal, run.checkpoints / ".half-written", run.metrics):
+        path.write_text("unacknowledged")
+    config = RunConfig(run_dir=str(run.path), auto_resume=True)
+    claim_run(config, "Id-v0").unlock()
+    assert {path.name for path in run.path.iterdir()} == {"logs", "lock"}
+    (run.path / "thesis.tex").write_text("precious")
+    with pytest.raises(ConfigError, match="not empty"):
+        claim_run(config, "Id-v0")
+
+
+def test_a_restarted_learner_keeps_a_run_that_has_begun(run: RunDirectory) -> None:
+    run.checkpoints.mkdir(parents=True)
+    (run.checkpoints / "step-000000000000.pt").write_text("state")
+    run.replay.write_text("rows")
+    claim_run(RunConfig(resume=str(run.path), auto_resume=True), "Id-v0").unlock()
+    assert run.replay.read_text() == "rows"
+
+
 def test_endpoints_are_read_as_they_were_written(run: RunDirectory) -> None:
     run.create(resume=False)
     endpoints = Endpoints("0.0.0.0", 1, 2, 3)

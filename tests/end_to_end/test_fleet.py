@@ -72,6 +72,27 @@ def test_a_killed_actor_and_its_replacement_do_not_disturb_the_others(fleet: Fle
     assert_audit_holds(last_row(fleet))
 
 
+def test_a_finished_run_that_is_started_again_tells_its_actors_so(fleet: Fleet) -> None:
+    flags = (
+        "--total-env-steps",
+        "500",
+        "--explore-steps",
+        "100",
+        "--updates-per-step",
+        "0.2",
+        "--auto-resume",
+    )
+    fleet.start_learner(*flags)
+    fleet.start_actor("a0")
+    assert fleet.wait("learner") == fleet.wait("a0") == 0, fleet.output("learner")
+    steps = last_row(fleet)["env_steps"]
+    fleet.run.endpoints.unlink()
+    fleet.start_learner(*flags, "--drain-timeout-s", "3")
+    fleet.start_actor("a1")
+    assert fleet.wait("learner") == fleet.wait("a1") == 0, fleet.output("learner")
+    assert steps <= last_row(fleet)["env_steps"] <= steps + 1000  # what a1 made before it heard
+
+
 def test_a_learner_that_starts_after_the_actors_works(fleet: Fleet) -> None:
     fleet.endpoints = free_endpoints()
     ports = tuple(fleet.addresses())

@@ -1,0 +1,35 @@
+"""A file that is touched while a loop turns: how a health check sees an actor without asking its learner."""
+
+import os
+from pathlib import Path
+
+from common.errors import ConfigError
+from common.interval import Interval
+
+HEARTBEAT_VARIABLE = "GRASPFLEET_HEARTBEAT"
+"""Names the file; unset: none. The images set it, and their health checks look at its age."""
+BEAT_INTERVAL_S = 1.0
+
+
+class Heartbeat:
+    """Touches the file named by `HEARTBEAT_VARIABLE`, at most once every `BEAT_INTERVAL_S`.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+
+    def __init__(self) -> None:
+        name = os.environ.get(HEARTBEAT_VARIABLE)
+        self._file = Path(name) if name else None
+        self._interval = Interval(BEAT_INTERVAL_S)
+        try:
+            self.beat()
+        except OSError as error:
+            raise ConfigError(
+                f"{HEARTBEAT_VARIABLE} {name}: {error.strerror}; allowed: a file that can be written"
+            ) from None
+
+    def beat(self) -> None:
+        """Say that the loop turns."""
+        if self._file is not None and self._interval.due_now():
+            self._file.touch()
