@@ -36,19 +36,16 @@ SETTINGS: dict[str, Any] = {
 @contextmanager
 def ours(precision: str, threads: int) -> Iterator[Measure]:
     """Yield the measure of this project's updates/s."""
-    import torch
-
     from learner.fast import make_agent
     from learner.replay import Replay
 
-    torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         replay = Replay(Path(folder) / "replay", SPEC.record, ROWS_N, np.random.default_rng(0))
         for part in np.split(random_records(ROWS_N), range(MAX_ROWS, ROWS_N, MAX_ROWS)):
             replay.insert(part)
         config = SACConfig(batch_size=BATCH_SIZE, precision=precision)
         try:
-            agent = make_agent(SPEC, config, seed=0)
+            agent = make_agent(SPEC, config, seed=0, threads=threads)
         except ConfigError as error:
             raise UnavailableError(str(error)) from None
 
