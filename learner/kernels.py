@@ -31,7 +31,10 @@ def compiled(function: Kernel) -> Kernel:
     Sums may be reordered, or they could not be vectorised; NaN and infinity stay what they are.
     """
     relaxed = {"reassoc", "contract", "arcp", "nsz"}
-    return cast(Kernel, njit(cache=True, fastmath=relaxed, error_model="numpy")(function))
+    try:
+        return cast(Kernel, njit(cache=True, fastmath=relaxed, error_model="numpy")(function))
+    except RuntimeError:  # no folder that could be written to: compiled anew in each process
+        return cast(Kernel, njit(fastmath=relaxed, error_model="numpy")(function))
 
 
 @compiled
