@@ -75,7 +75,7 @@ def judge(snapshot: Snapshot, config: EnvConfig, episodes: int, level: float) ->
     seeds = np.random.default_rng(seed_sequence(SEED, "judge"))
     stop = StopSignal()
     done = run_episodes(env, policy, seeds, min(SCREEN_N, episodes), stop)
-    if float(summarise(done)["success"]) >= level - SCREEN_MARGIN:
+    if float(summarise(done)["success_rate"]) >= level - SCREEN_MARGIN:
         done += run_episodes(env, policy, seeds, episodes - len(done), stop)
     env.close()
     summary = summarise(done)
@@ -84,7 +84,7 @@ def judge(snapshot: Snapshot, config: EnvConfig, episodes: int, level: float) ->
         "env_steps": weights.env_steps,
         "updates": weights.updates,
         "episodes": len(done),
-        "success": summary["success"],
+        "success": summary["success_rate"],
     }
 
 
