@@ -44,7 +44,7 @@ def choose_agent(spec: EnvSpec, sac: SACConfig, learner: LearnerConfig, *, seed:
     """Return the fastest agent for this machine, and say in the log where it runs.
 
     Raises:
-        ConfigError: the device or the precision that was asked for is not to be had.
+        ConfigError: the device or the precision that was asked for is not to be had, or the GPU fails.
     """
     if not on_gpu(learner):
         if learner.device == "auto":
@@ -52,6 +52,11 @@ def choose_agent(spec: EnvSpec, sac: SACConfig, learner: LearnerConfig, *, seed:
         return make_agent(spec, sac, seed=seed)
     if sac.precision == "bf16":
         raise ConfigError("--precision bf16: on a GPU allowed are fp32, auto (or --device cpu)")
-    updates_n = updates_per_dispatch(learner)
-    log.info("updates run on %s, %d in one go", torch.cuda.get_device_name(), updates_n)
-    return GraphSACAgent(spec, sac, seed=seed, device=Cuda(), updates_n=updates_n)
+    updates_n, name = updates_per_dispatch(learner), torch.cuda.get_device_name()
+    try:
+        agent = GraphSACAgent(spec, sac, seed=seed, device=Cuda(), updates_n=updates_n)
+    except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"--device {learner.device}: {name} fails ({reason}); allowed: cpu") from None
+    log.info("updates run on %s, %d in one go", name, updates_n)
+    return agent

@@ -206,3 +206,15 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(choose_agent(SPEC, CFG, LearnerConfig(device="cpu"), seed=0), FastSACAgent)
     with pytest.raises(ConfigError, match=r"--precision bf16: on a GPU allowed are fp32, auto"):
         choose_agent(SPEC, config(precision="bf16"), LearnerConfig(), seed=0)
+
+
+def test_a_gpu_without_room_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> Host:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate much")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(agent_module, "Cuda", full)
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        choose_agent(SPEC, CFG, LearnerConfig(), seed=0)
+    assert "--device auto: a GPU fails (CUDA out of memory. Tried" in str(caught.value)

@@ -8,7 +8,7 @@ import torch
 
 from common.config import LearnerConfig, SACConfig
 from common.flags import LearnerFlags, parse
-from common.protocol import Ack, Status, encode
+from common.protocol import Ack, Status, Weights, decode, encode
 from common.run_directory import RunDirectory
 from common.specs import EnvSpec
 from common.stopping import StopSignal
@@ -19,6 +19,7 @@ from learner.graph import GraphSACAgent
 from learner.journal import Journal
 from learner.loop import Learner
 from tests.fakes import SPEC, make_batch, make_records
+from tests.learner.test_publisher import Event
 
 BATCH_N = 4
 FLAGS = (
@@ -103,9 +104,16 @@ def test_n_updates_a_stop_and_n_more_equal_2n_updates(tmp_path: Path) -> None:
     assert whole.ingest.accounts.totals() == parts.ingest.accounts.totals()
 
 
+class SlowHost(Host):
+    """A place from where nothing comes until it is waited for."""
+
+    def fetch(self, values: torch.Tensor) -> tuple[torch.Tensor, Event]:  # type: ignore[override]
+        return values.clone(), Event()
+
+
 def choose_graph(spec: EnvSpec, sac: SACConfig, learner: LearnerConfig, *, seed: int) -> GraphSACAgent:
     updates_n = learner.updates_per_dispatch or 1
-    return GraphSACAgent(spec, sac, seed=seed, device=Host(), updates_n=updates_n)
+    return GraphSACAgent(spec, sac, seed=seed, device=SlowHost(), updates_n=updates_n)
 
 
 @pytest.mark.parametrize("captured", [False, True])
@@ -121,6 +129,9 @@ def test_the_same_with_several_updates_in_one_go(
     assert whole.updates == parts.updates > 4 * 90
     assert whole.updates % 4 == 0
     assert whole.limiter.samples == whole.updates * 8
+    newest = decode(whole.sockets.weights.frames[-1])  # type: ignore[attr-defined]
+    assert isinstance(newest, Weights)
+    assert (newest.updates, newest.version) == (whole.updates, whole.ingest.weights_version)
     assert flat(whole.agent.state_dict()) == flat(parts.agent.state_dict())
     assert flat(whole.replay.state_dict()) == flat(parts.replay.state_dict())
     assert isinstance(whole.agent, GraphSACAgent) == captured
