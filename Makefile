@@ -18,7 +18,7 @@ train: venv
 	$(BIN)/graspfleet train $(ARGS)
 
 test: venv
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -rs $(ARGS)
 
 test-all: venv
 	$(BIN)/python -m pytest -m "" -rs $(ARGS)

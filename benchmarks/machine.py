@@ -23,6 +23,7 @@ def describe_machine() -> dict[str, Any]:
     """Return processor, cores, memory, kernel, and the versions of whatever matters and is installed."""
     return {
         "processor": processor(),
+        "gpu": gpu(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
@@ -37,6 +38,15 @@ def processor() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor()
+
+
+def gpu() -> str | None:
+    """Return the GPU's name, None without one that torch can use."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return None
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def _version(package: str) -> str | None:

@@ -3,18 +3,14 @@
 Each side hands out a batch in the form that its learner takes: packed rows here, tensors there.
 """
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.contest import Claim, Contest, Host
 from benchmarks.sac import Blank, fill
-from benchmarks.workload import BATCH_SIZE, SPEC, Measure, random_records, rate
-from common.protocol import MAX_ROWS
-from learner.replay import Replay
+from benchmarks.workload import BATCH_SIZE, Measure, filled_replay, random_records, rate
 
 ROWS_N = 1_000_000
 SECONDS = 1.0
@@ -23,10 +19,7 @@ SECONDS = 1.0
 @contextmanager
 def ours() -> Iterator[Measure]:
     """Yield the measure of this project's replay, memory-mapped in a file."""
-    with tempfile.TemporaryDirectory() as folder:
-        replay = Replay(Path(folder) / "replay", SPEC.record, ROWS_N, np.random.default_rng(0))
-        for part in np.split(random_records(ROWS_N), range(MAX_ROWS, ROWS_N, MAX_ROWS)):
-            replay.insert(part)
+    with filled_replay(ROWS_N) as replay:
         yield lambda: {"graspfleet": rate(lambda: len(replay.sample(BATCH_SIZE)) // BATCH_SIZE, SECONDS)}
 
 

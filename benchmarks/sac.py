@@ -3,20 +3,25 @@
 Ours is what the learner runs, on `Replay`; the peers, Stable-Baselines3 and SBX, run their own `train`.
 """
 
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from benchmarks.contest import Claim, Contest, Host
-from benchmarks.workload import BATCH_SIZE, SPEC, Measure, UnavailableError, random_records, rate
+from benchmarks.workload import (
+    BATCH_SIZE,
+    SPEC,
+    Measure,
+    UnavailableError,
+    filled_replay,
+    random_records,
+    rate,
+)
 from common.config import SACConfig
 from common.errors import ConfigError
-from common.protocol import MAX_ROWS
 
 ROWS_N = 100_000
 """Transitions that each side samples from."""
@@ -37,12 +42,8 @@ SETTINGS: dict[str, Any] = {
 def ours(precision: str, threads: int) -> Iterator[Measure]:
     """Yield the measure of this project's updates/s."""
     from learner.fast import make_agent
-    from learner.replay import Replay
 
-    with tempfile.TemporaryDirectory() as folder:
-        replay = Replay(Path(folder) / "replay", SPEC.record, ROWS_N, np.random.default_rng(0))
-        for part in np.split(random_records(ROWS_N), range(MAX_ROWS, ROWS_N, MAX_ROWS)):
-            replay.insert(part)
+    with filled_replay(ROWS_N) as replay:
         config = SACConfig(batch_size=BATCH_SIZE, precision=precision)
         try:
             agent = make_agent(SPEC, config, seed=0, threads=threads)
@@ -65,7 +66,7 @@ def stable_baselines3(threads: int) -> Iterator[Measure]:
     import torch
 
     torch.set_num_threads(threads)
-    yield from _measure("Stable-Baselines3", sb3.SAC("MlpPolicy", Blank(), device="cpu", **SETTINGS))
+    yield from training("Stable-Baselines3", sb3.SAC("MlpPolicy", Blank(), device="cpu", **SETTINGS))
 
 
 @contextmanager
@@ -73,10 +74,11 @@ def sbx() -> Iterator[Measure]:
     """Yield the measure of SBX's updates/s."""
     import sbx
 
-    yield from _measure("SBX", sbx.SAC("MlpPolicy", Blank(), **SETTINGS))
+    yield from training("SBX", sbx.SAC("MlpPolicy", Blank(), **SETTINGS))
 
 
-def _measure(name: str, model: Any) -> Iterator[Measure]:
+def training(name: str, model: Any, finish: Callable[[], object] = int) -> Iterator[Measure]:
+    """Yield the measure of a peer's `train` on its own replay buffer, filled; see `rate` for `finish`."""
     from stable_baselines3.common.logger import Logger
 
     model.set_logger(Logger(folder=None, output_formats=[]))
@@ -86,8 +88,8 @@ def _measure(name: str, model: Any) -> Iterator[Measure]:
         model.train(gradient_steps=STEPS_A_CALL, batch_size=BATCH_SIZE)
         return STEPS_A_CALL
 
-    rate(train, WARM_S)
-    yield lambda: {name: rate(train, SECONDS)}
+    rate(train, WARM_S, finish)
+    yield lambda: {name: rate(train, SECONDS, finish)}
 
 
 def fill(buffer: Any) -> None:

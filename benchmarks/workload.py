@@ -1,11 +1,16 @@
 """What several rows have in common: a 32-d observation, a 4-d action, a clock, and how to bow out."""
 
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
+from common.protocol import MAX_ROWS
 from common.specs import EnvSpec, Records
+from learner.replay import Replay
 
 SPEC = EnvSpec("Bench-v0", obs_dim=32, action_dim=4, discount=0.99, n_step=1)
 BATCH_SIZE = 256
@@ -29,9 +34,26 @@ def random_records(count: int, seed: int = 0) -> Records:
     return records
 
 
-def rate(work: Callable[[], int], seconds: float) -> float:
-    """Return how much `work` does a second, as it counts it, over at least `seconds`."""
+@contextmanager
+def filled_replay(rows_n: int) -> Iterator[Replay]:
+    """Yield a replay full of random transitions, memory-mapped in a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        replay = Replay(Path(folder) / "replay", SPEC.record, rows_n, np.random.default_rng(0))
+        for part in np.split(random_records(rows_n), range(MAX_ROWS, rows_n, MAX_ROWS)):
+            replay.insert(part)
+        yield replay
+
+
+def rate(work: Callable[[], int], seconds: float, finish: Callable[[], object] = int) -> float:
+    """Return how much `work` does a second, as it counts it, over at least `seconds`.
+
+    Args:
+        work: does some and returns how much.
+        seconds: for how long it is called.
+        finish: waits, within the time, for what was begun and is not done.
+    """
     done, began_s = 0, time.perf_counter()
-    while (passed_s := time.perf_counter() - began_s) < seconds:
+    while time.perf_counter() - began_s < seconds:
         done += work()
-    return done / passed_s
+    finish()
+    return done / (time.perf_counter() - began_s)

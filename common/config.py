@@ -202,6 +202,12 @@ class LearnerConfig(Section):
     total_env_steps: int = Field(1_000_000, ge=1, description="Stop after so many env steps.")
     explore_steps: int = Field(1000, ge=0, description="Uniform random env steps before the first update.")
     learner_threads: int = Field(1, ge=1, le=1024, description="Threads of one SAC update.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "cpu", description="Where updates run; auto: on a GPU where there is one."
+    )
+    updates_per_dispatch: int | None = Field(
+        None, ge=1, le=256, description="SAC updates in one go; default: 1, on a GPU 16."
+    )
     publish_interval_s: float = Field(0.2, gt=0, description="Newest weights go out so often.")
     checkpoint_interval_s: float = Field(30.0, gt=0, description="A checkpoint is written so often.")
     keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept, besides the best.")

@@ -11,6 +11,7 @@ from common.policy import policy_bytes
 from common.run_directory import claim_run, write_atomically
 from common.stopping import StopSignal
 from learner.journal import Journal
+from learner.rate_limiter import make_limiter
 from learner.sockets import Sockets
 from learner.startup import resumed_spec, wait_for_spec
 
@@ -31,9 +32,11 @@ def main(argv: list[str]) -> int:
         if recovered and not run.replay.exists():
             raise ConfigError(f"--resume {run.path}: {run.replay.name} is missing; nothing can be resumed")
         # torch takes over a second to import: actors connect and start meanwhile, as the ports are bound.
-        from learner.loop import Learner, make_limiter
+        from learner.agent import updates_per_dispatch
+        from learner.loop import Learner
 
-        make_limiter(flags)  # what cannot work is told before anybody is waited for
+        # What cannot work is told before anybody is waited for.
+        make_limiter(flags, updates_per_dispatch(flags.learner))
         spec = resumed_spec(flags, recovered) if recovered else wait_for_spec(flags, sockets, stop)
         if spec is not None:
             width = flags.sac.hidden_dim

@@ -32,9 +32,9 @@ class Demos:
     def __len__(self) -> int:
         return len(self._records)
 
-    def sample(self, batch_size: int) -> Records:
-        """Return [batch_size] uniformly drawn transitions (with replacement)."""
-        batch: Records = self._records[self._rng.integers(len(self._records), size=batch_size)]
+    def sample(self, *shape: int) -> Records:
+        """Return uniformly drawn transitions (with replacement); see `learner.replay.Sampler`."""
+        batch: Records = self._records[self._rng.integers(len(self._records), size=shape)]
         return batch
 
 

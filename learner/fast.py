@@ -58,10 +58,6 @@ class FastSACAgent(SACAgent):
         self._critic, self._critic_gradient = (critic_layers(kind["critic"]) for kind in (values, gradients))
         self._target = critic_layers(values["target"])
         self._temperature_gradient = gradients["critic"].get("log_temperature")
-        for name, optimizer in self._optimizers.items():  # what torch's Adam makes of it in its first step
-            vector = self.flat[name].vector
-            empty = {"exp_avg": torch.zeros_like(vector), "exp_avg_sq": torch.zeros_like(vector)}
-            optimizer.state[vector] = {"step": torch.tensor(0.0), **empty}
 
     def update(self, batch: Records) -> Mapping[str, SupportsFloat]:
         """Take one gradient step of every network; see `SACAgent.update`."""

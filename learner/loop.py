@@ -15,14 +15,14 @@ from common.seeds import seed_sequence
 from common.specs import EnvSpec
 from common.stopping import StopSignal
 from learner.accounts import Accounts, Liveness
+from learner.agent import choose_agent, updates_per_dispatch
 from learner.checkpoint import Checkpoints
 from learner.demos import load_demos
-from learner.fast import make_agent
 from learner.ingest import Ingest
 from learner.journal import Journal, Recovered
 from learner.publisher import PolicyPublisher
 from learner.quota import Quota
-from learner.rate_limiter import RateLimiter
+from learner.rate_limiter import make_limiter
 from learner.replay import Mixture, Replay, Sampler
 from learner.reporter import Reporter
 from learner.sockets import Sockets
@@ -71,13 +71,14 @@ class Learner:
     ) -> None:
         self.config = flags.learner
         self.spec = spec
+        self.updates_n = updates_per_dispatch(flags.learner)
         self.batch_size = flags.sac.batch_size
         self.sockets = sockets
         self.updates = 0
         self._awaited: set[Liveness] = {"alive", "late"}
         seeds = seed_sequence(flags.env.seed, "learner")
         agent_seed, replay_seed, demo_seed = seeds.spawn(3)
-        self.limiter = make_limiter(flags)
+        self.limiter = make_limiter(flags, self.updates_n)
         self.replay = Replay(
             run.replay, spec.record, flags.replay.replay_capacity, np.random.default_rng(replay_seed)
         )
@@ -85,8 +86,8 @@ class Learner:
         if flags.replay.demos is not None:
             demos = load_demos(flags.replay.demos, spec, np.random.default_rng(demo_seed))
             self.sampler = Mixture(self.replay, demos, flags.replay.demo_fraction)
-        seed, threads = int(agent_seed.generate_state(1)[0]), self.config.learner_threads
-        self.agent = make_agent(spec, flags.sac, seed=seed, threads=threads)
+        seed = int(agent_seed.generate_state(1)[0])
+        self.agent = choose_agent(spec, flags.sac, flags.learner, seed=seed)
         limits = flags.transport
         accounts = Accounts(
             silent_after_s=limits.silent_after_s,
@@ -108,6 +109,7 @@ class Learner:
             raise StorageError(f"{run.checkpoints}: the first checkpoint could not be written")
         self._due: list[tuple[Interval, Callable[[], object]]] = [
             (Interval(self.config.publish_interval_s), self.publish),
+            (Interval(0.0), self.deliver),
             (Interval(ACKNOWLEDGE_INTERVAL_S), self.acknowledge),
             (Interval(JUDGE_INTERVAL_S), self.judge),
             (Interval(self.config.checkpoint_interval_s), self.checkpoint),
@@ -129,20 +131,27 @@ class Learner:
             if may_insert:
                 arrived = self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic(), self.limiter)
             if self.limiter.may_sample():
-                self.reporter.losses = self.agent.update(self.sampler.sample(self.batch_size))
+                batches = self.sampler.sample(self.updates_n, self.batch_size)
+                self.reporter.losses = self.agent.update_each(batches)
                 self.limiter.sampled()
-                self.updates += 1
+                self.updates += self.updates_n
             elif not arrived:
                 self.acknowledge()  # actors whose windows are full would sleep as long as this does
+                self.deliver(wait=True)
                 self.reporter.waited(self.sockets.wait, IDLE_WAIT_S)
             self._do_what_is_due()
         self._finish(complete=not stop.is_set())
 
     def publish(self) -> None:
-        """Send the newest policy, once there is one."""
+        """Send the newest policy, once there is one and as soon as it has been copied."""
         if self.updates:
             self.publisher.publish(self.env_steps, self.updates)
-            self.ingest.weights_version = self.publisher.version
+            self.deliver()
+
+    def deliver(self, *, wait: bool = False) -> None:
+        """Send the policy that is being copied, if it has arrived by now."""
+        self.publisher.deliver(wait=wait)
+        self.ingest.weights_version = self.publisher.version
 
     def acknowledge(self) -> None:
         """Tell every actor that sent something what it may forget."""
@@ -192,7 +201,9 @@ class Learner:
             if now_s >= deadline_s or not (arrived or staying):
                 break
         self.judge()
+        self.deliver(wait=True)
         self.publish()
+        self.deliver(wait=True)
         self.checkpoint()
         self.reporter.state = "done" if complete else "running"
         self.reporter.close()
@@ -226,26 +237,3 @@ class Learner:
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"--resume: its networks do not fit the flags ({reason})") from None
         self.limiter.inserts = self.env_steps  # the journal is newer than the checkpoint after a crash
-
-
-def make_limiter(flags: LearnerFlags) -> RateLimiter:
-    """Return the rate limiter that the flags ask for.
-
-    Raises:
-        ConfigError: its band is too narrow, or less than one transition may be kept.
-    """
-    rate, batch_size = flags.rate, flags.sac.batch_size
-    ratio = rate.samples_per_insert
-    if rate.updates_per_step is not None:
-        ratio = rate.updates_per_step * batch_size
-    if flags.learner.explore_steps > flags.learner.total_env_steps:
-        raise ConfigError(
-            f"--explore-steps {flags.learner.explore_steps}: allowed is at most"
-            f" --total-env-steps {flags.learner.total_env_steps}"
-        )
-    return RateLimiter(
-        samples_per_insert=ratio,
-        min_inserts=flags.learner.explore_steps,
-        tolerance=rate.rate_tolerance_n * (ratio or 0.0),
-        batch_size=batch_size,
-    )

@@ -9,6 +9,7 @@ from common.specs import EnvSpec
 from common.statistics import summarise
 from common.transport import WeightsPublisher
 from learner.metrics import Values
+from learner.policy_copy import PolicyCopy
 from learner.sac import SACAgent
 
 log = logging.getLogger(__name__)
@@ -36,20 +37,36 @@ class PolicyPublisher:
         self._run = run
         self._frames: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
         self._published_updates = -1
+        self._copied: tuple[PolicyCopy, int, int] | None = None
 
     def publish(self, env_steps: int, updates: int) -> None:
-        """Send the newest policy; once more, for late joiners, if it has not changed."""
-        if updates != self._published_updates:
-            self.version += 1
+        """Have the newest policy copied for `deliver`; send the last one again if there is no newer one."""
+        if self._copied is None and updates != self._published_updates:
             self._published_updates = updates
-            policy = self._agent.policy_arrays()
-            spec = self._spec.to_mapping()
-            message = Weights(
-                version=self.version, env_steps=env_steps, updates=updates, spec=spec, policy=policy
-            )
-            self._frames[self.version] = (env_steps, encode(message))
-            while len(self._frames) > KEPT_VERSIONS:
-                self._frames.popitem(last=False)
+            self._copied = (self._agent.copy_policy(), env_steps, updates)
+        elif self._frames:  # for late joiners
+            self._socket.publish(self._frames[self.version][1])
+
+    def deliver(self, *, wait: bool = False) -> None:
+        """Send the policy that is being copied, if there is one and it has arrived.
+
+        Args:
+            wait: until it has.
+        """
+        if self._copied is None or not (wait or self._copied[0].ready()):
+            return
+        (copy, env_steps, updates), self._copied = self._copied, None
+        self.version += 1
+        message = Weights(
+            version=self.version,
+            env_steps=env_steps,
+            updates=updates,
+            spec=self._spec.to_mapping(),
+            policy=copy.arrays(),
+        )
+        self._frames[self.version] = (env_steps, encode(message))
+        while len(self._frames) > KEPT_VERSIONS:
+            self._frames.popitem(last=False)
         self._socket.publish(self._frames[self.version][1])
 
     def write_last(self) -> None:

@@ -18,8 +18,11 @@ from common.specs import Records
 class Sampler(Protocol):
     """Something that hands out batches."""
 
-    def sample(self, batch_size: int) -> Records:
-        """Return [batch_size] transitions; valid until the next call."""
+    def sample(self, *shape: int) -> Records:
+        """Return transitions of a shape whose last dimension is a batch; valid until the next call.
+
+        [K, B] are the same transitions as of K calls for [B], gathered at once.
+        """
 
 
 class Replay:
@@ -70,14 +73,14 @@ class Replay:
         records: Records = self._rows[places].view(self._record).reshape(-1)
         return records
 
-    def sample(self, batch_size: int) -> Records:
-        """Return [batch_size] uniformly drawn transitions (with replacement); valid until the next call."""
-        if len(self._batch) != batch_size:
-            self._batch = np.empty((batch_size, self._record.itemsize), np.uint8)
-        places = self._rng.integers(self.inserted - len(self), self.inserted, size=batch_size)
+    def sample(self, *shape: int) -> Records:
+        """Return uniformly drawn transitions (with replacement); see `Sampler`."""
+        if self._batch.shape[:-1] != shape:
+            self._batch = np.empty((*shape, self._record.itemsize), np.uint8)
+        places = self._rng.integers(self.inserted - len(self), self.inserted, size=shape)
         places %= self._ring_n
         np.take(self._rows, places, axis=0, out=self._batch, mode="clip")
-        return self._batch.view(self._record).reshape(-1)
+        return self._batch.view(self._record).reshape(shape)
 
     def flush(self) -> None:
         """Have the system write everything to the disk."""
@@ -106,15 +109,16 @@ class Mixture:
         self._demos = demos
         self._demo_fraction = demo_fraction
 
-    def sample(self, batch_size: int) -> Records:
-        """Return [batch_size] transitions, demonstrations last."""
+    def sample(self, *shape: int) -> Records:
+        """Return transitions, demonstrations last in each batch; see `Sampler`."""
+        *batches, batch_size = shape
         from_demos = round(batch_size * self._demo_fraction)
         parts = []
         if from_demos < batch_size:
-            parts.append(self._online.sample(batch_size - from_demos))
+            parts.append(self._online.sample(*batches, batch_size - from_demos))
         if from_demos:
-            parts.append(self._demos.sample(from_demos))
-        return np.concatenate(parts)
+            parts.append(self._demos.sample(*batches, from_demos))
+        return np.concatenate(parts, axis=-1)
 
 
 def _allocate(path: Path, size_bytes: int) -> None:

@@ -6,6 +6,7 @@ actors, and the whole training state. Must not know: replay, sockets, files, env
 Source: Haarnoja et al. 2018, Soft Actor-Critic Algorithms and Applications (arXiv 1812.05905).
 """
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any, SupportsFloat
@@ -20,6 +21,9 @@ from common.specs import EnvSpec, Records
 from learner.flat import Flat
 from learner.losses import critic_loss, policy_loss, td_target, temperature_loss
 from learner.networks import Policy, TwinCritic
+from learner.policy_copy import PolicyCopy
+
+log = logging.getLogger(__name__)
 
 
 class SACAgent:
@@ -53,12 +57,29 @@ class SACAgent:
             name: torch.optim.Adam([self.flat[name].vector], lr=config.learning_rate, fused=True)
             for name in ("critic", "policy")
         }
+        for name, optimizer in self._optimizers.items():  # what Adam makes of it in its first step
+            vector = self.flat[name].vector
+            moments = {"exp_avg": torch.zeros_like(vector), "exp_avg_sq": torch.zeros_like(vector)}
+            optimizer.state[vector] = {"step": torch.zeros((), device=device), **moments}
         explicit = config.target_entropy
         self._target_entropy = -float(spec.action_dim) if explicit is None else explicit
 
     def _noise(self, *shape: int) -> Tensor:
         """Return standard normal numbers of the agent's own generator."""
         return torch.randn(shape, generator=self._generator, device=self._generator.device)
+
+    def update_each(self, batches: Records) -> Mapping[str, SupportsFloat]:
+        """Take one `update` with each of some batches, in turn.
+
+        Args:
+            batches: [K, B] of `spec.record`, contiguous and writable.
+
+        Returns:
+            Those of the last update.
+        """
+        for batch in batches:
+            metrics = self.update(batch)
+        return metrics
 
     def update(self, batch: Records) -> Mapping[str, SupportsFloat]:
         """Take one gradient step of every network, in the order of the common implementations.
@@ -76,7 +97,13 @@ class SACAgent:
         Raises:
             ValueError: the batch has another dtype or shape.
         """
-        data = self._unpack(batch)
+        self._check(batch)
+        packed = torch.from_numpy(batch.view(np.uint8).reshape(len(batch), -1))
+        return self._update(packed.to(self._generator.device))
+
+    def _update(self, packed: Tensor) -> dict[str, Tensor]:
+        """Do as `update` says with a batch [B, bytes of a record] on the device."""
+        data = self._unpack(packed)
         temperature = self.log_temperature.detach().exp()
         noise, next_noise = self._noise(2, *data["action"].shape)
         action, log_prob = self.policy.sample(data["obs"], noise)
@@ -131,14 +158,12 @@ class SACAgent:
         if batch.dtype != record or batch.ndim != 1 or not len(batch):
             raise ValueError(f"expected [B] of {record}, not {list(batch.shape)} of {batch.dtype}")
 
-    def _unpack(self, batch: Records) -> dict[str, Tensor]:
-        """Return the fields of a batch as tensors: views of one copy (of none, on the CPU).
+    def _unpack(self, packed: Tensor) -> dict[str, Tensor]:
+        """Return the fields of a batch [B, bytes of a record] as views of it.
 
         `truncated` is left out, as a time limit changes no loss.
         """
-        self._check(batch)
         record = self._spec.record
-        packed = torch.from_numpy(batch.view(np.uint8).reshape(len(batch), -1)).to(self._generator.device)
         words = packed.view(torch.float32)
         assert record.fields is not None
         fields = {}
@@ -149,10 +174,14 @@ class SACAgent:
         fields["terminated"] = packed[:, record.fields["terminated"][1]].bool()
         return fields
 
+    def copy_policy(self) -> PolicyCopy:
+        """Return a copy of the policy as it is after the updates so far, perhaps still on its way here."""
+        policy = self.flat["policy"]
+        return PolicyCopy(policy.views(policy.values.to("cpu", copy=True)))
+
     def policy_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Return copies of the policy's parameters as `common.policy.NumpyPolicy` takes them: w [in, out]."""
-        parameters = self.policy.named_parameters()
-        return {name: value.detach().cpu().numpy().T.copy(order="C") for name, value in parameters}
+        return self.copy_policy().arrays()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything an update reads: plain containers and tensors, which later updates change.
@@ -171,6 +200,8 @@ class SACAgent:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned; every setting stays the constructor's.
 
+        All tensors stay where they are and take the values, so whatever holds on to their memory goes on.
+
         Raises:
             KeyError, RuntimeError, ValueError: it is another network's state (torch's own words).
         """
@@ -178,7 +209,11 @@ class SACAgent:
             network.load_state_dict(state[name])
         with torch.no_grad():
             self.log_temperature.copy_(state["log_temperature"])
-        for name, optimizer in self._optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-            optimizer.param_groups[0]["lr"] = self._config.learning_rate
-        self._generator.set_state(state["generator"].cpu())
+            for name, optimizer in self._optimizers.items():
+                for key, value in optimizer.state[self.flat[name].vector].items():
+                    value.copy_(state["optimizers"][name]["state"][0][key])
+        random = state["generator"].cpu()
+        if random.shape == self._generator.get_state().shape:
+            self._generator.set_state(random)
+        else:  # a CPU's generator has another state than a GPU's
+            log.warning("the state is of another kind of device: random numbers begin anew")

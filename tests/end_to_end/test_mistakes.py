@@ -17,7 +17,7 @@ def run(folder: Path, *command: str) -> tuple[int, str]:
         text=True,
         timeout=60,
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "CUDA_VISIBLE_DEVICES": ""},
     )
     errors = [
         line for line in done.stderr.splitlines() if not line[:1].isdigit()
@@ -47,6 +47,8 @@ def run(folder: Path, *command: str) -> tuple[int, str]:
             ("learner", *FREE_PORTS, "--rate-tolerance-n", "1", "--updates-per-step", "0.1"),
             ("--rate-tolerance-n 1",),
         ),
+        (("learner", *FREE_PORTS, "--device", "cuda"), ("--device cuda", "auto", "cpu")),
+        (("learner", *FREE_PORTS, "--device", "tpu"), ("--device", "tpu")),
         (("actor", "--learner", "10.1.2.3"), ("--learner 10.1.2.3", "--insecure", "keys init", "--keys DIR")),
         (("actor", "--env", "Pendulum-v1", "--max-message-bytes", "1024"), ("--max-message-bytes 1024",)),
         (("keys", "init", "."), ("keys add",)),

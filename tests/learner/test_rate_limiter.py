@@ -7,27 +7,35 @@ from hypothesis import strategies as st
 from common.config import LearnerConfig, RateConfig, SACConfig
 from common.errors import ConfigError
 from common.flags import LearnerFlags
-from learner.loop import make_limiter
-from learner.rate_limiter import RateLimiter
+from learner.rate_limiter import RateLimiter, make_limiter
 from tests.fakes import ONE_LINE
 
 
 @given(
     ratio=st.none() | st.floats(0.01, 1000),
     batch_size=st.integers(1, 512),
+    updates_n=st.integers(1, 16),
     slack=st.floats(0, 1000),
     min_inserts=st.integers(0, 200),
     chunks=st.lists(st.integers(1, 64), min_size=1, max_size=50),
     eager=st.lists(st.booleans(), min_size=1, max_size=50),
 )
 def test_both_sides_go_on_within_the_band(
-    ratio: float | None, batch_size: int, slack: float, min_inserts: int, chunks: list[int], eager: list[bool]
+    ratio: float | None,
+    batch_size: int,
+    updates_n: int,
+    slack: float,
+    min_inserts: int,
+    chunks: list[int],
+    eager: list[bool],
 ) -> None:
+    at_once = batch_size * updates_n
     limiter = RateLimiter(
         samples_per_insert=ratio,
         min_inserts=min_inserts,
-        tolerance=batch_size / 2 + slack,
+        tolerance=at_once / 2 + slack,
         batch_size=batch_size,
+        updates_n=updates_n,
     )
     for step in range(300):
         may_insert, may_sample = limiter.may_insert(), limiter.may_sample()
@@ -39,7 +47,7 @@ def test_both_sides_go_on_within_the_band(
         if limiter.samples:
             assert limiter.inserts >= limiter.min_inserts
         if ratio is not None and limiter.inserts >= limiter.min_inserts:
-            assert limiter.deficit >= -limiter.tolerance - batch_size - 1e-6
+            assert limiter.deficit >= -limiter.tolerance - at_once - 1e-6
             assert limiter.deficit <= max(limiter.tolerance, 0) + ratio * max(chunks) + 1e-6
 
 
@@ -95,6 +103,9 @@ def test_a_band_narrower_than_a_batch_is_refused_and_the_named_least_is_enough()
         RateLimiter(samples_per_insert=2.0, min_inserts=1, tolerance=2.0 * 63, batch_size=256)
     assert "--rate-tolerance-n 63: allowed is at least 64" in str(caught.value)
     RateLimiter(samples_per_insert=2.0, min_inserts=1, tolerance=2.0 * 64, batch_size=256)
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        RateLimiter(samples_per_insert=2.0, min_inserts=1, tolerance=2.0 * 64, batch_size=256, updates_n=4)
+    assert "at least 256 (half of --batch-size 256 times --updates-per-dispatch 4" in str(caught.value)
 
 
 def test_state_survives() -> None:
@@ -110,11 +121,11 @@ def test_updates_per_step_are_samples_of_a_whole_batch() -> None:
     flags = LearnerFlags(
         sac=SACConfig(batch_size=64), rate=RateConfig(updates_per_step=0.5, rate_tolerance_n=10)
     )
-    limiter = make_limiter(flags)
+    limiter = make_limiter(flags, 1)
     assert (limiter.samples_per_insert, limiter.tolerance, limiter.min_inserts) == (32.0, 320.0, 1000)
 
 
 def test_exploring_longer_than_the_run_is_refused() -> None:
     flags = LearnerFlags(learner=LearnerConfig(explore_steps=11, total_env_steps=10))
     with pytest.raises(ConfigError, match="--explore-steps 11: allowed is at most --total-env-steps 10"):
-        make_limiter(flags)
+        make_limiter(flags, 1)

@@ -79,6 +79,22 @@ def test_sampling_is_uniform(tmp_path: Path) -> None:
     assert chi_square < 27.9  # 99.9 % quantile for 9 degrees of freedom; the seed is fixed
 
 
+@pytest.mark.parametrize("fraction", [0.0, 0.25, 1.0])
+def test_k_batches_at_once_are_those_of_k_calls(tmp_path: Path, fraction: float) -> None:
+    samplers = []
+    for name in ("a", "b"):
+        online = make_replay(tmp_path / name)
+        online.insert(make_records(10))
+        demos = Demos(make_records(5, start=1000), np.random.default_rng(0))
+        samplers.append((online, Mixture(online, demos, fraction)))
+    for at_once, one_by_one in zip(*samplers, strict=True):
+        batches = at_once.sample(6, 8)
+        assert (batches.shape, batches.dtype) == ((6, 8), SPEC.record)
+        assert batches.flags.c_contiguous
+        for batch in batches:
+            assert batch["reward"].tolist() == one_by_one.sample(8)["reward"].tolist()
+
+
 def test_it_goes_on_after_reopening_with_the_same_random_numbers(tmp_path: Path) -> None:
     replay = make_replay(tmp_path / "r")
     replay.insert(make_records(7))

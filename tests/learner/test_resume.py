@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 import torch
 
+from common.config import LearnerConfig, SACConfig
 from common.flags import LearnerFlags, parse
-from common.protocol import Ack, Status, encode
+from common.protocol import Ack, Status, Weights, decode, encode
 from common.run_directory import RunDirectory
+from common.specs import EnvSpec
 from common.stopping import StopSignal
 from common.transport import Received
 from learner.checkpoint import Checkpoints
+from learner.device import Host
+from learner.graph import GraphSACAgent
 from learner.journal import Journal
 from learner.loop import Learner
 from tests.fakes import SPEC, make_batch, make_records
+from tests.learner.test_publisher import Event
 
 BATCH_N = 4
 FLAGS = (
@@ -61,14 +66,14 @@ class Stream:
         self.statuses.append(status)
 
 
-def learn(folder: Path, env_steps: int, *, resume: bool = False) -> Learner:
+def learn(folder: Path, env_steps: int, *more: str, resume: bool = False) -> Learner:
     """Return a learner after its run to `env_steps`."""
     where = ("--resume" if resume else "--run-dir", str(folder))
     run = RunDirectory(folder)
     run.create(resume=resume)
     if not resume:
         run.config.write_text("{}")
-    flags = parse(LearnerFlags, [*FLAGS, *where, "--total-env-steps", str(env_steps)], prog="test")
+    flags = parse(LearnerFlags, [*FLAGS, *more, *where, "--total-env-steps", str(env_steps)], prog="test")
     journal = Journal(run.journal)
     recovered = journal.recover() if resume else None
     first = 0 if recovered is None else recovered.snapshot["inserted"] // BATCH_N
@@ -97,6 +102,39 @@ def test_n_updates_a_stop_and_n_more_equal_2n_updates(tmp_path: Path) -> None:
     assert flat(whole.replay.state_dict()) == flat(parts.replay.state_dict())
     assert whole.limiter.state_dict() == parts.limiter.state_dict()
     assert whole.ingest.accounts.totals() == parts.ingest.accounts.totals()
+
+
+class SlowHost(Host):
+    """A place from where nothing comes until it is waited for."""
+
+    def fetch(self, values: torch.Tensor) -> tuple[torch.Tensor, Event]:  # type: ignore[override]
+        return values.clone(), Event()
+
+
+def choose_graph(spec: EnvSpec, sac: SACConfig, learner: LearnerConfig, *, seed: int) -> GraphSACAgent:
+    updates_n = learner.updates_per_dispatch or 1
+    return GraphSACAgent(spec, sac, seed=seed, device=SlowHost(), updates_n=updates_n)
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_the_same_with_several_updates_in_one_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captured: bool
+) -> None:
+    if captured:
+        monkeypatch.setattr("learner.loop.choose_agent", choose_graph)
+    words = ("--updates-per-dispatch", "4")
+    whole = learn(tmp_path / "whole", 400, *words)
+    learn(tmp_path / "parts", 200, *words)
+    parts = learn(tmp_path / "parts", 400, *words, resume=True)
+    assert whole.updates == parts.updates > 4 * 90
+    assert whole.updates % 4 == 0
+    assert whole.limiter.samples == whole.updates * 8
+    newest = decode(whole.sockets.weights.frames[-1])  # type: ignore[attr-defined]
+    assert isinstance(newest, Weights)
+    assert (newest.updates, newest.version) == (whole.updates, whole.ingest.weights_version)
+    assert flat(whole.agent.state_dict()) == flat(parts.agent.state_dict())
+    assert flat(whole.replay.state_dict()) == flat(parts.replay.state_dict())
+    assert isinstance(whole.agent, GraphSACAgent) == captured
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(

@@ -1,0 +1,98 @@
+"""SAC updates/s on a GPU, in the sizes of the row `sac`: K in one CUDA graph beside one by one.
+
+All sides sample from their own replay on the host. Where torch finds no CUDA device, none can be measured.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from benchmarks.contest import Claim, Contest, Host
+from benchmarks.sac import ROWS_N, SECONDS, SETTINGS, WARM_S, Blank, training
+from benchmarks.workload import BATCH_SIZE, SPEC, Measure, UnavailableError, filled_replay, rate
+from common.config import LearnerConfig, SACConfig
+
+
+def require_gpu() -> None:
+    """Bow out where there is no GPU.
+
+    Raises:
+        UnavailableError: there is none.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UnavailableError("torch finds no CUDA device here")
+
+
+@contextmanager
+def captured(updates_n: int) -> Iterator[Measure]:
+    """Yield the measure of what the learner runs: `updates_n` updates in one graph."""
+    import torch
+
+    from learner.agent import choose_agent
+
+    require_gpu()
+    flags = LearnerConfig(device="cuda", updates_per_dispatch=updates_n)
+    agent = choose_agent(SPEC, SACConfig(batch_size=BATCH_SIZE), flags, seed=0)
+    with filled_replay(ROWS_N) as replay:
+
+        def update() -> int:
+            agent.update_each(replay.sample(updates_n, BATCH_SIZE))
+            return updates_n
+
+        measure = partial(rate, update, finish=torch.cuda.synchronize)
+        measure(WARM_S)
+        yield lambda: {f"graph of {updates_n}": measure(SECONDS)}
+
+
+@contextmanager
+def eager() -> Iterator[Measure]:
+    """Yield the measure of the plain update, whose operations are issued one by one."""
+    import torch
+
+    from learner.sac import SACAgent
+
+    require_gpu()
+    agent = SACAgent(SPEC, SACConfig(batch_size=BATCH_SIZE), seed=0, device="cuda")
+    with filled_replay(ROWS_N) as replay:
+
+        def update() -> int:
+            agent.update(replay.sample(BATCH_SIZE))
+            return 1
+
+        measure = partial(rate, update, finish=torch.cuda.synchronize)
+        measure(WARM_S)
+        yield lambda: {"eager": measure(SECONDS)}
+
+
+@contextmanager
+def stable_baselines3() -> Iterator[Measure]:
+    """Yield the measure of Stable-Baselines3's own `train` on the GPU."""
+    import stable_baselines3 as sb3
+    import torch
+
+    require_gpu()
+    model = sb3.SAC("MlpPolicy", Blank(), device="cuda", **SETTINGS)
+    yield from training("Stable-Baselines3", model, torch.cuda.synchronize)
+
+
+CONTESTS = (
+    Contest(
+        "sac-gpu",
+        "SAC updates of the row sac on a GPU, one core of the host",
+        "updates/s",
+        1,
+        (
+            Host("benchmarks.gpu:captured", {"updates_n": 16}),
+            Host("benchmarks.gpu:captured", {"updates_n": 1}),
+            Host("benchmarks.gpu:eager"),
+            Host("benchmarks.gpu:stable_baselines3"),
+        ),
+        (
+            Claim("graph of 16", "eager"),
+            Claim("graph of 1", "eager"),
+            Claim("graph of 16", "Stable-Baselines3"),
+        ),
+    ),
+)
