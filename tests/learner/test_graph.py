@@ -185,11 +185,11 @@ def test_without_a_gpu_the_cpu_is_taken_and_said(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     caplog.set_level("INFO")
-    assert isinstance(choose_agent(SPEC, SMALL, LearnerConfig(), seed=0), FastSACAgent)
+    assert isinstance(choose_agent(SPEC, SMALL, LearnerConfig(device="auto"), seed=0), FastSACAgent)
     assert [record.message for record in caplog.records] == ["no CUDA device found: updates run on the CPU"]
     choose_agent(SPEC, SMALL, LearnerConfig(device="cpu"), seed=0)
     assert len(caplog.records) == 1
-    assert updates_per_dispatch(LearnerConfig()) == 1
+    assert updates_per_dispatch(LearnerConfig(device="auto")) == 1
     assert updates_per_dispatch(LearnerConfig(updates_per_dispatch=8)) == 8
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
         updates_per_dispatch(LearnerConfig(device="cuda"))
@@ -200,12 +200,12 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.setattr(agent_module, "Cuda", Host)
-    agent = choose_agent(SPEC, CFG, LearnerConfig(), seed=0)
+    agent = choose_agent(SPEC, CFG, LearnerConfig(device="auto"), seed=0)
     assert isinstance(agent, GraphSACAgent)
     agent.update_each(make_batches(0, n=agent_module.GPU_UPDATES_N))
     assert isinstance(choose_agent(SPEC, CFG, LearnerConfig(device="cpu"), seed=0), FastSACAgent)
     with pytest.raises(ConfigError, match=r"--precision bf16: on a GPU allowed are fp32, auto"):
-        choose_agent(SPEC, config(precision="bf16"), LearnerConfig(), seed=0)
+        choose_agent(SPEC, config(precision="bf16"), LearnerConfig(device="auto"), seed=0)
 
 
 def test_a_gpu_without_room_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,5 +216,5 @@ def test_a_gpu_without_room_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.setattr(agent_module, "Cuda", full)
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
-        choose_agent(SPEC, CFG, LearnerConfig(), seed=0)
+        choose_agent(SPEC, CFG, LearnerConfig(device="auto"), seed=0)
     assert "--device auto: a GPU fails (CUDA out of memory. Tried" in str(caught.value)
