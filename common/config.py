@@ -89,7 +89,7 @@ class SACConfig(Section):
     reward_scale: float = Field(1.0, gt=0, description="Factor on every reward inside the loss.")
     critic_layer_norm: bool = Field(False, description="LayerNorm after each hidden layer of the critics.")
     precision: Literal["fp32", "bf16", "auto"] = Field(
-        "auto", description="Of matrix products; auto: fp32, or bf16 for networks that gain by it."
+        "fp32", description="Of matrix products; auto: bf16 for networks that gain by it, else fp32."
     )
 
 

@@ -128,8 +128,8 @@ def test_auto_takes_bf16_where_the_products_are_large(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     taken = []
     monkeypatch.setattr(fast, "FastSACAgent", lambda *_, products, **__: taken.append(products.middle))
-    make_agent(SPEC, SACConfig(hidden_dim=256, batch_size=256), seed=0, threads=1)
-    make_agent(SPEC, SACConfig(hidden_dim=128, batch_size=128), seed=0, threads=1)
-    make_agent(SPEC, SACConfig(hidden_dim=256, batch_size=256, precision="fp32"), seed=0, threads=1)
-    make_agent(SPEC, SACConfig(), seed=0, threads=2)
+    make_agent(SPEC, SACConfig(precision="auto"), seed=0, threads=1)
+    make_agent(SPEC, SACConfig(hidden_dim=128, batch_size=128, precision="auto"), seed=0, threads=1)
+    make_agent(SPEC, SACConfig(), seed=0, threads=1)
+    make_agent(SPEC, SACConfig(precision="auto"), seed=0, threads=2)
     assert taken == [product_bf16, product_numpy, product_numpy, product_bf16]
