@@ -1,0 +1,34 @@
+"""Judging recorded policies: what counts as sustained, and a policy's way from a frame to its figure."""
+
+import numpy as np
+import pytest
+
+from benchmarks.snapshots import Snapshot, judge, sustained
+from common.config import EnvConfig
+from common.protocol import Weights, encode
+from common.specs import EnvSpec
+
+SPEC = EnvSpec("Grasp-v0", obs_dim=28, action_dim=5, discount=0.95, n_step=3)
+
+
+def judged(*success: float) -> list[dict[str, float]]:
+    return [{"wall_s": float(i), "success": value} for i, value in enumerate(success)]
+
+
+@pytest.mark.parametrize(
+    ("success", "second"),
+    [((0.99, 0.9, 0.98, 0.99, 1.0), 3.0), ((0.99, 0.97, 0.99), None), ((1.0,), None), ((), None)],
+)
+def test_sustained_is_the_second_of_two_in_a_row(success: tuple[float, ...], second: float | None) -> None:
+    found = sustained(judged(*success), 0.98)
+    assert (found and found["wall_s"]) == second
+
+
+def test_a_policy_that_does_nothing_is_judged_and_given_up_early() -> None:
+    sizes = ((28, 8), (8, 8), (8, 10))
+    policy = {f"w{i}": np.zeros(size, np.float32) for i, size in enumerate(sizes)}
+    policy |= {f"b{i}": np.zeros(size[1], np.float32) for i, size in enumerate(sizes)}
+    message = Weights(version=1, env_steps=7, updates=3, spec=SPEC.to_mapping(), policy=policy)
+    config = EnvConfig(env_args=("physics=fast",), max_episode_steps=2)
+    figure = judge(Snapshot(1.5, bytes(encode(message))), config, episodes=200, level=0.98)
+    assert figure == {"wall_s": 1.5, "env_steps": 7, "updates": 3, "episodes": 50, "success": 0.0}
