@@ -9,29 +9,17 @@ from numpy.typing import NDArray
 
 from common.config import SACConfig
 from common.errors import ConfigError
-from common.specs import EnvSpec, Records
 from learner import fast, kernels
 from learner.fast import FastSACAgent, make_agent
 from learner.layers import Product, Products, product_bf16, product_numpy, product_torch
 from learner.sac import SACAgent
+from tests.learner.test_sac import SPEC, make_batch
 
-SPEC = EnvSpec("Fake-v0", obs_dim=6, action_dim=3, discount=0.97, n_step=3)
 SMALL = SACConfig(hidden_dim=16, tau=0.05, reward_scale=2.5, initial_temperature=0.3, learning_rate=1e-2)
 
 
 def config(**changes: object) -> SACConfig:
     return SACConfig(**{**SMALL.model_dump(), **changes})
-
-
-def make_batch(size: int, seed: int) -> Records:
-    rng = np.random.default_rng(seed)
-    batch = np.zeros(size, SPEC.record)
-    for name in ("obs", "next_obs", "action"):
-        batch[name] = rng.uniform(-1, 1, batch[name].shape)
-    batch["reward"] = rng.uniform(-1, 1, size)
-    batch["discount"] = SPEC.discount ** rng.integers(1, SPEC.n_step + 1, size)
-    batch["terminated"] = rng.random(size) < 0.3
-    return batch
 
 
 def vectors(agent: SACAgent) -> dict[str, NDArray[np.float32]]:
