@@ -32,10 +32,11 @@ def main(argv: list[str]) -> int:
         if recovered and not run.replay.exists():
             raise ConfigError(f"--resume {run.path}: {run.replay.name} is missing; nothing can be resumed")
         # torch takes over a second to import: actors connect and start meanwhile, as the ports are bound.
-        from learner.agent import updates_per_dispatch
+        from learner.agent import require_possible, updates_per_dispatch
         from learner.loop import Learner
 
         # What cannot work is told before anybody is waited for.
+        require_possible(flags.sac, flags.learner)
         make_limiter(flags, updates_per_dispatch(flags.learner))
         spec = resumed_spec(flags, recovered) if recovered else wait_for_spec(flags, sockets, stop)
         if spec is not None:

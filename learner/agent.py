@@ -8,7 +8,7 @@ from common.config import LearnerConfig, SACConfig
 from common.errors import ConfigError
 from common.specs import EnvSpec
 from learner.device import Cuda
-from learner.fast import make_agent
+from learner.fast import make_agent, uses_bf16
 from learner.graph import GraphSACAgent
 from learner.sac import SACAgent
 
@@ -40,18 +40,25 @@ def updates_per_dispatch(config: LearnerConfig) -> int:
     return config.updates_per_dispatch or default
 
 
+def require_possible(sac: SACConfig, learner: LearnerConfig) -> None:
+    """Raise ConfigError for a device or a precision that is not to be had here."""
+    if not on_gpu(learner):
+        uses_bf16(sac)
+    elif sac.precision == "bf16":
+        raise ConfigError("--precision bf16: on a GPU allowed are fp32, auto (or --device cpu)")
+
+
 def choose_agent(spec: EnvSpec, sac: SACConfig, learner: LearnerConfig, *, seed: int) -> SACAgent:
     """Return the fastest agent for this machine, and say in the log where it runs.
 
     Raises:
         ConfigError: the device or the precision that was asked for is not to be had, or the GPU fails.
     """
+    require_possible(sac, learner)
     if not on_gpu(learner):
         if learner.device == "auto":
             log.info("no CUDA device found: updates run on the CPU")
         return make_agent(spec, sac, seed=seed, threads=learner.learner_threads)
-    if sac.precision == "bf16":
-        raise ConfigError("--precision bf16: on a GPU allowed are fp32, auto (or --device cpu)")
     updates_n, name = updates_per_dispatch(learner), torch.cuda.get_device_name()
     try:
         agent = GraphSACAgent(spec, sac, seed=seed, device=Cuda(), updates_n=updates_n)

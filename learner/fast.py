@@ -165,6 +165,19 @@ BF16_FROM = 1 << 24
 """Multiplications of one middle layer, batch x units x units, from which the conversion to bfloat16 pays."""
 
 
+def uses_bf16(config: SACConfig) -> bool:
+    """Whether the settings come to bfloat16 products on this CPU.
+
+    Raises:
+        ConfigError: they were asked for and it has no instructions for them.
+    """
+    able = any(torch.cpu.get_capabilities().get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    if config.precision == "bf16" and not able:
+        raise ConfigError("--precision bf16: this CPU has no bfloat16 instructions; allowed: fp32, auto")
+    gains = able and config.batch_size * config.hidden_dim**2 >= BF16_FROM
+    return config.precision == "bf16" or (config.precision == "auto" and gains)
+
+
 def make_agent(spec: EnvSpec, config: SACConfig, *, seed: int, threads: int) -> SACAgent:
     """Return the fastest agent for this machine, in the precision that the settings ask for.
 
@@ -177,13 +190,9 @@ def make_agent(spec: EnvSpec, config: SACConfig, *, seed: int, threads: int) -> 
     Raises:
         ConfigError: bf16 was asked for and this CPU has no instructions for it.
     """
-    has_bf16 = any(torch.cpu.get_capabilities().get(name, False) for name in ("avx512_bf16", "amx_bf16"))
-    if config.precision == "bf16" and not has_bf16:
-        raise ConfigError("--precision bf16: this CPU has no bfloat16 instructions; allowed: fp32, auto")
+    use_bf16 = uses_bf16(config)
     threadpool_limits(1, user_api="blas")  # NumPy's; what is worth sharing goes through torch
     torch.set_num_threads(threads)
-    gains = has_bf16 and config.batch_size * config.hidden_dim**2 >= BF16_FROM
-    use_bf16 = config.precision == "bf16" or (config.precision == "auto" and gains)
     fp32 = product_numpy if threads == 1 else product_torch
     products = Products(fp32, product_bf16 if use_bf16 else fp32)
     return FastSACAgent(spec, config, seed=seed, products=products)

@@ -7,9 +7,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from common.config import SACConfig
+from common.config import LearnerConfig, SACConfig
 from common.errors import ConfigError
 from learner import fast, kernels
+from learner.agent import require_possible
 from learner.fast import FastSACAgent, make_agent
 from learner.layers import Product, Products, product_bf16, product_numpy, product_torch
 from learner.sac import SACAgent
@@ -108,6 +109,8 @@ def test_not_finite_numbers_stay_seen() -> None:
 def test_bf16_is_refused_where_the_cpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     with pytest.raises(ConfigError, match=r"--precision bf16: .* allowed: fp32, auto"):
+        require_possible(config(precision="bf16"), LearnerConfig())  # before any actor is waited for
+    with pytest.raises(ConfigError, match="--precision bf16"):
         make_agent(SPEC, config(precision="bf16"), seed=0, threads=1)
     assert isinstance(make_agent(SPEC, config(precision="auto"), seed=0, threads=1), FastSACAgent)
 

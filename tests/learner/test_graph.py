@@ -20,7 +20,8 @@ from learner.fast import FastSACAgent
 from learner.graph import GraphSACAgent
 from learner.sac import SACAgent
 from tests.fakes import ONE_LINE
-from tests.learner.test_fast import SMALL, SPEC, config, make_batch
+from tests.learner.test_fast import SMALL, config
+from tests.learner.test_sac import SPEC, make_batch
 
 BATCH_N, UPDATES_N = 33, 4
 CFG = config(batch_size=BATCH_N)
