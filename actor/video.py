@@ -22,7 +22,7 @@ Picture = NDArray[np.uint8]
 DEFAULT_FPS = 20
 HOLD_FRAMES = 15
 """How often the last picture of an episode is shown, so that its outcome can be read."""
-BAND_PX, MARGIN_PX, TEXT_PX = 30, 10, 17
+BAND_PX, MARGIN_PX, TEXT_PX = 30, 10, 16
 BAND, PLAIN, GOOD, BAD = (24, 27, 32), (236, 239, 242), (88, 214, 141), (240, 120, 105)
 
 
@@ -139,7 +139,11 @@ class FilmedEnvironment(Environment):
         picture: Any = self.env.render()
         if not isinstance(picture, np.ndarray) or picture.ndim != 3:
             raise ConfigError(f"--video: {self._name} draws no pictures (render_mode rgb_array)")
-        text = f"episode {self._episode}    step {self._step}    return {self._return:.2f}"
+        # Like `reinit`, a name of what is dealt with is an environment's own to have.
+        names = [name] if (name := getattr(self.env.unwrapped, "object_name", "")) else []
+        text = "   ".join(
+            [f"episode {self._episode}", *names, f"step {self._step}", f"return {self._return:.2f}"]
+        )
         for _ in range(times):
             self._film.add(picture, text, word, color)
 

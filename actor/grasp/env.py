@@ -101,6 +101,11 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         """What is simulated, for those who may know more than a policy."""
         return self._scene
 
+    @property
+    def object_name(self) -> str:
+        """Name of the object on the table; empty before the first `reset`."""
+        return self._scene.object_name
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:

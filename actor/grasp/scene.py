@@ -59,6 +59,11 @@ class Scene:
         self._rest_height_m = 0.0
         self._measured: Measurement = self.robot.measure()
 
+    @property
+    def object_name(self) -> str:
+        """Name of the object; empty before the first `reset`."""
+        return "" if self._model is None else self._model.name
+
     def reset(
         self, model: ObjectModel, pose: tuple[float, float, float], start: tuple[float, float, float, float]
     ) -> None:
