@@ -92,9 +92,14 @@ def load_policy(run: RunDirectory, which: str, spec: EnvSpec) -> NumpyPolicy:
     return policy
 
 
-def evaluate(flags: EvaluateFlags, stop: StopSignal) -> int:
-    """Run the command; return its exit status."""
-    run = RunDirectory(flags.run_dir)
+def evaluated_settings(
+    run: RunDirectory, env_args: tuple[str, ...], seed: int
+) -> tuple[EnvConfig, ReturnConfig]:
+    """Return what a run's policy is evaluated in: its `config.yaml`, then `env_args`, where later words win.
+
+    Raises:
+        ConfigError: there is no run.
+    """
     if not run.config.exists():
         raise ConfigError(f"{run.path}: no run there; allowed: a run directory")
     settings = load_yaml(run.config, "RUN_DIR")
@@ -105,9 +110,15 @@ def evaluate(flags: EvaluateFlags, stop: StopSignal) -> int:
             if name in EvaluatorFlags.model_fields and name != "run"
         }
     )
-    arguments = (*evaluated_env_args(trained), *flags.env_args)
-    config = EnvConfig(**{**trained.env.model_dump(), "env_args": arguments, "seed": flags.seed})
-    env = _environment(flags, config, trained.returns)
+    arguments = (*evaluated_env_args(trained), *env_args)
+    return EnvConfig(**{**trained.env.model_dump(), "env_args": arguments, "seed": seed}), trained.returns
+
+
+def evaluate(flags: EvaluateFlags, stop: StopSignal) -> int:
+    """Run the command; return its exit status."""
+    run = RunDirectory(flags.run_dir)
+    config, returns = evaluated_settings(run, flags.env_args, flags.seed)
+    env = _environment(flags, config, returns)
     policy = load_policy(run, flags.policy, env.spec)
     seeds = np.random.default_rng(seed_sequence(config.seed, "evaluate"))
     episodes = run_episodes(env, policy, seeds, flags.episodes, stop)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from actor.evaluate import evaluate, load_policy, run_episodes
-from common.config import EnvConfig, ReturnConfig
+from common.config import EnvConfig, EvaluatorConfig, ReplayConfig, ReturnConfig, TransportConfig
 from common.errors import ConfigError
 from common.flags import EvaluateFlags, TrainFlags, dump_yaml
 from common.policy import NumpyPolicy
@@ -100,6 +100,21 @@ def test_evaluate_prints_a_summary(run: RunDirectory, capsys: pytest.CaptureFixt
     assert evaluate(flags, StopSignal()) == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["episodes"], summary["success_rate"], summary["mean_return"]) == (3, 1.0, 10.0)
+
+
+def test_two_files_of_a_run_are_enough_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = RunDirectory(tmp_path)
+    settings = TrainFlags(
+        env=EnvConfig(env="Fake-v0", env_args=("length=4",)),
+        evaluator=EvaluatorConfig(eval_env_args=("success=true",)),
+        transport=TransportConfig(keys="/nowhere", key_name="nobody"),
+        replay=ReplayConfig(demos="/nowhere/demos"),
+    )
+    copy.config.write_text(dump_yaml(settings))
+    copy.policy("best").write_bytes(weights())
+    assert evaluate(EvaluateFlags(run_dir=str(copy.path), episodes=2), StopSignal()) == 0
+    assert "success 100.0%" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "policy-best.gfp"]
 
 
 def test_a_broken_simulation_counts_as_a_failure() -> None:
