@@ -1,5 +1,6 @@
 """How good a training's policy was at which second: recorded while it runs, judged when it is over.
 
+What is judged is a `Weights` frame, whoever made it: `benchmarks.peer_sac` writes SB3's policies as such.
 Recording listens to the weights channel like an actor, so it takes nothing from the training but a frame
 now and then. Judging afterwards leaves the cores to the training, and allows for more episodes than any
 evaluation during it.
@@ -101,6 +102,11 @@ def judge_all(
                 pool.shutdown(wait=True, cancel_futures=True)
                 break
     return judged
+
+
+def reached(judged: list[dict[str, Any]], level: float) -> dict[str, Any] | None:
+    """Return the first judgement that reaches the level, if any."""
+    return next((one for one in judged if one["success"] >= level), None)
 
 
 def sustained(judged: list[dict[str, Any]], level: float) -> dict[str, Any] | None:

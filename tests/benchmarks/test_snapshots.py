@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.snapshots import Snapshot, judge, sustained
+from benchmarks.snapshots import Snapshot, judge, reached, sustained
 from common.config import EnvConfig
 from common.protocol import Weights, encode
 from common.specs import EnvSpec
@@ -16,12 +16,20 @@ def judged(*success: float) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize(
-    ("success", "second"),
-    [((0.99, 0.9, 0.98, 0.99, 1.0), 3.0), ((0.99, 0.97, 0.99), None), ((1.0,), None), ((), None)],
+    ("success", "first", "second"),
+    [
+        ((0.9, 0.99, 0.9, 0.98, 0.99, 1.0), 1.0, 4.0),
+        ((0.99, 0.97, 0.99), 0.0, None),
+        ((1.0,), 0.0, None),
+        ((0.97,), None, None),
+        ((), None, None),
+    ],
 )
-def test_sustained_is_the_second_of_two_in_a_row(success: tuple[float, ...], second: float | None) -> None:
-    found = sustained(judged(*success), 0.98)
-    assert (found and found["wall_s"]) == second
+def test_reached_is_the_first_and_sustained_the_second_of_two_in_a_row(
+    success: tuple[float, ...], first: float | None, second: float | None
+) -> None:
+    found = [find(judged(*success), 0.98) for find in (reached, sustained)]
+    assert [one and one["wall_s"] for one in found] == [first, second]
 
 
 def test_a_policy_that_does_nothing_is_judged_and_given_up_early() -> None:

@@ -1,0 +1,166 @@
+"""The cube learned by `graspfleet train` and by Stable-Baselines3's SAC, both on this machine's cores.
+
+    python -m benchmarks.peer_cube --seeds 0 1 2
+
+One run after the other, each for at most `--minutes`. Both sides step `Grasp-v0` with the fast physics; the
+policies of every `--every-s` seconds are kept and judged afterwards on the default physics, by
+`benchmarks.snapshots`. Seconds count from the start of the command, imports included. Writes
+`OUT/peers.json` (after each run anew, so that what is done is not lost) and `OUT/peers.png`.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot
+
+from benchmarks.machine import describe_machine
+from benchmarks.peer_sac import SETTINGS, kept
+from benchmarks.snapshots import Snapshot, judge_all, reached, record, sustained
+from common.config import EnvConfig
+from common.run_directory import RunDirectory
+
+OURS = "graspfleet"
+SIDES = (OURS, *SETTINGS)
+JUDGED_IN = EnvConfig(env="Grasp-v0", env_args=("physics=default",))
+GRACE_S = 30.0
+"""For a run to end by itself after its time; it is killed then."""
+
+
+def run_ours(seed: int, folder: Path, options: argparse.Namespace) -> tuple[int, list[Snapshot]]:
+    """Train with the preset, as `make train` does; return the exit status and the policies."""
+    run, deadline_s = RunDirectory(folder / "run"), time.monotonic() + 60 * options.minutes
+    words = ["train", "--seed", str(seed), "--run-dir", str(run.path), "--final-episodes", "0"]
+    process = subprocess.Popen([sys.executable, "-m", "common.cli", *words], stdout=subprocess.DEVNULL)
+    in_time = lambda: process.poll() is None and time.monotonic() < deadline_s  # noqa: E731
+    snapshots = record(run, in_time, options.every_s)
+    process.terminate()
+    return finish(process), snapshots
+
+
+def run_peer(
+    setting: str, seed: int, folder: Path, options: argparse.Namespace
+) -> tuple[int, list[Snapshot]]:
+    """Train with SB3; return the exit status and the policies."""
+    words = ["--setting", setting, "--seed", str(seed), "--into", str(folder)]
+    words += ["--seconds", str(60 * options.minutes), "--every-s", str(options.every_s)]
+    words += ["--began-s", str(time.monotonic())]
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.peer_sac", *words])
+    return finish(process, 60 * options.minutes), kept(folder)
+
+
+def finish(process: "subprocess.Popen[bytes]", seconds: float = 0.0) -> int:
+    """Return the exit status of a process that should end within `seconds`; kill it long after that."""
+    try:
+        return process.wait(seconds + GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def run_side(side: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Train once and judge; return the figures."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        status, snapshots = (
+            run_ours(seed, folder, options) if side == OURS else run_peer(side, seed, folder, options)
+        )
+    judged = judge_all(snapshots, JUDGED_IN, options.episodes, options.level)
+    return {
+        "side": side,
+        "seed": seed,
+        "exit_status": status,
+        "policies": len(snapshots),
+        "reached": reached(judged, options.level),
+        "sustained": sustained(judged, options.level),
+        "judged": judged,
+    }
+
+
+def draw(rows: list[dict[str, Any]], level: float, path: Path) -> None:
+    """Draw success over wall-clock, one line a run, a colour a side, a star where it is sustained."""
+    figure, axes = pyplot.subplots(figsize=(9, 4.5))
+    colors = {side: f"C{i}" for i, side in enumerate(SIDES)}
+    named: set[str] = set()
+    for row in rows:
+        side = row["side"]
+        label = None if side in named else side if side == OURS else f"Stable-Baselines3, {side}"
+        named.add(side)
+        x, y = ([judgement[name] for judgement in row["judged"]] for name in ("wall_s", "success"))
+        axes.plot(x, y, ".-", color=colors[side], label=label, alpha=0.8, linewidth=1)
+        if row["sustained"]:
+            at = row["sustained"]
+            axes.plot(at["wall_s"], at["success"], "*", color=colors[side], markersize=14)
+    axes.axhline(level, color="0.5", linewidth=0.8, linestyle="--")
+    axes.set_xlim(left=0)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_xlabel("seconds since the command began")
+    axes.set_ylabel("success rate, judged afterwards")
+    axes.set_title(f"the cube; star: second judgement in a row at {level:.0%} or more, where judging stops")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center right", fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def describe(row: dict[str, Any], level: float) -> str:
+    """Return a run as one line."""
+    best = max((judgement["success"] for judgement in row["judged"]), default=0.0)
+    first, second = (
+        f"{row[name]['wall_s']:.0f} s" if row[name] else "never" for name in ("reached", "sustained")
+    )
+    return (
+        f"{row['side']:<12} seed {row['seed']}: {level:.0%} first {first}, sustained {second};"
+        f" best {best:.0%} of {len(row['judged'])} judged; exit status {row['exit_status']}"
+    )
+
+
+def runs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the figures of every run; sides in turns, so that a slow hour of the machine meets all."""
+    for seed in options.seeds:
+        for side in options.sides:
+            yield run_side(side, seed, options)
+
+
+def main() -> int:
+    """Run all; return 1 if a run ended badly."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--sides", choices=SIDES, nargs="+", default=list(SIDES))
+    parser.add_argument("--minutes", type=float, default=3.0, help="longest run")
+    parser.add_argument("--episodes", type=int, default=100, help="of a judgement")
+    parser.add_argument("--level", type=float, default=0.9, help="success to be reached and sustained")
+    parser.add_argument("--every-s", type=float, default=4.0, help="seconds between two policies")
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    report = {
+        "command": " ".join(["python -m benchmarks.peer_cube", *sys.argv[1:]]),
+        "machine": describe_machine(),
+        "settings": {side: dict(SETTINGS[side]) for side in options.sides if side != OURS},
+        **{name: getattr(options, name) for name in ("minutes", "episodes", "level", "every_s")},
+    }
+    rows: list[dict[str, Any]] = []
+    for row in runs(options):
+        rows.append(row)
+        print(describe(row, options.level), flush=True)
+        (options.out / "peers.json").write_text(json.dumps({**report, "runs": rows}, indent=2) + "\n")
+        draw(rows, options.level, options.out / "peers.png")
+    return int(any(row["exit_status"] for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
