@@ -10,6 +10,7 @@ A new set is one more entry of `OBJECT_SETS`; a new kind of model is one more cl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Protocol
 
@@ -82,24 +83,33 @@ def draw_primitive(rng: np.random.Generator) -> Box | Cylinder:
     return Box("box", (x, y, z), *surface) if kind < 0.5 else Cylinder("cylinder", x, z, *surface)
 
 
-def draw_from(keep: Callable[[RandomObject], bool]) -> Callable[[], Sampler]:
-    """Return what makes the sampler of those random objects that `keep` accepts."""
+RANDOM_SETS: Mapping[str, Callable[[RandomObject], bool]] = MappingProxyType(
+    {
+        "random": lambda model: not model.held_out,
+        "random-heldout": lambda model: model.held_out,
+        "random-feasible": lambda model: not model.held_out and model.feasible,
+        "random-heldout-feasible": lambda model: model.held_out and model.feasible,
+    }
+)
+"""Name -> which of the random objects belong to it."""
 
-    def sampler() -> Sampler:
-        models = [model for model in catalogue().values() if keep(model)]
-        return lambda rng: models[rng.integers(len(models))]
 
-    return sampler
+def random_objects(name: str) -> list[RandomObject]:
+    """Return the objects of one of the `RANDOM_SETS`, by id."""
+    return [model for model in catalogue().values() if RANDOM_SETS[name](model)]
+
+
+def draw_random(name: str) -> Sampler:
+    """Return the sampler of one of the `RANDOM_SETS`."""
+    models = random_objects(name)
+    return lambda rng: models[rng.integers(len(models))]
 
 
 OBJECT_SETS: Mapping[str, Callable[[], Sampler]] = MappingProxyType(
     {
         "cube": lambda: draw_cube,
         "primitives": lambda: draw_primitive,
-        "random": draw_from(lambda model: not model.held_out),
-        "random-heldout": draw_from(lambda model: model.held_out),
-        "random-feasible": draw_from(lambda model: not model.held_out and model.feasible),
-        "random-heldout-feasible": draw_from(lambda model: model.held_out and model.feasible),
+        **{name: partial(draw_random, name) for name in RANDOM_SETS},
     }
 )
 """Name -> what makes its sampler; made when asked for, so that a cube needs no catalogue."""
