@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from enum import StrEnum
 
-from actor.grasp.observation import FINGER_OPENING_M, GraspState
+from actor.grasp.observation import GraspState
 from actor.grasp.task import SUCCESS_HEIGHT_M
 
 LIFTED_M = 0.03
@@ -29,7 +29,6 @@ class Outcome(StrEnum):
     LOW = "held, but too low at the end"
     CARRIED = "up, but not between both fingers"
     LOST = "lifted and lost"
-    WIDE = "wider than the open gripper"
     MOVED = "pushed or rolled away"
     TIPPED = "knocked over"
     TOUCHED = "touched, never lifted"
@@ -60,8 +59,6 @@ def outcome(
         return Outcome.CARRIED
     if any(map(is_lifted, states)):
         return Outcome.LOST
-    if narrowest_m(first) > FINGER_OPENING_M:
-        return Outcome.WIDE
     if math.dist(first.object_position[:2], last.object_position[:2]) > MOVED_M:
         return Outcome.MOVED
     if tilt_rad(first, last) > TIPPED_RAD:
@@ -78,17 +75,13 @@ def lying_m(state: GraspState) -> tuple[float, float, float]:
     """Return width (the narrower side), length and height of the bounding box as the object lies.
 
     The box's own axes are kept, each going to the world axis that it is nearest to, so a tilt of a few
-    degrees does not count. The shape inside may be narrower, a bowl's rim for one.
+    degrees does not count. The shape inside may be narrower: most random objects whose box is wider than the
+    open gripper can be gripped at one of their parts, so too wide a box is no reason of a failure.
     """
     rotation, extents = state.object_rotation, state.object_extents_m
     upright = max(range(3), key=lambda axis: abs(rotation[6 + axis]))
     width, length = sorted(edge for axis, edge in enumerate(extents) if axis != upright)
     return width, length, extents[upright]
-
-
-def narrowest_m(state: GraspState) -> float:
-    """Return what the gripper must open at least, as far as the bounding box tells."""
-    return lying_m(state)[0]
 
 
 def tilt_rad(one: GraspState, two: GraspState) -> float:

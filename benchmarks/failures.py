@@ -31,66 +31,67 @@ from common.errors import ConfigError
 from common.seeds import seed_sequence
 from common.statistics import wilson_interval
 
-WIDTHS_CM, HEIGHTS_CM = (3, 4, 5, 6, 7, 8), (2, 3, 4, 6)
-"""Where the rows of the tables part."""
+EDGES_CM = (2, 4, 8, 10)
+"""Where the rows of the tables by width and height part."""
 
 
-def table(rows: Sequence[dict[str, Any]], name: str, edges: Sequence[float]) -> list[dict[str, Any]]:
-    """Return successes and outcomes of the objects between every two edges of a size."""
-    lines = []
-    for low, high in zip((0, *edges), (*edges, math.inf), strict=True):
+def totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what some objects come to: episodes, success, failures by kind, the most frequent first."""
+    episodes, successes = (sum(row[count] for row in rows) for count in ("episodes", "successes"))
+    how = Counter(failure["how"] for row in rows for failure in row["failures"])
+    return {
+        "objects": len(rows),
+        "episodes": episodes,
+        "success": round(successes / episodes, 4),
+        "failures": dict(how.most_common()),
+    }
+
+
+def by_size(rows: Sequence[dict[str, Any]], name: str) -> dict[str, dict[str, Any]]:
+    """Return the totals of the objects between every two of `EDGES_CM`, where there are any."""
+    parts = {}
+    for low, high in zip((0, *EDGES_CM), (*EDGES_CM, math.inf), strict=True):
         inside = [row for row in rows if low <= row[name] < high]
         if inside:
-            episodes, successes = (sum(row[count] for row in inside) for count in ("episodes", "successes"))
-            how = Counter(failure["how"] for row in inside for failure in row["failures"])
-            label = f"{low} to {high}" if high < math.inf else f"{low} and more"
-            lines.append(
-                {
-                    name: label,
-                    "objects": len(inside),
-                    "episodes": episodes,
-                    "success": round(successes / episodes, 4),
-                    "failures": dict(how.most_common()),
-                }
-            )
-    return lines
+            parts[f"{low} to {high} cm" if high < math.inf else f"{low} cm and more"] = totals(inside)
+    return parts
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the whole, and what failures have in common."""
-    episodes, successes = (sum(row[count] for row in rows) for count in ("episodes", "successes"))
-    low, high = wilson_interval(successes, episodes)
+    whole = totals(rows)
+    low, high = wilson_interval(sum(row["successes"] for row in rows), whole["episodes"])
     return {
-        "objects": len(rows),
-        "objects_never_failed": sum(not row["failures"] for row in rows),
-        "episodes": episodes,
-        "success": round(successes / episodes, 4),
+        **whole,
         "success_low": round(low, 4),
         "success_high": round(high, 4),
-        "failures": dict(
-            Counter(failure["how"] for row in rows for failure in row["failures"]).most_common()
-        ),
-        "by_width": table(rows, "width_cm", WIDTHS_CM),
-        "by_height": table(rows, "height_cm", HEIGHTS_CM),
+        "objects_never_failed": sum(not row["failures"] for row in rows),
+        "by_width": by_size(rows, "width_cm"),
+        "by_height": by_size(rows, "height_cm"),
     }
+
+
+def words(failures: dict[str, int]) -> str:
+    """Return counted failures for people."""
+    return ", ".join(f"{count} {how}" for how, count in failures.items())
 
 
 def show(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
     """Print it for people."""
     for row in rows:
-        how = ", ".join(f"{n} {word}" for word, n in Counter(f["how"] for f in row["failures"]).most_common())
         size = " x ".join(f"{row[f'{edge}_cm']:.1f}" for edge in ("width", "length", "height"))
-        print(f"{row['object']:<12} {size:>18} cm  {row['successes']:>3} of {row['episodes']}  {how}")
-    for name in ("by_width", "by_height"):
-        for line in summary[name]:
-            size, objects, episodes, success, how = line.values()
-            words = ", ".join(f"{n} {word}" for word, n in how.items())
-            print(f"{name[3:]} {size:>10} cm: {objects:>3} objects, {success:6.1%} of {episodes}  {words}")
+        count = f"{row['successes']} of {row['episodes']}"
+        print(f"{row['object']:<12} {size:>18} cm  {count:<9} {words(totals([row])['failures'])}")
+    for name in ("width", "height"):
+        for part, of in summary[f"by_{name}"].items():
+            count = f"{of['objects']:>3} objects, {of['success']:6.1%} of {of['episodes']}"
+            print(f"{name:<6} {part:<15} {count:<26} {words(of['failures'])}")
     print(
         f"{summary['success']:.1%} of {summary['episodes']} episodes"
         f" (95 % interval {summary['success_low']:.1%} to {summary['success_high']:.1%});"
         f" {summary['objects_never_failed']} of {summary['objects']} objects never failed"
     )
+    print(words(summary["failures"]))
 
 
 def main() -> int:
@@ -105,6 +106,8 @@ def main() -> int:
     parser.add_argument("--name", default="failures", help="of the files written")
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
+    if options.episodes < 1:
+        parser.error(f"argument --episodes: {options.episodes}; allowed: 1 or more")
     names = [model.name for model in random_objects(options.objects)]
     try:
         open_run(options.run_dir, options.policy, names[0])[0].close()
