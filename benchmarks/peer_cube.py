@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def run_peer(
     """Train with SB3; return the exit status and the policies."""
     words = ["--setting", setting, "--seed", str(seed), "--into", str(folder)]
     words += ["--seconds", str(60 * options.minutes), "--every-s", str(options.every_s)]
+    words += ["--threads", str(options.threads)] if options.threads is not None else []
     words += ["--began-s", str(time.monotonic())]
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.peer_sac", *words])
     return finish(process, 60 * options.minutes), kept(folder)
@@ -144,14 +146,17 @@ def main() -> int:
     parser.add_argument("--episodes", type=int, default=100, help="of a judgement")
     parser.add_argument("--level", type=float, default=0.9, help="success to be reached and sustained")
     parser.add_argument("--every-s", type=float, default=4.0, help="seconds between two policies")
+    parser.add_argument("--threads", type=int, help="of the peer's torch; its own choice otherwise")
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
+    if set(options.sides) != {OURS} and find_spec("stable_baselines3") is None:
+        parser.error("needs stable_baselines3; install it with: pip install -e '.[bench]'")
     options.out.mkdir(parents=True, exist_ok=True)
     report = {
         "command": " ".join(["python -m benchmarks.peer_cube", *sys.argv[1:]]),
         "machine": describe_machine(),
         "settings": {side: dict(SETTINGS[side]) for side in options.sides if side != OURS},
-        **{name: getattr(options, name) for name in ("minutes", "episodes", "level", "every_s")},
+        **{name: getattr(options, name) for name in ("minutes", "episodes", "level", "every_s", "threads")},
     }
     rows: list[dict[str, Any]] = []
     for row in runs(options):

@@ -145,8 +145,13 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=180.0, help="since --began-s")
     parser.add_argument("--began-s", type=float, default=time.monotonic(), help="of the monotonic clock")
     parser.add_argument("--every-s", type=float, default=4.0, help="seconds between two policies")
+    parser.add_argument("--threads", type=int, help="of torch; its own choice otherwise")
     parser.add_argument("--into", type=Path, required=True, help="folder that exists")
     options = parser.parse_args()
+    if options.threads is not None:
+        import torch
+
+        torch.set_num_threads(options.threads)
     train(options.setting, options.seed, options.seconds, options.began_s, options.every_s, options.into)
     return 0
 

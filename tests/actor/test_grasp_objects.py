@@ -144,8 +144,10 @@ def test_an_object_whose_file_is_missing_is_named_and_others_can_still_be_used(
 
 def test_one_object_by_its_id_is_a_set_of_its_own() -> None:
     env = GraspEnv(physics="fast", objects="random:17")
+    assert env.object_name == ""
     for _ in range(3):
         observation, _ = env.reset()
+        assert env.object_name == "random:17"
         expected = np.minimum(np.array(catalogue()[17].extents_m) / 0.1, 1)
         np.testing.assert_allclose(observation[25:28], expected, atol=1e-6)
     env.close()
