@@ -43,7 +43,10 @@ def run_ours(seed: int, folder: Path, options: argparse.Namespace) -> tuple[int,
     run, deadline_s = RunDirectory(folder / "run"), time.monotonic() + 60 * options.minutes
     words = ["train", "--seed", str(seed), "--run-dir", str(run.path), "--final-episodes", "0"]
     process = subprocess.Popen([sys.executable, "-m", "common.cli", *words], stdout=subprocess.DEVNULL)
-    in_time = lambda: process.poll() is None and time.monotonic() < deadline_s  # noqa: E731
+
+    def in_time() -> bool:
+        return process.poll() is None and time.monotonic() < deadline_s
+
     snapshots = record(run, in_time, options.every_s)
     process.terminate()
     return finish(process), snapshots

@@ -85,9 +85,8 @@ def try_object(path: str, which: str, seeds: Sequence[int], object_name: str) ->
             if not is_recoverable(error):
                 raise
             broken = True
-        states = env.states
-        if broken:
             env.reinit()
+        states = env.states
         how = outcome(states, success=success, terminated=env.terminated, broken=broken)
         if how is not Outcome.SUCCESS:
             failures.append({"seed": seed, "how": how.value, **measures(states)})
