@@ -113,7 +113,7 @@ def draw(rows: list[dict[str, Any]], level: float, path: Path) -> None:
     axes.set_ylabel("success rate, judged afterwards")
     axes.set_title(f"the cube; star: second judgement in a row at {level:.0%} or more, where judging stops")
     axes.grid(alpha=0.3)
-    axes.legend(loc="center right", fontsize="small")
+    axes.legend(loc="best", fontsize="small")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
