@@ -6,6 +6,10 @@ One run after the other, each for at most `--minutes`. Both sides step `Grasp-v0
 policies of every `--every-s` seconds are kept and judged afterwards on the default physics, by
 `benchmarks.snapshots`. Seconds count from the start of the command, imports included. Writes
 `OUT/peers.json` (after each run anew, so that what is done is not lost) and `OUT/peers.png`.
+
+Nothing else may run meanwhile: as many threads as cores, torch's own choice for the peer, wait for each other
+by spinning, and where a core is taken they get next to nothing done. `--threads 1` is robust, and slower on
+idle cores; the updates of each run are in its line. Needs the extra `bench`.
 """
 
 import argparse
@@ -125,9 +129,11 @@ def describe(row: dict[str, Any], level: float) -> str:
     first, second = (
         f"{row[name]['wall_s']:.0f} s" if row[name] else "never" for name in ("reached", "sustained")
     )
+    last = row["judged"][-1] if row["judged"] else {"updates": 0, "env_steps": 0, "wall_s": 0.0}
     return (
         f"{row['side']:<12} seed {row['seed']}: {level:.0%} first {first}, sustained {second};"
-        f" best {best:.0%} of {len(row['judged'])} judged; exit status {row['exit_status']}"
+        f" best {best:.0%} of {len(row['judged'])} judged; {last['updates']} updates and {last['env_steps']}"
+        f" env steps after {last['wall_s']:.0f} s; exit status {row['exit_status']}"
     )
 
 
