@@ -7,13 +7,12 @@ policies of every `--every-s` seconds are kept and judged afterwards on the defa
 `benchmarks.snapshots`. Seconds count from the start of the command, imports included. Writes
 `OUT/peers.json` (after each run anew, so that what is done is not lost) and `OUT/peers.png`.
 
-Nothing else may run meanwhile: as many threads as cores, torch's own choice for the peer, wait for each other
-by spinning, and where a core is taken they get next to nothing done. `--threads 1` is robust, and slower on
-idle cores; the updates of each run are in its line. Needs the extra `bench`.
+Nothing else may run meanwhile; the updates of each run, in its line, tell. Needs the extra `bench`.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,9 @@ from common.run_directory import RunDirectory
 OURS = "graspfleet"
 SIDES = (OURS, *SETTINGS)
 JUDGED_IN = EnvConfig(env="Grasp-v0", env_args=("physics=default",))
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""For the peer's torch, whose threads, as many as cores, otherwise wait for each other by spinning: where
+anything else wants a core for a moment it came to 1 update a second instead of 48."""
 GRACE_S = 30.0
 """For a run to end by itself after its time; it is killed then."""
 
@@ -64,7 +66,9 @@ def run_peer(
     words += ["--seconds", str(60 * options.minutes), "--every-s", str(options.every_s)]
     words += ["--threads", str(options.threads)] if options.threads is not None else []
     words += ["--began-s", str(time.monotonic())]
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.peer_sac", *words])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.peer_sac", *words], env={**WAITING, **os.environ}
+    )
     return finish(process, 60 * options.minutes), kept(folder)
 
 
