@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from common.config import EnvConfig, ReturnConfig
 from common.errors import ConfigError
 from common.flags import parse_env_args
-from common.nstep import Floats
-from common.specs import MAX_MAGNITUDE, EnvSpec
+from common.specs import MAX_MAGNITUDE, EnvSpec, Floats
 
 
 class Environment:

@@ -14,10 +14,10 @@ from common.envelope import require_fit
 from common.flags import ActorFlags
 from common.heartbeat import Heartbeat
 from common.interval import Interval
-from common.nstep import Floats
 from common.policy import NumpyPolicy
 from common.protocol import MAX_EPISODE_BYTES
 from common.seeds import seed_sequence
+from common.specs import Floats
 from common.stopping import StopSignal
 from common.transport import ExperienceSender
 

@@ -31,7 +31,7 @@ from common.transport import ExperienceSender
 
 WRITERS_N = 2
 REPLAY_N = 1_000_000
-WARM_S = 0.5
+WARM_S = 1.0
 SECONDS = 2.5
 BATCH_MAX_N = 64
 """Transitions a message on both sides; the default, 32, is for actors that make far fewer."""
@@ -106,7 +106,7 @@ def ours(batch_max_n: int, encrypted: bool) -> Iterator[Measure]:
         keys = ("--keys", str(folder / "keys")) if encrypted else ()
         if encrypted:
             make_keys([str(folder / "keys")])
-        never = ("--explore-steps", "1000000000", "--log-interval-s", "0.1")
+        never = ("--explore-steps", "1000000000", "--log-interval-s", "0.5")
         learner = LearnerProcess(folder, "--env", SPEC.env, "--replay-capacity", str(REPLAY_N), *never, *keys)
         stack.callback(learner.close)
         config = TransportConfig(**learner.ports, keys=str(folder / "keys") if encrypted else None)
