@@ -203,7 +203,7 @@ def encode(message: Message) -> bytes:
         {
             "kind": message.kind,
             "arrays": [(name, _NAMES[array.dtype], array.shape) for name, array in arrays.items()],
-            **{name: value for name, value in message if name not in ("rows", "policy")},
+            **{name: value for name, value in vars(message).items() if name not in ("rows", "policy")},
         }
     )
     body = [header, *(array.data.cast("B") if array.size else b"" for array in arrays.values())]
