@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from common.config import EnvConfig, ReturnConfig
 from common.errors import ConfigError
 from common.flags import parse_env_args
-from common.nstep import Floats
-from common.specs import MAX_MAGNITUDE, EnvSpec
+from common.specs import MAX_MAGNITUDE, EnvSpec, Floats
 
 
 class Environment:
@@ -49,6 +48,7 @@ class Environment:
         self._dtype = space.dtype
         self._max_reward = MAX_MAGNITUDE / returns.n_step  # a record holds the sum of n of them
         self._low, self._high = space.low, space.high
+        self._is_unit = bool((self._low == -1).all() and (self._high == 1).all())  # nothing to scale
         self._middle = (self._high.astype(np.float64) + self._low) / 2
         self._half = (self._high.astype(np.float64) - self._low) / 2
 
@@ -60,7 +60,7 @@ class Environment:
         """
         obs, _ = self.env.reset(seed=seed)
         obs = np.asarray(obs, np.float32)
-        if not (np.abs(obs) <= MAX_MAGNITUDE).all():
+        if not _is_sound(obs):
             raise FloatingPointError(f"the environment began with NaN or beyond {MAX_MAGNITUDE:g}")
         return obs
 
@@ -76,12 +76,9 @@ class Environment:
         Raises:
             FloatingPointError: an observation or reward is not finite, or huge; see `is_recoverable`.
         """
-        scaled: NDArray[Any] = self._middle + self._half * action
-        np.maximum(scaled, self._low, out=scaled)  # np.clip does the same and takes three times as long
-        np.minimum(scaled, self._high, out=scaled)
-        obs, reward, terminated, truncated, info = self.env.step(scaled.astype(self._dtype, copy=False))
+        obs, reward, terminated, truncated, info = self.env.step(self._scaled(action))
         obs, reward = np.asarray(obs, np.float32), float(reward)
-        if not ((np.abs(obs) <= MAX_MAGNITUDE).all() and abs(reward) <= self._max_reward):
+        if not (_is_sound(obs) and abs(reward) <= self._max_reward):
             raise FloatingPointError(
                 f"the environment returned NaN, a value beyond {MAX_MAGNITUDE:g} or a reward of {reward:g}"
             )
@@ -96,6 +93,20 @@ class Environment:
     def close(self) -> None:
         """Give back what the environment holds."""
         self.env.close()
+
+    def _scaled(self, action: Floats) -> NDArray[Any]:
+        """Return an action in [-1, 1] within the environment's own bounds."""
+        if self._is_unit:
+            return action.astype(self._dtype)  # a copy: an environment may change what it is given
+        scaled: NDArray[Any] = self._middle + self._half * action
+        np.maximum(scaled, self._low, out=scaled)  # np.clip does the same and takes three times as long
+        np.minimum(scaled, self._high, out=scaled)
+        return scaled.astype(self._dtype, copy=False)
+
+
+def _is_sound(obs: Floats) -> bool:
+    """Whether every number of [obs_dim] is finite and at most `MAX_MAGNITUDE`."""
+    return bool(np.abs(obs).max() <= MAX_MAGNITUDE)  # false for NaN too
 
 
 def is_recoverable(error: Exception) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 
 from actor.environment import Environment, is_recoverable
 from actor.writer import Writer
-from common.nstep import Floats, NStepAdder
+from common.nstep import NStepAdder
+from common.specs import Floats
 
 log = logging.getLogger(__name__)
 

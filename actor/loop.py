@@ -14,10 +14,10 @@ from common.envelope import require_fit
 from common.flags import ActorFlags
 from common.heartbeat import Heartbeat
 from common.interval import Interval
-from common.nstep import Floats
 from common.policy import NumpyPolicy
 from common.protocol import MAX_EPISODE_BYTES
 from common.seeds import seed_sequence
+from common.specs import Floats
 from common.stopping import StopSignal
 from common.transport import ExperienceSender
 
@@ -103,9 +103,10 @@ class Actor:
             self.writer.weights_version, self.policy = newest[0].version, newest[1]
 
     def _finished(self) -> bool:
+        if self.link.inbox.state in ("draining", "done"):
+            return True
         limit = self._config.max_episodes
-        done = sum(runner.episodes for runner in self.runners)
-        return self.link.inbox.state in ("draining", "done") or (limit is not None and done >= limit)
+        return limit is not None and sum(runner.episodes for runner in self.runners) >= limit
 
     def _leave(self) -> None:
         for runner in self.runners:

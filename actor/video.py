@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from actor.environment import Environment
 from common.config import EnvConfig, ReturnConfig
 from common.errors import ConfigError
-from common.nstep import Floats
+from common.specs import Floats
 
 Picture = NDArray[np.uint8]
 """[height, width, 3]."""

@@ -8,9 +8,8 @@ from collections import deque
 
 import numpy as np
 
-from common.nstep import Floats
 from common.protocol import MAX_EPISODES, Batch, Bye, Episode, Hello, encode
-from common.specs import EnvSpec
+from common.specs import EnvSpec, Floats
 
 MAX_PATIENCE = 16
 """Times `resend_after_s`: the longest wait between two attempts."""
@@ -49,17 +48,14 @@ class Writer:
         self.actor_id = actor_id
         self.boot_id = boot_id
         self.weights_version = 0
-        self.produced = 0
         self.discarded = 0
         self.resent = 0
         self._batch_max_delay_s = batch_max_delay_s
         self._window_n = window_n
         self._resend_after_s = self._patience_s = resend_after_s
-        self._records = np.zeros(batch_max_n, spec.record)
-        # Assigned field by field, a transition costs two thirds of what it does as one tuple.
-        assert spec.record.names is not None
-        self._fields = [self._records[name] for name in spec.record.names[:-1]]
-        self._fill = 0
+        self._batch_max_n = batch_max_n
+        self._rows: list[bytes] = []
+        self._sealed_n = 0
         self._opened_s: float | None = None
         self._episodes: list[Episode] = []
         self._window: deque[bytes] = deque()  # sealed frames, oldest first: seq = _acked + position
@@ -73,9 +69,14 @@ class Writer:
         return len(self._window) < self._window_n
 
     @property
+    def produced(self) -> int:
+        """Transitions added so far."""
+        return self._sealed_n + len(self._rows)
+
+    @property
     def is_empty(self) -> bool:
         """Whether everything that was added has been acknowledged."""
-        return not (self._window or self._fill or self._episodes)
+        return not (self._window or self._rows or self._episodes)
 
     @property
     def next_seq(self) -> int:
@@ -92,14 +93,9 @@ class Writer:
         terminated: bool,
         truncated: bool,
     ) -> None:
-        """Add one transition (see `EnvSpec.record`); it is copied. A full batch is sealed."""
-        place = self._fill
-        values = (obs, next_obs, action, reward, discount, terminated, truncated)
-        for field, value in zip(self._fields, values, strict=True):
-            field[place] = value
-        self._fill += 1
-        self.produced += 1
-        if self._fill == len(self._records):
+        """Add one transition, as `EnvSpec.pack` takes it; it is copied. A full batch is sealed."""
+        self._rows.append(self.spec.pack(obs, next_obs, action, reward, discount, terminated, truncated))
+        if len(self._rows) == self._batch_max_n:
             self.seal()
 
     def add_episode(self, episode: Episode) -> None:
@@ -110,9 +106,9 @@ class Writer:
 
     def seal(self) -> None:
         """Close the batch at hand, if it holds anything."""
-        if not (self._fill or self._episodes):
+        if not (self._rows or self._episodes):
             return
-        rows = self._records[: self._fill].view(np.uint8).reshape(self._fill, self.spec.record.itemsize)
+        rows = np.frombuffer(b"".join(self._rows), np.uint8)
         batch = Batch(
             actor_id=self.actor_id,
             boot_id=self.boot_id,
@@ -123,10 +119,11 @@ class Writer:
             discarded=self.discarded,
             resent=self.resent,
             episodes=tuple(self._episodes),
-            rows=rows,
+            rows=rows.reshape(len(self._rows), self.spec.record.itemsize),
         )
         self._window.append(encode(batch))
-        self._fill = 0
+        self._sealed_n += len(self._rows)
+        self._rows.clear()
         self._opened_s = None
         self._episodes.clear()
 
@@ -170,7 +167,7 @@ class Writer:
         return encode(Bye(actor_id=self.actor_id, boot_id=self.boot_id, next_seq=self.next_seq))
 
     def _seal_when_due(self, now_s: float) -> None:
-        if not (self._fill or self._episodes):
+        if not (self._rows or self._episodes):
             return
         if self._opened_s is None:
             self._opened_s = now_s

@@ -24,7 +24,7 @@ from benchmarks.learner import LearnerProcess
 from benchmarks.workload import Measure
 from common.config import flag
 from common.flags import ActorFlags, parse
-from common.nstep import Floats
+from common.specs import Floats
 from common.stopping import StopSignal
 
 WARM_S = 1.0

@@ -21,17 +21,19 @@ import numpy as np
 import zmq
 
 from actor.link import Inbox, Link
+from actor.loop import LOOK_INTERVAL_S
 from actor.writer import Writer
 from benchmarks.contest import Claim, Contest, Host
 from benchmarks.learner import LearnerProcess
 from benchmarks.workload import SPEC, Measure, random_records
 from common.config import ActorConfig, TransportConfig
+from common.interval import Interval
 from common.keys import init as make_keys
 from common.transport import ExperienceSender
 
 WRITERS_N = 2
 REPLAY_N = 1_000_000
-WARM_S = 0.5
+WARM_S = 1.0
 SECONDS = 2.5
 BATCH_MAX_N = 64
 """Transitions a message on both sides; the default, 32, is for actors that make far fewer."""
@@ -76,7 +78,7 @@ class Writers:
 
 
 def write_transitions(going: Event, config: TransportConfig, batch_max_n: int) -> None:
-    """Be an actor of `batch_max_n` environments that cost nothing."""
+    """Be an actor whose environments cost nothing: its loop, and one `Writer.add` a transition."""
     limits = {"batch_max_delay_s": ActorConfig().batch_max_delay_s, "resend_after_s": config.resend_after_s}
     boot_id = os.urandom(8).hex()
     actor_id = f"actor-{boot_id}"  # with encryption, one that the key called `actor` may stand for
@@ -87,15 +89,15 @@ def write_transitions(going: Event, config: TransportConfig, batch_max_n: int) -
     record = random_records(1)[0]
     fields = [record[name] for name in ("obs", "next_obs", "action", "reward", "discount")]
     transition = (*fields[:3], float(fields[3]), float(fields[4]), False, False)
+    look = Interval(LOOK_INTERVAL_S)
     while True:
-        if not going.is_set():
-            link.wait()
-        elif writer.has_room:
+        if going.is_set() and writer.has_room:
             for _ in range(batch_max_n):
                 writer.add(*transition)
         else:
             link.wait()
-        link.pump()
+        if look.due_now() or not writer.has_room:
+            link.pump()
 
 
 @contextmanager
@@ -106,7 +108,7 @@ def ours(batch_max_n: int, encrypted: bool) -> Iterator[Measure]:
         keys = ("--keys", str(folder / "keys")) if encrypted else ()
         if encrypted:
             make_keys([str(folder / "keys")])
-        never = ("--explore-steps", "1000000000", "--log-interval-s", "0.1")
+        never = ("--explore-steps", "1000000000", "--log-interval-s", "0.5")
         learner = LearnerProcess(folder, "--env", SPEC.env, "--replay-capacity", str(REPLAY_N), *never, *keys)
         stack.callback(learner.close)
         config = TransportConfig(**learner.ports, keys=str(folder / "keys") if encrypted else None)

@@ -3,10 +3,8 @@
 from collections import deque
 from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
+from common.specs import Floats
 
-Floats = NDArray[np.float32]
 Sink = Callable[[Floats, Floats, Floats, float, float, bool, bool], None]
 """Takes obs, next_obs, action, reward, discount, terminated, truncated of one transition."""
 

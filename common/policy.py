@@ -9,18 +9,18 @@ from itertools import pairwise
 
 import msgpack
 import numpy as np
-from numpy.typing import NDArray
 
 from common.errors import ProtocolError
-from common.specs import EnvSpec
-
-Floats = NDArray[np.float32]
+from common.specs import EnvSpec, Floats
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 """Bounds of the log standard deviation before tanh (as in the SAC authors' code, softlearning)."""
 
 LAYERS_N = 3
 """Two hidden layers with ReLU and the output layer [mean, log_std]; layer i is `x @ w{i} + b{i}`."""
+
+NOISE_N = 64
+"""Steps whose exploration noise is drawn at once: a draw costs a step more than all the rest of sampling."""
 
 _ZERO, _LOW, _HIGH = np.float32(0), np.float32(LOG_STD_MIN), np.float32(LOG_STD_MAX)
 
@@ -97,10 +97,10 @@ class NumpyPolicy:
         self._forward(obs)
         if deterministic:
             return np.tanh(self._mean)
-        u = self._rng.standard_normal(self._mean.shape, dtype=np.float32)
+        u = self._next_noise()
         u *= np.exp(self._log_std, out=self._log_std)
         u += self._mean
-        return np.tanh(u, out=u)
+        return np.tanh(u)  # `u` is a part of a buffer
 
     def mean_and_log_std(self, obs: Floats) -> tuple[Floats, Floats]:
         """Return the Gaussian before tanh.
@@ -119,8 +119,19 @@ class NumpyPolicy:
 
     def _allocate(self, k: int) -> None:
         self._outputs = [np.empty((k, len(bias)), np.float32) for bias in self._biases]
+        self._noise: Floats = np.empty((NOISE_N, k, self._action_dim), np.float32)
+        self._drawn = NOISE_N
         self._mean = self._outputs[-1][:, : self._action_dim]
         self._log_std = self._outputs[-1][:, self._action_dim :]
+
+    def _next_noise(self) -> Floats:
+        """Return [K, action_dim] standard normal numbers, the caller's to change until the next call."""
+        if self._drawn == NOISE_N:
+            self._rng.standard_normal(dtype=np.float32, out=self._noise)
+            self._drawn = 0
+        noise: Floats = self._noise[self._drawn]
+        self._drawn += 1
+        return noise
 
     def _forward(self, obs: Floats) -> None:
         """Leave the Gaussian in the buffers `_mean` and `_log_std`."""

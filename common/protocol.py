@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import ProtocolError
-from common.specs import MAX_MAGNITUDE, EnvSpec, Records
+from common.specs import RANGES, EnvSpec, Records
 
 MAGIC = b"GFLT"
 VERSION = 1
@@ -123,14 +123,14 @@ class Batch(Message):
         if (self.rows[:, -4:-2] > 1).any():
             raise ProtocolError("flags", "terminated or truncated is neither 0 nor 1")
         floats = self.rows[:, :-4].view("<f4")
-        if not (np.abs(floats) <= MAX_MAGNITUDE).all():  # also false for NaN
+        low, high = spec.limits
+        fits = (low <= floats) & (floats <= high)  # also false for NaN
+        if not fits.all():
             if not np.isfinite(floats).all():
                 raise ProtocolError("not-finite", "NaN or infinity in a transition")
-            raise ProtocolError("magnitude", f"beyond {MAX_MAGNITUDE:g}")
-        if (np.abs(records["action"]) > 1).any():
-            raise ProtocolError("action", "outside [-1, 1]")
-        if ((records["discount"] < 0) | (records["discount"] > 1)).any():
-            raise ProtocolError("discount", "outside [0, 1]")
+            for name, (least, most) in RANGES.items():
+                if ((records[name] < least) | (records[name] > most)).any():
+                    raise ProtocolError(name, f"outside [{least:g}, {most:g}]")
         return records
 
 
@@ -203,7 +203,7 @@ def encode(message: Message) -> bytes:
         {
             "kind": message.kind,
             "arrays": [(name, _NAMES[array.dtype], array.shape) for name, array in arrays.items()],
-            **{name: value for name, value in message if name not in ("rows", "policy")},
+            **{name: value for name, value in vars(message).items() if name not in ("rows", "policy")},
         }
     )
     body = [header, *(array.data.cast("B") if array.size else b"" for array in arrays.values())]
@@ -231,10 +231,8 @@ def decode(frame: Buffer) -> Message:
     message = KINDS[kind]
     arrays = _read_arrays(fields.pop("arrays", ()), raw)
     carried: dict[str, Any] = {"policy": arrays} if message is Weights else dict(arrays)
-    if not carried.keys() <= message.model_fields.keys() - fields.keys():
-        raise ProtocolError("arrays", f"{message.kind} cannot carry {sorted(carried)}")
     try:
-        return message(**fields, **carried)
+        return message(**fields, **carried)  # a name in both is a TypeError
     except (ValidationError, TypeError) as error:
         where = error.errors()[0]["loc"] if isinstance(error, ValidationError) else "names"
         raise ProtocolError("field", f"{message.kind}: {where}") from None

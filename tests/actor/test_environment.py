@@ -1,16 +1,18 @@
 """Any flat-Box environment: actions scaled, spec read off, everything else refused in one line."""
 
+import contextlib
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete
+from numpy.typing import NDArray
 
 from actor.environment import Environment, is_recoverable
 from common.config import EnvConfig, ReturnConfig
 from common.errors import ConfigError
-from common.specs import EnvSpec
+from common.specs import MAX_MAGNITUDE, EnvSpec
 from tests.fakes import ONE_LINE, FakeEnv
 
 RETURNS = ReturnConfig(discount=0.9, n_step=2)
@@ -42,6 +44,51 @@ def test_actions_are_scaled_to_asymmetric_bounds(action: list[float], scaled: li
     assert taken == pytest.approx(scaled)
     assert taken.dtype == np.float32
     assert fake(env).action_space.contains(taken)
+
+
+class UnitEnv(FakeEnv):
+    """Takes actions in [-1, 1], and changes them; its observations are `number`."""
+
+    number = 0.0
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(action_space=Box(-1.0, 1.0, (2,), np.float64), **settings)
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        result = super().step(action)
+        action[:] = 9.0
+        return result
+
+    def _obs(self) -> NDArray[np.float32]:
+        return np.full(3, self.number, np.float32)
+
+
+gymnasium.register("Unit-v0", entry_point=UnitEnv)
+
+
+def test_actions_in_unit_bounds_reach_the_environment_as_they_are_and_stay_ours() -> None:
+    env, action = make("Unit-v0"), np.array([-1.0, 0.25], np.float32)
+    env.reset(0)
+    env.step(action)
+    taken = fake(env).actions[0]
+    assert (taken.dtype, taken.tolist(), action.tolist()) == ("f8", [-1.0, 0.25], [-1.0, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("number", "sound"),
+    [(5000.0, True), (-MAX_MAGNITUDE, True), (2 * MAX_MAGNITUDE, False), (1e30, False), (-np.inf, False)],
+)
+def test_observations_are_bounded_one_by_one(
+    number: float, sound: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = make("Unit-v0")
+    env.reset(0)
+    monkeypatch.setattr(UnitEnv, "number", number)
+    for begin in (lambda: env.reset(1), lambda: env.step(np.zeros(2, np.float32))):
+        with contextlib.nullcontext() if sound else pytest.raises(FloatingPointError):
+            begin()
 
 
 def test_a_step_returns_plain_values_in_float32() -> None:

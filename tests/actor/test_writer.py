@@ -59,6 +59,23 @@ def test_transitions_are_copied() -> None:
     assert records["terminated"].tolist() == [True, False]
 
 
+def test_every_field_is_where_the_record_has_it() -> None:
+    writer, rng = make_writer(batch_max_n=1), np.random.default_rng(0)
+    obs, next_obs, action = (rng.uniform(-1, 1, size).astype(np.float32) for size in (3, 3, 2))
+    every_other = np.repeat(obs, 2)[::2]  # not contiguous, but the same numbers
+    writer.add(every_other, next_obs, action, 2.5, 0.25, False, True)
+    expected = np.array([(obs, next_obs, action, 2.5, 0.25, False, True, 0)], SPEC.record)
+    assert read(writer.next_frame(0.0)).rows.tobytes() == expected.tobytes()
+
+
+def test_arrays_of_another_size_or_precision_are_refused() -> None:
+    writer, obs, action = make_writer(), np.zeros(3, np.float32), np.zeros(2, np.float32)
+    for wrong in (np.zeros(4, np.float32), np.zeros(3, np.float64)):
+        with pytest.raises(ValueError, match="bytes, allowed"):
+            writer.add(obs, wrong, action, 0.0, 0.5, False, False)
+    assert writer.produced == 0
+
+
 def test_an_incomplete_batch_waits_its_time_and_no_longer() -> None:
     writer = make_writer(batch_max_delay_s=1.0)
     add_transition(writer, 0)

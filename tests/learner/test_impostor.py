@@ -151,4 +151,4 @@ def test_a_finite_but_absurd_batch_is_rejected(ingest: Ingest, name: str) -> Non
     records[name][1] = 3e38
     ingest.accept(encode(make_batch(records)), 0.0)
     assert ingest.accounts.totals()["inserted"] == 0
-    assert ingest.counters["rejected batches: magnitude"] == 1
+    assert ingest.counters[f"rejected batches: {name}"] == 1
