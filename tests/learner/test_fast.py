@@ -12,7 +12,7 @@ from common.errors import ConfigError
 from learner import fast, kernels
 from learner.agent import require_possible
 from learner.fast import FastSACAgent, make_agent
-from learner.layers import Product, Products, product_bf16, product_numpy, product_torch
+from learner.products import BF16, FP32, FP32_THREADED, Product, Products
 from learner.sac import SACAgent
 from tests.learner.test_sac import SPEC, make_batch
 
@@ -34,7 +34,7 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("auto_entropy", [False, True])
 @pytest.mark.parametrize("size", [1, 33])
-@pytest.mark.parametrize("product", [product_numpy, product_torch])
+@pytest.mark.parametrize("product", [FP32, FP32_THREADED])
 def test_fp32_is_the_plain_update(layer_norm: bool, auto_entropy: bool, size: int, product: Product) -> None:
     cfg = config(critic_layer_norm=layer_norm, auto_entropy=auto_entropy)
     plain = SACAgent(SPEC, cfg, seed=1)
@@ -68,7 +68,7 @@ def test_bf16_points_the_same_way(layer_norm: bool) -> None:
     cfg = config(hidden_dim=64, critic_layer_norm=layer_norm)
     plain, quick = (
         SACAgent(SPEC, cfg, seed=1),
-        FastSACAgent(SPEC, cfg, seed=1, products=Products(middle=product_bf16)),
+        FastSACAgent(SPEC, cfg, seed=1, products=Products(middle=BF16)),
     )
     batch = make_batch(128, 0)
     plain.update(batch)
@@ -123,4 +123,4 @@ def test_auto_takes_bf16_where_the_products_are_large(monkeypatch: pytest.Monkey
     make_agent(SPEC, SACConfig(hidden_dim=128, batch_size=128, precision="auto"), seed=0, threads=1)
     make_agent(SPEC, SACConfig(), seed=0, threads=1)
     make_agent(SPEC, SACConfig(precision="auto"), seed=0, threads=2)
-    assert taken == [product_bf16, product_numpy, product_numpy, product_bf16]
+    assert taken == [BF16, FP32, FP32, BF16]
