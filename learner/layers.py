@@ -73,8 +73,8 @@ class Pass:
         self.output = np.empty((networks_n, rows_n, net.weight[2].shape[2]), np.float32)
         self._d = [np.empty((networks_n * self._trained_n, units_n), np.float32) for _ in range(2)]
         self._every = np.concatenate([n * rows_n + np.arange(self._trained_n) for n in range(networks_n)])
-        unwanted = [np.empty((networks_n, units_n), np.float32)] * 2
-        self._unwanted = Layers([], unwanted, unwanted, unwanted)
+        # Apart from each other, or the kernels would go by single numbers.
+        self._unwanted = Layers([], *([part] * 2 for part in np.empty((3, networks_n, units_n), np.float32)))
 
     def forward(self) -> None:
         """Write the outputs for the inputs, and keep what the ways back need."""
