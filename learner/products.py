@@ -31,6 +31,8 @@ def _bfloat16(array: Floats) -> Tensor:
 
 
 def _multiply_bfloat16(a: Tensor, b: Tensor, out: Floats) -> None:
+    if not out.flags.c_contiguous:  # then its transpose is, and nothing is transposed while copying
+        a, b, out = b.swapaxes(1, 2), a.swapaxes(1, 2), out.swapaxes(1, 2)
     torch.from_numpy(out).copy_(torch.bmm(a, b))
 
 
