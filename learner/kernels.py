@@ -207,7 +207,8 @@ def td_error(
     for b in range(len(reward)):
         target = reward[b]
         if not terminated[b]:
-            value = min(next_q[0, b, 0], next_q[1, b, 0]) - np.float32(temperature) * next_log_prob[b]
+            lower = np.minimum(next_q[0, b, 0], next_q[1, b, 0])  # NaN if either is
+            value = lower - np.float32(temperature) * next_log_prob[b]
             target += discount[b] * value
         error[0, b, 0] = q[0, b, 0] - target
         error[1, b, 0] = q[1, b, 0] - target

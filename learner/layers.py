@@ -64,9 +64,9 @@ class Pass:
     ) -> None:
         self._net, self._products, self._gradients = net, products, gradients
         self._rows_n, self._trained_n = rows_n, rows_n if trained_n is None else trained_n
-        networks_n, self._in_n, units_n = net.weight[0].shape
+        networks_n, in_n, units_n = net.weight[0].shape
         rows = (networks_n, rows_n, units_n)
-        self.x = np.empty((rows_n, self._in_n), np.float32)
+        self.x = np.empty((rows_n, in_n), np.float32)
         self._hidden = [np.empty(rows, np.float32) for _ in range(2)]
         self._normal = [np.empty(rows, np.float32) for _ in net.scale]
         self._rstd = [np.empty(rows[:2], np.float32) for _ in net.scale]

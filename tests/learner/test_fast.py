@@ -12,6 +12,7 @@ from common.errors import ConfigError
 from learner import fast, kernels
 from learner.agent import require_possible
 from learner.fast import FastSACAgent, make_agent
+from learner.networks import squash
 from learner.products import BF16, FP32, FP32_THREADED, Product, Products
 from learner.sac import SACAgent
 from tests.learner.test_sac import SPEC, make_batch
@@ -87,6 +88,25 @@ def test_either_goes_on_from_the_other(there_and_back: bool) -> None:
         agent.update(make_batch(33, 1))
     for name, vector in vectors(first).items():
         np.testing.assert_allclose(vectors(second)[name], vector, atol=1e-5)
+
+
+def test_batches_may_change_their_size() -> None:
+    plain, quick = SACAgent(SPEC, SMALL, seed=1), FastSACAgent(SPEC, SMALL, seed=1, products=Products())
+    for seed, size in enumerate((33, 7, 33)):
+        for agent in (plain, quick):
+            agent.update(make_batch(size, seed))
+    for name, vector in vectors(plain).items():
+        np.testing.assert_allclose(vectors(quick)[name], vector, atol=1e-4)
+
+
+def test_actions_near_zero_and_far_beyond_the_bounds() -> None:
+    mean = np.array([[0.0, 1e-6, -0.3], [3.0, -12.0, 90.0]], np.float32)
+    head, noise = np.concatenate((mean, np.zeros_like(mean)), axis=1), np.zeros_like(mean)
+    action, log_prob = np.empty_like(mean), np.empty(2, np.float32)
+    kernels.squash(head, noise, action, log_prob)
+    expected = squash(*map(torch.from_numpy, (mean, np.zeros_like(mean), noise)))
+    np.testing.assert_allclose(action, expected[0], atol=2e-7)
+    np.testing.assert_allclose(log_prob, expected[1], rtol=1e-6)
 
 
 def test_adam_is_torchs() -> None:
