@@ -5,7 +5,9 @@ In and out: as `learner.sac`. Must not know: replay, sockets, files, environment
 At batch 256 and 2 x 256 units, 614 million multiplications and additions an update are the floor; autograd,
 small operators and passes over memory came on top. So:
 
-- no graph: `learner.layers` has the backward passes, `learner.kernels` all that is no matrix product;
+- no graph: `learner.layers` has the backward passes, `learner.kernels` all that is no matrix product,
+  `learner.products` those that are;
+- memory is laid out once for a size of batches;
 - the policy runs once, on obs and next_obs together;
 - the policy's loss depends, in each row, on the smaller of two critics alone, and only there does its
   gradient go back: B rows in the place of 2 B;

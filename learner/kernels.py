@@ -64,17 +64,17 @@ def normalise(
     size = np.float32(hidden.shape[2])
     for n in range(hidden.shape[0]):
         for b in range(hidden.shape[1]):
-            total = np.float32(0)
+            # Mean and variance in one pass, of the differences to one of the values: those of a row are at
+            # most sqrt(H) standard deviations away from it, so little cancels however large the values are.
+            pivot = hidden[n, b, 0] + bias[n, 0]
+            total, squares = np.float32(0), np.float32(0)
             for h in range(hidden.shape[2]):
-                value = hidden[n, b, h] + bias[n, h]
+                value = hidden[n, b, h] + bias[n, h] - pivot
                 normal[n, b, h] = value
                 total += value
-            mean = total / size
-            squares = np.float32(0)
-            for h in range(hidden.shape[2]):
-                value = normal[n, b, h] - mean
                 squares += value * value
-            factor = np.float32(1) / np.sqrt(squares / size + EPSILON)
+            mean = total / size
+            factor = np.float32(1) / np.sqrt(squares / size - mean * mean + EPSILON)
             rstd[n, b] = factor
             for h in range(hidden.shape[2]):
                 value = (normal[n, b, h] - mean) * factor

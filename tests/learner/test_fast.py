@@ -109,6 +109,18 @@ def test_actions_near_zero_and_far_beyond_the_bounds() -> None:
     np.testing.assert_allclose(log_prob, expected[1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("shift", [0.0, 1e4])
+def test_layer_norm_is_torchs_also_far_from_zero(shift: float) -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((2, 9, 64)) + shift).astype(np.float32)
+    x[0, :, 0] += 100  # the value that the others are taken relative to, itself far off
+    zeros, ones = np.zeros((2, 64), np.float32), np.ones((2, 64), np.float32)
+    expected = torch.nn.functional.layer_norm(torch.from_numpy(x).double(), (64,))
+    normal, rstd = np.empty_like(x), np.empty((2, 9), np.float32)
+    kernels.normalise(x.copy(), zeros, ones, zeros, normal, rstd)
+    np.testing.assert_allclose(normal, expected, atol=1e-4)
+
+
 def test_adam_is_torchs() -> None:
     values = torch.nn.Parameter(torch.linspace(-1, 1, 50))
     ours, moments = values.detach().clone().numpy(), np.zeros((2, 50), np.float32)
