@@ -135,24 +135,21 @@ def unnormalise(
     for p in range(len(d)):
         place = places[p]
         n = place // rows_n
-        # The same without rows of their own is not vectorised.
-        row, hidden_row, normal_row = d[p], hidden[place], normal[place]
-        scale_row, d_bias_row, d_scale_row, d_shift_row = scale[n], d_bias[n], d_scale[n], d_shift[n]
         total, along = np.float32(0), np.float32(0)
-        for h in range(len(row)):
-            value = row[h] if hidden_row[h] > 0 else np.float32(0)
-            d_shift_row[h] += value
-            d_scale_row[h] += value * normal_row[h]
-            value *= scale_row[h]
-            row[h] = value
+        for h in range(d.shape[1]):
+            value = d[p, h] if hidden[place, h] > 0 else np.float32(0)
+            d_shift[n, h] += value
+            d_scale[n, h] += value * normal[place, h]
+            value *= scale[n, h]
+            d[p, h] = value
             total += value
-            along += value * normal_row[h]
+            along += value * normal[place, h]
         total /= size
         along /= size
-        for h in range(len(row)):
-            value = (row[h] - total - normal_row[h] * along) * rstd[place]
-            row[h] = value
-            d_bias_row[h] += value
+        for h in range(d.shape[1]):
+            value = (d[p, h] - total - normal[place, h] * along) * rstd[place]
+            d[p, h] = value
+            d_bias[n, h] += value
 
 
 @compiled
