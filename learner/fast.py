@@ -5,7 +5,9 @@ In and out: as `learner.sac`. Must not know: replay, sockets, files, environment
 At batch 256 and 2 x 256 units, 614 million multiplications and additions an update are the floor; autograd,
 small operators and passes over memory came on top. So:
 
-- no graph: `learner.layers` has the backward passes, `learner.kernels` all that is no matrix product;
+- no graph: `learner.layers` has the backward passes, `learner.kernels` all that is no matrix product,
+  `learner.products` those that are;
+- memory is laid out once for a size of batches;
 - the policy runs once, on obs and next_obs together;
 - the policy's loss depends, in each row, on the smaller of two critics alone, and only there does its
   gradient go back: B rows in the place of 2 B;
@@ -13,6 +15,7 @@ small operators and passes over memory came on top. So:
 - with `bf16`, the products of the middle layers are taken of bfloat16 copies.
 """
 
+import math
 from collections.abc import Mapping
 from typing import SupportsFloat
 
@@ -26,16 +29,8 @@ from common.errors import ConfigError
 from common.specs import EnvSpec, Records
 from learner import kernels
 from learner.kernels import Floats
-from learner.layers import (
-    Layers,
-    Products,
-    Tape,
-    backward,
-    forward,
-    product_bf16,
-    product_numpy,
-    product_torch,
-)
+from learner.layers import Layers, Pass
+from learner.products import BF16, FP32, FP32_THREADED, Products
 from learner.sac import SACAgent
 
 
@@ -52,95 +47,99 @@ class FastSACAgent(SACAgent):
     def __init__(self, spec: EnvSpec, config: SACConfig, *, seed: int, products: Products) -> None:
         super().__init__(spec, config, seed=seed)
         self._products = products
+        # Views of all that an update changes; a state that is loaded is copied into the same memory.
+        self._optimized = {name: self._arrays(name) for name in self._optimizers}
+        self._log_temperature = self.log_temperature.detach().numpy()
+        gradient = self.flat["critic"].views(self.flat["critic"].gradient).get("log_temperature")
+        self._temperature_gradient = None if gradient is None else gradient.numpy()
+        self._follower = self.flat["target"].values.numpy()
+        self._followed = self.flat["critic"].values.numpy()[: len(self._follower)]
+        self._lay_out(config.batch_size)
+
+    def _arrays(self, name: str) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """Return values, gradient, Adam's moments and its step."""
+        flat = self.flat[name]
+        state = self._optimizers[name].state[flat.vector]
+        moments = state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()
+        return flat.values.numpy(), flat.gradient.numpy(), *moments, state["step"].numpy()
+
+    def _lay_out(self, rows_n: int) -> None:
+        """Make the passes for batches of some size."""
         values = {name: flat.views(flat.values) for name, flat in self.flat.items()}
         gradients = {name: flat.views(flat.gradient) for name, flat in self.flat.items()}
-        self._policy, self._policy_gradient = (policy_layers(kind["policy"]) for kind in (values, gradients))
-        self._critic, self._critic_gradient = (critic_layers(kind["critic"]) for kind in (values, gradients))
-        self._target = critic_layers(values["target"])
-        self._temperature_gradient = gradients["critic"].get("log_temperature")
+        self._rows_n = rows_n
+        self._policy = Pass(
+            policy_layers(values["policy"]),
+            2 * rows_n,
+            self._products,
+            gradients=policy_layers(gradients["policy"]),
+            trained_n=rows_n,
+        )
+        critic, d_critic = critic_layers(values["critic"]), critic_layers(gradients["critic"])
+        self._critic = Pass(critic, rows_n, self._products, gradients=d_critic)
+        self._target = Pass(critic_layers(values["target"]), rows_n, self._products)
 
     def update(self, batch: Records) -> Mapping[str, SupportsFloat]:
         """Take one gradient step of every network; see `SACAgent.update`."""
         self._check(batch)
-        size, temperature = len(batch), self.log_temperature.detach().exp().item()
-        noise = self._noise(2, *batch["action"].shape).flatten(0, 1).numpy()
-        obs = np.concatenate((batch["obs"], batch["next_obs"]))
-        head, tape = forward(self._policy, obs[None], self._products)
-        action, log_prob = np.empty_like(noise), np.empty(2 * size, np.float32)
-        kernels.squash(head[0], noise, action, log_prob)
+        size, action_columns = len(batch), slice(self._spec.obs_dim, None)
+        if size != self._rows_n:
+            self._lay_out(size)
+        temperature = math.exp(self._log_temperature)
+        noise = self._noise(2 * size, self._spec.action_dim).numpy()
+        policy, critic = self._policy, self._critic
+        policy.x[:size], policy.x[size:] = batch["obs"], batch["next_obs"]
+        policy.forward()
+        head, action, log_prob = policy.output[0], np.empty_like(noise), np.empty(2 * size, np.float32)
+        kernels.squash(head, noise, action, log_prob)
 
-        q, q_tape = self._values(self._critic, batch["obs"], batch["action"])
-        error = q - self._td_target(batch, action[size:], log_prob[size:], temperature)
-        d_q = error[:, :, None] / np.float32(size)
-        backward(self._critic, q_tape, d_q, self._products, gradients=self._critic_gradient)
-        surplus = float(log_prob[:size].mean()) + self._target_entropy
+        critic.x[:] = np.concatenate((batch["obs"], batch["action"]), axis=1)
+        critic.forward()
+        error = self._td_error(batch, action[size:], log_prob[size:], temperature)
+        q_mean = critic.output.sum() / critic.output.size
+        critic.backward(error / np.float32(size))
+        mean_log_prob = log_prob[:size].sum() / size
+        surplus = mean_log_prob + self._target_entropy
         if self._temperature_gradient is not None:
-            self._temperature_gradient.fill_(-temperature * surplus)
+            self._temperature_gradient[()] = -temperature * surplus
         self._apply("critic")
 
-        action_q, q_tape = self._values(self._critic, batch["obs"], action[:size])
-        d_head = np.empty_like(head[:, :size])
-        d_action = self._gradient_of_action(action_q, q_tape)
-        kernels.unsquash(head[0, :size], noise[:size], action[:size], d_action, temperature, d_head[0])
-        now = Tape([part[:, :size] for part in tape.inputs])
-        backward(self._policy, now, d_head, self._products, gradients=self._policy_gradient)
+        critic.x[:, action_columns] = action[:size]
+        critic.forward()
+        first_q, second_q = critic.output[:, :, 0]
+        first = first_q <= second_q
+        d_action = critic.gradient_of_inputs((first, ~first), action_columns)
+        d_head = np.empty((1, size, head.shape[1]), np.float32)
+        kernels.unsquash(head[:size], noise[:size], action[:size], d_action, temperature, d_head[0])
+        policy.backward(d_head)
         self._apply("policy")
-        self._move_target()
+        kernels.follow(self._follower, self._followed, self._config.tau)
         return {
             "critic_loss": 0.5 * np.vdot(error, error) / size,
-            "policy_loss": (temperature * log_prob[:size] - action_q.min(axis=0)).mean(),
+            "policy_loss": temperature * mean_log_prob - np.minimum(first_q, second_q).sum() / size,
             "temperature_loss": -temperature * surplus if self._config.auto_entropy else 0.0,
             "temperature": temperature,
-            "entropy": self._target_entropy - surplus,
-            "q_mean": q.mean(),
+            "entropy": -mean_log_prob,
+            "q_mean": q_mean,
         }
 
-    def _td_target(self, batch: Records, action: Floats, log_prob: Floats, temperature: float) -> Floats:
-        """Return [B], as `losses.td_target`, for sampled actions [B, A] at next_obs."""
-        q, _ = self._values(self._target, batch["next_obs"], action)
-        reward = batch["reward"] * np.float32(self._config.reward_scale)
-        target: Floats = reward + batch["discount"] * ~batch["terminated"] * (
-            q.min(axis=0) - temperature * log_prob
-        )
-        return target
-
-    def _values(self, critic: Layers, obs: Floats, action: Floats) -> tuple[Floats, Tape]:
-        """Return both critics' values of B states and actions, [2, B], and the tape."""
-        output, tape = forward(critic, np.concatenate((obs, action), axis=1)[None], self._products)
-        return output[:, :, 0], tape
-
-    def _gradient_of_action(self, q: Floats, tape: Tape) -> Floats:
-        """Return d (mean_B min_i Q_i(s, a)) / da, [B, A]: each row by the critic that is smaller there."""
-        size = q.shape[1]
-        columns = slice(self._spec.obs_dim, None)
-        d_action = np.empty((size, self._spec.action_dim), np.float32)
-        first = q[0] <= q[1]
-        for n, chosen in enumerate((first, ~first)):
-            rows = chosen.nonzero()[0]
-            d = np.full((1, len(rows), 1), 1 / size, np.float32)
-            critic, part = self._critic.network(n), tape.hidden_rows(n, rows)
-            d_action[rows] = backward(critic, part, d, self._products, inputs=columns)
-        return d_action
+    def _td_error(self, batch: Records, action: Floats, log_prob: Floats, temperature: float) -> Floats:
+        """Return how far both critics are from the target, [2, B, 1], for actions sampled at next_obs."""
+        target, q = self._target, self._critic.output
+        target.x[:] = np.concatenate((batch["next_obs"], action), axis=1)
+        target.forward()
+        reward, error = batch["reward"] * np.float32(self._config.reward_scale), np.empty_like(q)
+        known = reward, batch["discount"], batch["terminated"]
+        kernels.td_error(*known, target.output, log_prob, temperature, q, error)
+        return error
 
     def _apply(self, name: str) -> None:
         """Take Adam's step with the gradient at hand, in the optimizer's own state."""
-        flat, optimizer = self.flat[name], self._optimizers[name]
-        state, group = optimizer.state[flat.vector], optimizer.param_groups[0]
-        state["step"] += 1
-        kernels.adam(
-            flat.values.numpy(),
-            flat.gradient.numpy(),
-            state["exp_avg"].numpy(),
-            state["exp_avg_sq"].numpy(),
-            state["step"].item(),
-            group["lr"],
-            group["betas"],
-            group["eps"],
-        )
-
-    def _move_target(self) -> None:
-        target = self.flat["target"].values.numpy()
-        kernels.follow(target, self.flat["critic"].values.numpy()[: len(target)], self._config.tau)
+        values, gradient, first, second, step = self._optimized[name]
+        step += 1
+        group = self._optimizers[name].param_groups[0]
+        scalars = float(step), group["lr"], group["betas"], group["eps"]
+        kernels.adam(values, gradient, first, second, *scalars)
 
 
 def policy_layers(named: Mapping[str, Tensor]) -> Layers:
@@ -193,6 +192,6 @@ def make_agent(spec: EnvSpec, config: SACConfig, *, seed: int, threads: int) -> 
     use_bf16 = uses_bf16(config)
     threadpool_limits(1, user_api="blas")  # NumPy's; what is worth sharing goes through torch
     torch.set_num_threads(threads)
-    fp32 = product_numpy if threads == 1 else product_torch
-    products = Products(fp32, product_bf16 if use_bf16 else fp32)
+    fp32 = FP32 if threads == 1 else FP32_THREADED
+    products = Products(fp32, BF16 if use_bf16 else fp32)
     return FastSACAgent(spec, config, seed=seed, products=products)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from common.policy import LOG_STD_MAX, LOG_STD_MIN
 
 Floats = NDArray[np.float32]
+Places = NDArray[np.intp]
 
 EPSILON = np.float32(1e-5)
 """Of LayerNorm, torch's default."""
@@ -63,17 +64,17 @@ def normalise(
     size = np.float32(hidden.shape[2])
     for n in range(hidden.shape[0]):
         for b in range(hidden.shape[1]):
-            total = np.float32(0)
+            # Mean and variance in one pass, of the differences to one of the values: those of a row are at
+            # most sqrt(H) standard deviations away from it, so little cancels however large the values are.
+            pivot = hidden[n, b, 0] + bias[n, 0]
+            total, squares = np.float32(0), np.float32(0)
             for h in range(hidden.shape[2]):
-                value = hidden[n, b, h] + bias[n, h]
+                value = hidden[n, b, h] + bias[n, h] - pivot
                 normal[n, b, h] = value
                 total += value
-            mean = total / size
-            squares = np.float32(0)
-            for h in range(hidden.shape[2]):
-                value = normal[n, b, h] - mean
                 squares += value * value
-            factor = np.float32(1) / np.sqrt(squares / size + EPSILON)
+            mean = total / size
+            factor = np.float32(1) / np.sqrt(squares / size - mean * mean + EPSILON)
             rstd[n, b] = factor
             for h in range(hidden.shape[2]):
                 value = (normal[n, b, h] - mean) * factor
@@ -82,21 +83,31 @@ def normalise(
 
 
 @compiled
-def unactivate(d: Floats, hidden: Floats, d_bias: Floats) -> None:
-    """Undo `activate` on a gradient: d [N, B, H] <- d where hidden > 0, else 0; d_bias [N, H] <- its sum."""
+def unactivate(d: Floats, hidden: Floats, places: Places, d_bias: Floats) -> None:
+    """Undo `activate` on the gradients of some rows: d <- d where hidden > 0, else 0.
+
+    Args:
+        d: [P, H], changed.
+        hidden: [N B, H], as made by `activate`.
+        places: [P], which of its rows each row of d belongs to.
+        d_bias: [N, H], written: the sums of d over each network's rows.
+    """
     d_bias[:] = 0
-    for n in range(d.shape[0]):
-        for b in range(d.shape[1]):
-            for h in range(d.shape[2]):
-                value = d[n, b, h] if hidden[n, b, h] > 0 else np.float32(0)
-                d[n, b, h] = value
-                d_bias[n, h] += value
+    rows_n = len(hidden) // len(d_bias)
+    for p in range(len(d)):
+        place = places[p]
+        n = place // rows_n
+        for h in range(d.shape[1]):
+            value = d[p, h] if hidden[place, h] > 0 else np.float32(0)
+            d[p, h] = value
+            d_bias[n, h] += value
 
 
 @compiled
 def unnormalise(
     d: Floats,
     hidden: Floats,
+    places: Places,
     scale: Floats,
     normal: Floats,
     rstd: Floats,
@@ -104,33 +115,41 @@ def unnormalise(
     d_scale: Floats,
     d_shift: Floats,
 ) -> None:
-    """Undo `normalise` on a gradient d [N, B, H], in place; the gradients of its parameters are [N, H]."""
-    size = np.float32(d.shape[2])
+    """Undo `normalise` on the gradients of some rows.
+
+    Args:
+        d: [P, H], changed.
+        hidden: [N B, H], as made by `normalise`.
+        places: [P], which of its rows each row of d belongs to.
+        scale: [N, H].
+        normal: [N B, H], from `normalise`.
+        rstd: [N B], from `normalise`.
+        d_bias: [N, H], written, as are the two others: the gradients of the parameters.
+        d_scale: [N, H].
+        d_shift: [N, H].
+    """
+    size, rows_n = np.float32(d.shape[1]), len(hidden) // len(scale)
     d_bias[:] = 0
     d_scale[:] = 0
     d_shift[:] = 0
-    for n in range(d.shape[0]):
-        for b in range(d.shape[1]):
-            # Short loops over few arrays each: only those are vectorised.
-            for h in range(d.shape[2]):
-                value = d[n, b, h] if hidden[n, b, h] > 0 else np.float32(0)
-                d[n, b, h] = value
-                d_shift[n, h] += value
-            for h in range(d.shape[2]):
-                d_scale[n, h] += d[n, b, h] * normal[n, b, h]
-            total, along = np.float32(0), np.float32(0)
-            for h in range(d.shape[2]):
-                value = d[n, b, h] * scale[n, h]
-                d[n, b, h] = value
-                total += value
-                along += value * normal[n, b, h]
-            total /= size
-            along /= size
-            for h in range(d.shape[2]):
-                value = (d[n, b, h] - total - normal[n, b, h] * along) * rstd[n, b]
-                d[n, b, h] = value
-            for h in range(d.shape[2]):
-                d_bias[n, h] += d[n, b, h]
+    for p in range(len(d)):
+        place = places[p]
+        n = place // rows_n
+        total, along = np.float32(0), np.float32(0)
+        for h in range(d.shape[1]):
+            value = d[p, h] if hidden[place, h] > 0 else np.float32(0)
+            d_shift[n, h] += value
+            d_scale[n, h] += value * normal[place, h]
+            value *= scale[n, h]
+            d[p, h] = value
+            total += value
+            along += value * normal[place, h]
+        total /= size
+        along /= size
+        for h in range(d.shape[1]):
+            value = (d[p, h] - total - normal[place, h] * along) * rstd[place]
+            d[p, h] = value
+            d_bias[n, h] += value
 
 
 @compiled
@@ -149,12 +168,47 @@ def squash(head: Floats, noise: Floats, action: Floats, log_prob: Floats) -> Non
         for a in range(size):
             log_std = min(max(head[b, size + a], np.float32(LOG_STD_MIN)), np.float32(LOG_STD_MAX))
             u = head[b, a] + math.exp(log_std) * noise[b, a]
-            action[b, a] = math.tanh(u)
-            # log(1 - tanh(u)^2) = 2 (log 2 - |u| - log(1 + exp(-2 |u|))), without cancellation
+            # Two exponentials and a logarithm are most of the time here; tanh and log1p would double it.
             far = abs(u)
-            slope = np.float32(2) * (LOG_2 - far - math.log1p(math.exp(np.float32(-2) * far)))
+            decay = math.exp(np.float32(-2) * far)
+            action[b, a] = math.copysign((np.float32(1) - decay) / (np.float32(1) + decay), u)
+            # log(1 - tanh(u)^2) = 2 (log 2 - |u| - log(1 + exp(-2 |u|))), without cancellation
+            slope = np.float32(2) * (LOG_2 - far - math.log(np.float32(1) + decay))
             total -= np.float32(0.5) * noise[b, a] * noise[b, a] + log_std + slope
         log_prob[b] = total - np.float32(0.5 * math.log(2 * math.pi)) * size
+
+
+@compiled
+def td_error(
+    reward: Floats,
+    discount: Floats,
+    terminated: NDArray[np.bool_],
+    next_q: Floats,
+    next_log_prob: Floats,
+    temperature: float,
+    q: Floats,
+    error: Floats,
+) -> None:
+    """Write how far the critics' values are from the target; see `learner.losses.td_target`.
+
+    Args:
+        reward: [B], scaled.
+        discount: [B].
+        terminated: [B].
+        next_q: [2, B, 1], the target critics'.
+        next_log_prob: [B], nats.
+        temperature: reward per nat.
+        q: [2, B, 1], the critics'.
+        error: [2, B, 1], written: q - target.
+    """
+    for b in range(len(reward)):
+        target = reward[b]
+        if not terminated[b]:
+            lower = np.minimum(next_q[0, b, 0], next_q[1, b, 0])  # NaN if either is
+            value = lower - np.float32(temperature) * next_log_prob[b]
+            target += discount[b] * value
+        error[0, b, 0] = q[0, b, 0] - target
+        error[1, b, 0] = q[1, b, 0] - target
 
 
 @compiled

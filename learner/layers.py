@@ -10,42 +10,15 @@ is not needed is not computed: gradients of inputs, or of rows that a loss does 
 N networks side by side, B rows, H units of each hidden layer.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from learner import kernels
 from learner.kernels import Floats
-
-Product = Callable[[Floats, Floats, Floats], object]
-"""Writes the products of two stacks of matrices to a third: [N, B, K] @ [N, K, M] -> [N, B, M]."""
-
-
-def product_numpy(a: Floats, b: Floats, out: Floats) -> None:
-    """Multiply in float32 on one core, where NumPy's library is the fastest by a little."""
-    np.matmul(a, b, out=out)
-
-
-def product_torch(a: Floats, b: Floats, out: Floats) -> None:
-    """Multiply in float32 on torch's threads; two libraries' threads would wait for each other."""
-    torch.matmul(torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))
-
-
-def product_bf16(a: Floats, b: Floats, out: Floats) -> None:
-    """Multiply bfloat16 copies, summing in float32: twice as fast on a CPU that can."""
-    halves = (torch.from_numpy(matrix).bfloat16() for matrix in (a, b))
-    torch.from_numpy(out).copy_(torch.bmm(*halves))
-
-
-class Products(NamedTuple):
-    """How the hidden layers multiply: the first, and the middle one, which is most of the work."""
-
-    first: Product = product_numpy
-    middle: Product = product_numpy
+from learner.products import Products
 
 
 @dataclass
@@ -64,105 +37,117 @@ class Layers:
     scale: list[Floats] = field(default_factory=list)
     shift: list[Floats] = field(default_factory=list)
 
-    def network(self, n: int) -> "Layers":
-        """Return one of the networks alone."""
-        parts = (self.weight, self.bias, self.scale, self.shift)
-        return Layers(*([array[n : n + 1] for array in part] for part in parts))
 
-
-@dataclass
-class Tape:
-    """What a backward pass needs of a forward pass.
-
-    Attributes:
-        inputs: of each layer: [N, B, in] (or [1, B, in]), [N, B, H], [N, B, H].
-        normal: what LayerNorm made of both hidden layers, [N, B, H] before scale and shift.
-        rstd: [N, B], 1 / standard deviation of each row.
-    """
-
-    inputs: list[Floats]
-    normal: list[Floats] = field(default_factory=list)
-    rstd: list[Floats] = field(default_factory=list)
-
-    def hidden_rows(self, n: int, rows: slice | NDArray[np.intp]) -> "Tape":
-        """Return some rows of one network, without those of its input: enough for gradients of inputs."""
-        hidden, normal, rstd = (
-            [array[n : n + 1, rows] for array in part] for part in (self.inputs[1:], self.normal, self.rstd)
-        )
-        return Tape([self.inputs[0], *hidden], normal, rstd)
-
-
-def forward(net: Layers, x: Floats, products: Products) -> tuple[Floats, Tape]:
-    """Return the outputs [N, B, out] for inputs [N, B, in] (or the same [1, B, in]), and the tape.
+class Pass:
+    """Forward and backward through the layers for B rows, in memory that is laid out once.
 
     Args:
         net: the networks.
-        x: inputs.
-        products: of the hidden layers; the last one is always float32.
+        rows_n: B.
+        products: how the hidden layers multiply; the last one is always float32, on one thread.
+        gradients: overwritten by `backward`; None for networks that are not trained.
+        trained_n: how many rows, the first ones, `backward` is for; None for all.
+
+    Attributes:
+        x: [B, in], what the networks are given; to be filled before `forward`.
+        output: [N, B, out].
     """
-    tape = Tape([x])
-    for i, multiply in enumerate(products):
-        weight = net.weight[i]
-        hidden = np.empty((len(weight), x.shape[1], weight.shape[2]), np.float32)
-        multiply(x, weight, hidden)
+
+    def __init__(
+        self,
+        net: Layers,
+        rows_n: int,
+        products: Products,
+        *,
+        gradients: Layers | None = None,
+        trained_n: int | None = None,
+    ) -> None:
+        self._net, self._products, self._gradients = net, products, gradients
+        self._rows_n, self._trained_n = rows_n, rows_n if trained_n is None else trained_n
+        networks_n, in_n, units_n = net.weight[0].shape
+        rows = (networks_n, rows_n, units_n)
+        self.x = np.empty((rows_n, in_n), np.float32)
+        self._hidden = [np.empty(rows, np.float32) for _ in range(2)]
+        self._normal = [np.empty(rows, np.float32) for _ in net.scale]
+        self._rstd = [np.empty(rows[:2], np.float32) for _ in net.scale]
+        self.output = np.empty((networks_n, rows_n, net.weight[2].shape[2]), np.float32)
+        self._d = [np.empty((networks_n * self._trained_n, units_n), np.float32) for _ in range(2)]
+        self._every = np.concatenate([n * rows_n + np.arange(self._trained_n) for n in range(networks_n)])
+        # Apart from each other, or the kernels would go by single numbers.
+        self._unwanted = Layers([], *([part] * 2 for part in np.empty((3, networks_n, units_n), np.float32)))
+
+    def forward(self) -> None:
+        """Write the outputs for the inputs, and keep what the ways back need."""
+        net, products, (first, second) = self._net, self._products, self._hidden
+        operand, multiply = products.first
+        multiply(operand(self.x[None]), operand(net.weight[0]), first)
+        self._activate(0)
+        self._middle = products.middle.operand(first), products.middle.operand(net.weight[1])
+        products.middle.multiply(*self._middle, second)
+        self._activate(1)
+        np.matmul(second, net.weight[2], out=self.output)
+        self.output += net.bias[2][:, None]
+
+    def backward(self, d: Floats) -> None:
+        """Write the gradients of all parameters for that of the outputs, [N, `trained_n`, out]."""
+        net, wanted, trained = self._net, self._gradients, slice(self._trained_n)
+        assert wanted is not None
+        first, middle = self._products
+        np.matmul(self._hidden[1][:, trained].swapaxes(1, 2), d, out=wanted.weight[2])
+        np.add.reduce(d, axis=1, out=wanted.bias[2])
+        d_first, d_second = (part.reshape(len(d), self._trained_n, -1) for part in self._d)
+        for n, weight in enumerate(net.weight[2]):  # np.matmul has slow loops of its own where out is 1
+            np.dot(d[n], weight.T, out=d_second[n])
+        self._unactivate(1, self._d[1], self._every, wanted)
+        x, inner = self._middle
+        operand = middle.operand(d_second)
+        middle.multiply(x[:, trained].swapaxes(1, 2), operand, wanted.weight[1])
+        middle.multiply(operand, inner.swapaxes(1, 2), d_first)
+        self._unactivate(0, self._d[0], self._every, wanted)
+        x = self.x[None, trained].swapaxes(1, 2)
+        first.multiply(first.operand(x), first.operand(d_first), wanted.weight[0])
+
+    def gradient_of_inputs(self, chosen: Sequence[NDArray[np.bool_]], columns: slice) -> Floats:
+        """Return the gradient of the mean of the chosen outputs in some columns of the inputs, [B, columns].
+
+        Args:
+            chosen: [B] of each network, in each row true for one of them; out is 1.
+            columns: of the inputs.
+        """
+        net, multiply = self._net, self._products.middle.multiply
+        gradient = np.empty_like(self.x[:, columns])
+        for n, of_this in enumerate(chosen):
+            rows = np.flatnonzero(of_this)
+            places = rows + n * self._rows_n
+            d_first, d_second = (part[: len(rows)] for part in self._d)
+            d_second[:] = net.weight[2][n, :, 0] / np.float32(self._rows_n)
+            self._unactivate(1, d_second, places, self._unwanted)
+            operand, weight = self._products.middle.operand(d_second[None]), self._middle[1][n : n + 1]
+            multiply(operand, weight.swapaxes(1, 2), d_first[None])
+            self._unactivate(0, d_first, places, self._unwanted)
+            gradient[rows] = d_first @ net.weight[0][n, columns].T
+        return gradient
+
+    def _activate(self, i: int) -> None:
+        """Turn the i-th product into the i-th hidden layer."""
+        net, hidden = self._net, self._hidden[i]
         if net.scale:
-            normal, rstd = np.empty_like(hidden), np.empty(hidden.shape[:2], np.float32)
-            kernels.normalise(hidden, net.bias[i], net.scale[i], net.shift[i], normal, rstd)
-            tape.normal.append(normal)
-            tape.rstd.append(rstd)
+            scaled = net.bias[i], net.scale[i], net.shift[i]
+            kernels.normalise(hidden, *scaled, self._normal[i], self._rstd[i])
         else:
             kernels.activate(hidden, net.bias[i])
-        tape.inputs.append(hidden)
-        x = hidden
-    output = np.matmul(x, net.weight[2])
-    output += net.bias[2][:, None]
-    return output, tape
+
+    def _unactivate(self, i: int, d: Floats, places: NDArray[np.intp], gradients: Layers) -> None:
+        """Turn gradients [P, H] after some rows of the i-th hidden layer into those before them."""
+        net, hidden, wanted = self._net, _rows(self._hidden[i]), gradients
+        if not net.scale:
+            kernels.unactivate(d, hidden, places, wanted.bias[i])
+            return
+        normal, rstd = _rows(self._normal[i]), self._rstd[i].reshape(-1)
+        parameters = wanted.bias[i], wanted.scale[i], wanted.shift[i]
+        kernels.unnormalise(d, hidden, places, net.scale[i], normal, rstd, *parameters)
 
 
-def backward(
-    net: Layers,
-    tape: Tape,
-    d: Floats,
-    products: Products,
-    *,
-    gradients: Layers | None = None,
-    inputs: slice | None = None,
-) -> Floats | None:
-    """Carry a gradient back to weights, to inputs, or to both.
-
-    Args:
-        net: the networks of the forward pass.
-        tape: of the forward pass.
-        d: [N, B, out], gradient of the outputs.
-        products: as for `forward`.
-        gradients: overwritten; None computes none of them.
-        inputs: columns of the input whose gradient is wanted.
-
-    Returns:
-        Gradient of those columns, [N, B, n], or None without any.
-    """
-    if gradients is not None:
-        np.matmul(tape.inputs[2].swapaxes(1, 2), d, out=gradients.weight[2])
-        np.sum(d, axis=1, out=gradients.bias[2])
-    d = np.matmul(d, net.weight[2].swapaxes(1, 2))
-    for i in (1, 0):
-        _unactivate(net, tape, d, gradients, i)
-        if gradients is not None:
-            products[i](tape.inputs[i].swapaxes(1, 2), d, gradients.weight[i])
-        if i == 1:
-            before = np.empty((*d.shape[:2], net.weight[1].shape[1]), np.float32)
-            products.middle(d, net.weight[1].swapaxes(1, 2), before)
-            d = before
-    return None if inputs is None else np.matmul(d, net.weight[0][:, inputs].swapaxes(1, 2))
-
-
-def _unactivate(net: Layers, tape: Tape, d: Floats, gradients: Layers | None, i: int) -> None:
-    """Turn the gradient after the i-th hidden layer into that before its bias."""
-    hidden = tape.inputs[i + 1]
-    unwanted = np.empty((3, len(d), d.shape[2]), np.float32)
-    d_bias = unwanted[0] if gradients is None else gradients.bias[i]
-    if not net.scale:
-        kernels.unactivate(d, hidden, d_bias)
-        return
-    d_scale, d_shift = unwanted[1:] if gradients is None else (gradients.scale[i], gradients.shift[i])
-    kernels.unnormalise(d, hidden, net.scale[i], tape.normal[i], tape.rstd[i], d_bias, d_scale, d_shift)
+def _rows(stack: Floats) -> Floats:
+    """Return [N, B, H] as [N B, H]."""
+    return stack.reshape(-1, stack.shape[2])

@@ -12,7 +12,8 @@ from common.errors import ConfigError
 from learner import fast, kernels
 from learner.agent import require_possible
 from learner.fast import FastSACAgent, make_agent
-from learner.layers import Product, Products, product_bf16, product_numpy, product_torch
+from learner.networks import squash
+from learner.products import BF16, FP32, FP32_THREADED, Product, Products
 from learner.sac import SACAgent
 from tests.learner.test_sac import SPEC, make_batch
 
@@ -34,7 +35,7 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("auto_entropy", [False, True])
 @pytest.mark.parametrize("size", [1, 33])
-@pytest.mark.parametrize("product", [product_numpy, product_torch])
+@pytest.mark.parametrize("product", [FP32, FP32_THREADED])
 def test_fp32_is_the_plain_update(layer_norm: bool, auto_entropy: bool, size: int, product: Product) -> None:
     cfg = config(critic_layer_norm=layer_norm, auto_entropy=auto_entropy)
     plain = SACAgent(SPEC, cfg, seed=1)
@@ -68,7 +69,7 @@ def test_bf16_points_the_same_way(layer_norm: bool) -> None:
     cfg = config(hidden_dim=64, critic_layer_norm=layer_norm)
     plain, quick = (
         SACAgent(SPEC, cfg, seed=1),
-        FastSACAgent(SPEC, cfg, seed=1, products=Products(middle=product_bf16)),
+        FastSACAgent(SPEC, cfg, seed=1, products=Products(middle=BF16)),
     )
     batch = make_batch(128, 0)
     plain.update(batch)
@@ -87,6 +88,37 @@ def test_either_goes_on_from_the_other(there_and_back: bool) -> None:
         agent.update(make_batch(33, 1))
     for name, vector in vectors(first).items():
         np.testing.assert_allclose(vectors(second)[name], vector, atol=1e-5)
+
+
+def test_batches_may_change_their_size() -> None:
+    plain, quick = SACAgent(SPEC, SMALL, seed=1), FastSACAgent(SPEC, SMALL, seed=1, products=Products())
+    for seed, size in enumerate((33, 7, 33)):
+        for agent in (plain, quick):
+            agent.update(make_batch(size, seed))
+    for name, vector in vectors(plain).items():
+        np.testing.assert_allclose(vectors(quick)[name], vector, atol=1e-4)
+
+
+def test_actions_near_zero_and_far_beyond_the_bounds() -> None:
+    mean = np.array([[0.0, 1e-6, -0.3], [3.0, -12.0, 90.0]], np.float32)
+    head, noise = np.concatenate((mean, np.zeros_like(mean)), axis=1), np.zeros_like(mean)
+    action, log_prob = np.empty_like(mean), np.empty(2, np.float32)
+    kernels.squash(head, noise, action, log_prob)
+    expected = squash(*map(torch.from_numpy, (mean, np.zeros_like(mean), noise)))
+    np.testing.assert_allclose(action, expected[0], atol=2e-7)
+    np.testing.assert_allclose(log_prob, expected[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4])
+def test_layer_norm_is_torchs_also_far_from_zero(shift: float) -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((2, 9, 64)) + shift).astype(np.float32)
+    x[0, :, 0] += 100  # the value that the others are taken relative to, itself far off
+    zeros, ones = np.zeros((2, 64), np.float32), np.ones((2, 64), np.float32)
+    expected = torch.nn.functional.layer_norm(torch.from_numpy(x).double(), (64,))
+    normal, rstd = np.empty_like(x), np.empty((2, 9), np.float32)
+    kernels.normalise(x.copy(), zeros, ones, zeros, normal, rstd)
+    np.testing.assert_allclose(normal, expected, atol=1e-4)
 
 
 def test_adam_is_torchs() -> None:
@@ -123,4 +155,4 @@ def test_auto_takes_bf16_where_the_products_are_large(monkeypatch: pytest.Monkey
     make_agent(SPEC, SACConfig(hidden_dim=128, batch_size=128, precision="auto"), seed=0, threads=1)
     make_agent(SPEC, SACConfig(), seed=0, threads=1)
     make_agent(SPEC, SACConfig(precision="auto"), seed=0, threads=2)
-    assert taken == [product_bf16, product_numpy, product_numpy, product_bf16]
+    assert taken == [BF16, FP32, FP32, BF16]
