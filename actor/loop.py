@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from actor.behaviour import Behaviour
 from actor.environment import Environment
 from actor.episode import EpisodeRunner
 from actor.link import Inbox, Link
@@ -14,7 +15,6 @@ from common.envelope import require_fit
 from common.flags import ActorFlags
 from common.heartbeat import Heartbeat
 from common.interval import Interval
-from common.policy import NumpyPolicy
 from common.protocol import MAX_EPISODE_BYTES
 from common.seeds import seed_sequence
 from common.specs import Floats
@@ -67,7 +67,12 @@ class Actor:
         sender = ExperienceSender(flags.transport)
         sender.connect(self._config.learner, flags.transport.experience_port)
         self.link = Link(self.writer, inbox, sender)
-        self.policy: NumpyPolicy | None = None
+        self.behaviour = Behaviour(
+            self.spec.action_dim,
+            self._rng,
+            deterministic=self._config.deterministic,
+            random_share=self._config.random_share,
+        )
         self._heartbeat = Heartbeat()
         self._obs = np.empty((len(envs), self.spec.obs_dim), np.float32)
         self._look = Interval(LOOK_INTERVAL_S)
@@ -89,18 +94,15 @@ class Actor:
             self._leave()
 
     def _act(self) -> Floats:
-        """Return [K, action_dim] actions: random ones until the first policy arrives."""
-        if self.policy is None:
-            shape = (len(self.runners), self.spec.action_dim)
-            return self._rng.uniform(-1, 1, shape).astype(np.float32)
+        """Return [K, action_dim] actions."""
         for row, runner in zip(self._obs, self.runners, strict=True):
             row[:] = runner.obs
-        return self.policy.act(self._obs, deterministic=self._config.deterministic)
+        return self.behaviour.act(self._obs)
 
     def _take_newest_policy(self) -> None:
         newest = self.link.inbox.newest_policy(self.spec, self._rng)
         if newest is not None and newest[0].version != self.writer.weights_version:
-            self.writer.weights_version, self.policy = newest[0].version, newest[1]
+            self.writer.weights_version, self.behaviour.policy = newest[0].version, newest[1]
 
     def _finished(self) -> bool:
         if self.link.inbox.state in ("draining", "done"):
