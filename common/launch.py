@@ -56,7 +56,7 @@ class Launch:
             with panel:
                 endpoints = self._start_learner(stop)
                 if endpoints is not None:
-                    self._start_others(endpoints)
+                    self._start_actors(endpoints)
                     self._watch(endpoints, panel, stop)
         finally:
             end([*self._actors, *filter(None, [self._evaluator])], self._flags.transport.linger_s + LEAVE_S)
@@ -86,20 +86,28 @@ class Launch:
             time.sleep(POLL_S)
         return None if stop.is_set() else self.run.read_endpoints()
 
-    def _start_others(self, endpoints: Endpoints) -> None:
-        common = ["--config", str(self._settings), "--learner", endpoints.local_host]
-        for name in ("experience", "weights", "control"):
-            common += [f"--{name}-port", str(getattr(endpoints, f"{name}_port"))]
-        keys = actor_keys(self._flags.transport)
-        mine = "" if keys is None else f"{keys.name}-"  # a key may only use ids that begin with its name
+    def _start_actors(self, endpoints: Endpoints) -> None:
         count = self._flags.launch.actors or max(1, (os.cpu_count() or 1) - 1)
         for index in range(count):
-            name = f"actor-{index}"
-            actor_id = f"{mine or 'actor-'}{index}"
-            self._actors.append(Child(name, ["actor", *common, "--actor-id", actor_id], self.run.logs))
-        name = "evaluator"
-        command = ["common.cli", "evaluator", *common, "--actor-id", mine + name]
-        self._evaluator = Child(name, command, self.run.logs)
+            words = ["actor", *self._words(endpoints), "--actor-id", f"{self._prefix() or 'actor-'}{index}"]
+            self._actors.append(Child(f"actor-{index}", words, self.run.logs))
+
+    def _start_evaluator(self, endpoints: Endpoints) -> None:
+        words = ["common.cli", "evaluator", *self._words(endpoints)]
+        words += ["--actor-id", f"{self._prefix()}evaluator"]
+        self._evaluator = Child("evaluator", words, self.run.logs)
+
+    def _words(self, endpoints: Endpoints) -> list[str]:
+        """Return what tells a child where the learner is."""
+        words = ["--config", str(self._settings), "--learner", endpoints.local_host]
+        for name in ("experience", "weights", "control"):
+            words += [f"--{name}-port", str(getattr(endpoints, f"{name}_port"))]
+        return words
+
+    def _prefix(self) -> str:
+        """Return how ids begin here: a key may only use those that begin with its name."""
+        keys = actor_keys(self._flags.transport)
+        return "" if keys is None else f"{keys.name}-"
 
     def _watch(self, endpoints: Endpoints, panel: Panel, stop: StopSignal) -> None:
         """Show the learner's status and replace the dead until the learner ends."""
@@ -112,6 +120,8 @@ class Launch:
                     if status is None:
                         write_atomically(self.run.config, self._settings.read_bytes())
                     status = news
+                    if self._evaluator is None and status.state == "running":
+                        self._start_evaluator(endpoints)  # not before, for the others start faster without it
                 panel.show(status, self._restarts)
                 if status is None or status.state in ("waiting", "running"):
                     self._replace_the_dead(panel)
@@ -124,8 +134,7 @@ class Launch:
         Raises:
             ConfigError: one says that the user's settings are wrong.
         """
-        assert self._evaluator is not None
-        for child in [*self._actors, self._evaluator]:
+        for child in [*self._actors, *filter(None, [self._evaluator])]:
             if child.status in (None, 0):
                 continue
             if child.status == 2:
