@@ -5,8 +5,8 @@ In and out: as `learner.sac`. Must not know: replay, sockets, files, environment
 At batch 256 and 2 x 256 units, 614 million multiplications and additions an update are the floor; autograd,
 small operators and passes over memory came on top. So:
 
-- no graph: `learner.layers` has the backward passes, `learner.kernels` all that is no matrix product,
-  `learner.products` those that are;
+- no graph: `learner.layers` has the backward passes, `learner.products` the matrix products,
+  `learner.kernels` what lies between them, `learner.sac_kernels` the rest;
 - memory is laid out once for a size of batches;
 - the policy runs once, on obs and next_obs together;
 - the policy's loss depends, in each row, on the smaller of two critics alone, and only there does its
@@ -27,7 +27,7 @@ from torch import Tensor
 from common.config import SACConfig
 from common.errors import ConfigError
 from common.specs import EnvSpec, Records
-from learner import kernels
+from learner import sac_kernels
 from learner.kernels import Floats
 from learner.layers import Layers, Pass
 from learner.products import BF16, FP32, FP32_THREADED, Products
@@ -91,7 +91,7 @@ class FastSACAgent(SACAgent):
         policy.x[:size], policy.x[size:] = batch["obs"], batch["next_obs"]
         policy.forward()
         head, action, log_prob = policy.output[0], np.empty_like(noise), np.empty(2 * size, np.float32)
-        kernels.squash(head, noise, action, log_prob)
+        sac_kernels.squash(head, noise, action, log_prob)
 
         critic.x[:] = np.concatenate((batch["obs"], batch["action"]), axis=1)
         critic.forward()
@@ -110,10 +110,10 @@ class FastSACAgent(SACAgent):
         first = first_q <= second_q
         d_action = critic.gradient_of_inputs((first, ~first), action_columns)
         d_head = np.empty((1, size, head.shape[1]), np.float32)
-        kernels.unsquash(head[:size], noise[:size], action[:size], d_action, temperature, d_head[0])
+        sac_kernels.unsquash(head[:size], noise[:size], action[:size], d_action, temperature, d_head[0])
         policy.backward(d_head)
         self._apply("policy")
-        kernels.follow(self._follower, self._followed, self._config.tau)
+        sac_kernels.follow(self._follower, self._followed, self._config.tau)
         return {
             "critic_loss": 0.5 * np.vdot(error, error) / size,
             "policy_loss": temperature * mean_log_prob - np.minimum(first_q, second_q).sum() / size,
@@ -130,7 +130,7 @@ class FastSACAgent(SACAgent):
         target.forward()
         reward, error = batch["reward"] * np.float32(self._config.reward_scale), np.empty_like(q)
         known = reward, batch["discount"], batch["terminated"]
-        kernels.td_error(*known, target.output, log_prob, temperature, q, error)
+        sac_kernels.td_error(*known, target.output, log_prob, temperature, q, error)
         return error
 
     def _apply(self, name: str) -> None:
@@ -139,7 +139,7 @@ class FastSACAgent(SACAgent):
         step += 1
         group = self._optimizers[name].param_groups[0]
         scalars = float(step), group["lr"], group["betas"], group["eps"]
-        kernels.adam(values, gradient, first, second, *scalars)
+        sac_kernels.adam(values, gradient, first, second, *scalars)
 
 
 def policy_layers(named: Mapping[str, Tensor]) -> Layers:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from common.config import LearnerConfig, SACConfig
 from common.errors import ConfigError
-from learner import fast, kernels
+from learner import fast, kernels, sac_kernels
 from learner.agent import require_possible
 from learner.fast import FastSACAgent, make_agent
 from learner.networks import squash
@@ -103,7 +103,7 @@ def test_actions_near_zero_and_far_beyond_the_bounds() -> None:
     mean = np.array([[0.0, 1e-6, -0.3], [3.0, -12.0, 90.0]], np.float32)
     head, noise = np.concatenate((mean, np.zeros_like(mean)), axis=1), np.zeros_like(mean)
     action, log_prob = np.empty_like(mean), np.empty(2, np.float32)
-    kernels.squash(head, noise, action, log_prob)
+    sac_kernels.squash(head, noise, action, log_prob)
     expected = squash(*map(torch.from_numpy, (mean, np.zeros_like(mean), noise)))
     np.testing.assert_allclose(action, expected[0], atol=2e-7)
     np.testing.assert_allclose(log_prob, expected[1], rtol=1e-6)
@@ -128,7 +128,7 @@ def test_adam_is_torchs() -> None:
     for step in range(1, 6):
         values.grad = torch.sin(step * torch.arange(50.0))
         adam.step()
-        kernels.adam(ours, values.grad.numpy(), *moments, float(step), 0.01, (0.9, 0.999), 1e-8)
+        sac_kernels.adam(ours, values.grad.numpy(), *moments, float(step), 0.01, (0.9, 0.999), 1e-8)
     np.testing.assert_allclose(ours, values.detach().numpy(), rtol=1e-5, atol=1e-7)
 
 
