@@ -10,7 +10,7 @@ the machine) and prints a table. The wall-clock of a run is that of its command,
 
 With `--judge N`, the policies of the run are kept every `--every-s` seconds and judged afterwards on N
 deterministic episodes each, with `--judge-env-args`; "sustained" is the second of two in a row that reach
-`--level`.
+`--level`, and the picture shows the judgements.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.judged_curve import draw as draw_judged
 from benchmarks.machine import describe_machine
 from benchmarks.snapshots import judge_all, record, sustained
 from common.config import EnvConfig, flag
@@ -85,8 +86,12 @@ def main() -> int:
             print(json.dumps({name: rows[-1][name] for name in rows[-1] if name != "judged"}), flush=True)
         done = [RunDirectory(folder / f"seed {row['seed']}") for row in rows if row["exit_status"] == 0]
         options.out.mkdir(parents=True, exist_ok=True)
-        if done:
-            draw(done, options.out / f"{options.name}.png")
+        picture = options.out / f"{options.name}.png"
+        if options.judge:
+            judged = [row for row in rows if row["exit_status"] == 0]
+            draw_judged(judged, [f"seed {row['seed']}" for row in judged], options.level, picture)
+        elif done:
+            draw(done, picture)
     judging = ["judge", "level", "every_s"] if options.judge else []
     words = [word for name in judging for word in (flag(name), str(getattr(options, name)))]
     words += ["--judge-env-args", *options.judge_env_args] if options.judge else []

@@ -22,12 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot
-
+from benchmarks.judged_curve import draw
 from benchmarks.machine import describe_machine
 from benchmarks.peer_sac import SETTINGS, kept
 from benchmarks.snapshots import Snapshot, judge_all, reached, record, sustained
@@ -100,31 +95,9 @@ def run_side(side: str, seed: int, options: argparse.Namespace) -> dict[str, Any
     }
 
 
-def draw(rows: list[dict[str, Any]], level: float, path: Path) -> None:
-    """Draw success over wall-clock, one line a run, a colour a side, a star where it is sustained."""
-    figure, axes = pyplot.subplots(figsize=(9, 4.5))
-    colors = {side: f"C{i}" for i, side in enumerate(SIDES)}
-    named: set[str] = set()
-    for row in rows:
-        side = row["side"]
-        label = None if side in named else side if side == OURS else f"Stable-Baselines3, {side}"
-        named.add(side)
-        x, y = ([judgement[name] for judgement in row["judged"]] for name in ("wall_s", "success"))
-        axes.plot(x, y, ".-", color=colors[side], label=label, alpha=0.8, linewidth=1)
-        if row["sustained"]:
-            at = row["sustained"]
-            axes.plot(at["wall_s"], at["success"], "*", color=colors[side], markersize=14)
-    axes.axhline(level, color="0.5", linewidth=0.8, linestyle="--")
-    axes.set_xlim(left=0)
-    axes.set_ylim(-0.03, 1.03)
-    axes.set_xlabel("seconds since the command began")
-    axes.set_ylabel("success rate, judged afterwards")
-    axes.set_title(f"the cube; star: second judgement in a row at {level:.0%} or more, where judging stops")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="best", fontsize="small")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+def name_of(side: str) -> str:
+    """Return what a side is called in the picture."""
+    return side if side == OURS else f"Stable-Baselines3, {side}"
 
 
 def describe(row: dict[str, Any], level: float) -> str:
@@ -176,7 +149,7 @@ def main() -> int:
         rows.append(row)
         print(describe(row, options.level), flush=True)
         (options.out / "peers.json").write_text(json.dumps({**report, "runs": rows}, indent=2) + "\n")
-        draw(rows, options.level, options.out / "peers.png")
+        draw(rows, [name_of(row["side"]) for row in rows], options.level, options.out / "peers.png")
     return int(any(row["exit_status"] for row in rows))
 
 
