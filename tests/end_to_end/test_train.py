@@ -48,7 +48,7 @@ def test_a_run_ends_with_everything_written(fleet: Fleet) -> None:
     flags = (
         *QUICK,
         "--total-env-steps",
-        "2500",
+        "12000",  # enough for the evaluator, which starts when the learner runs, to report
         "--final-episodes",
         "3",
         "--actors",
@@ -59,7 +59,7 @@ def test_a_run_ends_with_everything_written(fleet: Fleet) -> None:
     fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
     assert fleet.wait("train") == 0, fleet.output("train")
     output = fleet.output("train")
-    assert "2,5" in output
+    assert "12,0" in output
     assert "Traceback" not in output
     summary = json.loads(fleet.run.evaluation.read_text())
     assert summary["episodes"] == 3
