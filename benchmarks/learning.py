@@ -64,8 +64,8 @@ def run_seed(seed: int, folder: Path, options: argparse.Namespace) -> dict[str, 
     return figures
 
 
-def main() -> int:
-    """Run all seeds; return 1 if one of them failed."""
+def parse() -> argparse.Namespace:
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -77,32 +77,40 @@ def main() -> int:
     parser.add_argument("--every-s", type=float, default=2.0, help="seconds between two policies")
     parser.add_argument("--judge-env-args", nargs="+", default=["physics=default"])
     parser.add_argument("flags", nargs="*", help="for graspfleet train, behind --")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        rows = []
-        for seed in options.seeds:
-            rows.append(run_seed(seed, folder, options))
-            print(json.dumps({name: rows[-1][name] for name in rows[-1] if name != "judged"}), flush=True)
-        done = [RunDirectory(folder / f"seed {row['seed']}") for row in rows if row["exit_status"] == 0]
-        options.out.mkdir(parents=True, exist_ok=True)
-        picture = options.out / f"{options.name}.png"
-        if options.judge:
-            judged = [row for row in rows if row["exit_status"] == 0]
-            draw_judged(judged, [f"seed {row['seed']}" for row in judged], options.level, picture)
-        elif done:
-            draw(done, picture)
-    judging = ["judge", "level", "every_s"] if options.judge else []
-    words = [word for name in judging for word in (flag(name), str(getattr(options, name)))]
-    words += ["--judge-env-args", *options.judge_env_args] if options.judge else []
+    return parser.parse_args()
+
+
+def command_line(options: argparse.Namespace) -> str:
+    """Return the command that these options are of."""
+    words = ["python -m benchmarks.learning"]
+    if options.judge:
+        words += [f"{flag(name)} {getattr(options, name)}" for name in ("judge", "level", "every_s")]
+        words += ["--judge-env-args", *options.judge_env_args]
     words += ["--name", options.name, "--seeds", *map(str, options.seeds)]
-    words += ["--", *options.flags] if options.flags else []
-    report = {
-        "command": " ".join(["python -m benchmarks.learning", *words]),
-        "machine": describe_machine(),
-        "runs": rows,
-    }
+    return " ".join([*words, *(["--", *options.flags] if options.flags else [])])
+
+
+def write(rows: list[dict[str, Any]], folder: Path, options: argparse.Namespace) -> None:
+    """Write figures and picture of the runs so far."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    report = {"command": command_line(options), "machine": describe_machine(), "runs": rows}
     (options.out / f"{options.name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    picture, ended_well = options.out / f"{options.name}.png", [row for row in rows if not row["exit_status"]]
+    if options.judge:
+        draw_judged(ended_well, [f"seed {row['seed']}" for row in ended_well], options.level, picture)
+    elif ended_well:
+        draw([RunDirectory(folder / f"seed {row['seed']}") for row in ended_well], picture)
+
+
+def main() -> int:
+    """Run all seeds; return 1 if one of them failed."""
+    options = parse()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for seed in options.seeds:
+            rows.append(run_seed(seed, Path(scratch), options))
+            print(json.dumps({name: rows[-1][name] for name in rows[-1] if name != "judged"}), flush=True)
+            write(rows, Path(scratch), options)  # each time anew, so that what is done is not lost
     times = [row["command_s"] for row in rows if row["exit_status"] == 0]
     if times:
         print(

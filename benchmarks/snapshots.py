@@ -28,8 +28,9 @@ from common.stopping import StopSignal
 from common.transport import WeightsSubscriber
 
 SCREEN_N = 50
-"""Episodes after which a policy far below the level is given up."""
-SCREEN_MARGIN = 0.1
+"""Episodes that every policy is judged by."""
+CHUNK_N = 25
+"""Between so many more of them it is asked whether the level can still be reached."""
 SEED = 2_000_003
 """Root of the judging episodes' seeds: neither training's nor `graspfleet evaluate`'s."""
 
@@ -68,7 +69,10 @@ def record(run: RunDirectory, running: Callable[[], bool], every_s: float) -> li
 
 
 def judge(snapshot: Snapshot, config: EnvConfig, episodes: int, level: float) -> dict[str, Any]:
-    """Return the success of a policy's deterministic episodes; fewer of them when it is far below `level`."""
+    """Return the success of a policy's deterministic episodes, fewer once they cannot reach `level` any more.
+
+    Success of fewer episodes is a little lower than that of all would be, as a failure ended them.
+    """
     weights = decode(memoryview(snapshot.frame))
     assert isinstance(weights, Weights)
     env = Environment(config, ReturnConfig(), headless=True)
@@ -76,8 +80,8 @@ def judge(snapshot: Snapshot, config: EnvConfig, episodes: int, level: float) ->
     seeds = np.random.default_rng(seed_sequence(SEED, "judge"))
     stop = StopSignal()
     done = run_episodes(env, policy, seeds, min(SCREEN_N, episodes), stop)
-    if float(summarise(done)["success_rate"]) >= level - SCREEN_MARGIN:
-        done += run_episodes(env, policy, seeds, episodes - len(done), stop)
+    while len(done) < episodes and can_reach(level, sum(not one[2] for one in done), episodes):
+        done += run_episodes(env, policy, seeds, min(CHUNK_N, episodes - len(done)), stop)
     env.close()
     summary = summarise(done)
     return {
@@ -87,6 +91,11 @@ def judge(snapshot: Snapshot, config: EnvConfig, episodes: int, level: float) ->
         "episodes": len(done),
         "success": summary["success_rate"],
     }
+
+
+def can_reach(level: float, failures: int, episodes: int) -> bool:
+    """Whether a policy with so many failures so far may still succeed in a share of `level`."""
+    return (episodes - failures) / episodes >= level
 
 
 def judge_all(

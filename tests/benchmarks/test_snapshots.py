@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.snapshots import Snapshot, judge, reached, sustained
+from benchmarks.snapshots import Snapshot, can_reach, judge, reached, sustained
 from common.config import EnvConfig
 from common.protocol import Weights, encode
 from common.specs import EnvSpec
@@ -40,3 +40,8 @@ def test_a_policy_that_does_nothing_is_judged_and_given_up_early() -> None:
     config = EnvConfig(env_args=("physics=fast",), max_episode_steps=2)
     figure = judge(Snapshot(1.5, bytes(encode(message))), config, episodes=200, level=0.98)
     assert figure == {"wall_s": 1.5, "env_steps": 7, "updates": 3, "episodes": 50, "success": 0.0}
+
+
+def test_a_level_is_out_of_reach_with_one_failure_too_many() -> None:
+    assert [can_reach(0.98, failures, 500) for failures in (0, 10, 11)] == [True, True, False]
+    assert [can_reach(1.0, failures, 7) for failures in (0, 1)] == [True, False]
