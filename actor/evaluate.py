@@ -76,7 +76,7 @@ def load_policy(run: RunDirectory, which: str, spec: EnvSpec) -> NumpyPolicy:
         if not isinstance(weights, Weights):
             raise ProtocolError("kind", weights.kind)
         trained = EnvSpec.from_mapping(weights.spec)
-        policy = NumpyPolicy(weights.policy, trained, np.random.default_rng(0))
+        policy = NumpyPolicy(weights.judged, trained, np.random.default_rng(0))
     except FileNotFoundError:
         raise ConfigError(
             f"{run.path}: no policy there yet; allowed: the directory of a run that has begun"

@@ -43,7 +43,7 @@ class Evaluator:
             self._heartbeat.beat()
             while self._inbox.next_control() is not None:
                 pass
-            newest = self._inbox.newest_policy(self._env.spec, self._rng) or newest
+            newest = self._inbox.newest_policy(self._env.spec, self._rng, judged=True) or newest
             if newest is not None and next_evaluation.due_now():
                 self._evaluate(*newest, stop)
             else:

@@ -65,12 +65,15 @@ class Inbox:
             )
         return message
 
-    def newest_policy(self, spec: EnvSpec, rng: np.random.Generator) -> tuple[Weights, NumpyPolicy] | None:
+    def newest_policy(
+        self, spec: EnvSpec, rng: np.random.Generator, *, judged: bool = False
+    ) -> tuple[Weights, NumpyPolicy] | None:
         """Return the newest policy not yet seen, if any, with the message that brought it.
 
         Args:
             spec: of this process's environment.
             rng: for the policy's exploration noise.
+            judged: that which evaluations are of, see `Weights`; else that which explores.
 
         Raises:
             ConfigError: the learner trains something else than `spec`.
@@ -87,7 +90,7 @@ class Inbox:
                 f"this actor and its learner differ in {differences}; allowed: the same flags for both"
             )
         try:
-            return message, NumpyPolicy(message.policy, spec, rng)
+            return message, NumpyPolicy(message.judged if judged else message.policy, spec, rng)
         except ProtocolError as error:
             self._refuse(error)
             return None

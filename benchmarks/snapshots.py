@@ -76,7 +76,7 @@ def judge(snapshot: Snapshot, config: EnvConfig, episodes: int, level: float) ->
     weights = decode(memoryview(snapshot.frame))
     assert isinstance(weights, Weights)
     env = Environment(config, ReturnConfig(), headless=True)
-    policy = NumpyPolicy(weights.policy, EnvSpec.from_mapping(weights.spec), np.random.default_rng(0))
+    policy = NumpyPolicy(weights.judged, EnvSpec.from_mapping(weights.spec), np.random.default_rng(0))
     seeds = np.random.default_rng(seed_sequence(SEED, "judge"))
     stop = StopSignal()
     done = run_episodes(env, policy, seeds, min(SCREEN_N, episodes), stop)

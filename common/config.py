@@ -81,6 +81,12 @@ class SACConfig(Section):
     tau: float = Field(
         0.005, gt=0, le=1, description="Share of the critic moved into its target each update."
     )
+    average_tau: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the policy moved into its average each update, for evaluations; 1: none.",
+    )
     initial_temperature: float = Field(
         1.0, gt=0, description="Entropy temperature at the start, reward per nat."
     )

@@ -35,6 +35,10 @@ DTYPES: dict[str, np.dtype[Any]] = {"u1": np.dtype("u1"), "f4": np.dtype("<f4")}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 PREFIX = struct.Struct("<4sHHII")
 _CRC_AT = 12
+_AVERAGE = "average."
+"""Before the names of the average policy's arrays."""
+_CARRIED = ("rows", "policy", "average")
+"""Fields that travel as arrays, not in the header."""
 
 Buffer = bytes | memoryview
 Arrays = dict[str, NDArray[Any]]
@@ -157,7 +161,8 @@ class Weights(Message):
     """A published policy; also the format of the policy files in a run directory.
 
     Attributes:
-        policy: float32 arrays that `common.policy.NumpyPolicy` takes.
+        policy: float32 arrays that `common.policy.NumpyPolicy` takes; what actors act by.
+        average: arrays of the same names, the policy's average over its last updates; empty if none is kept.
     """
 
     kind = "weights"
@@ -166,10 +171,25 @@ class Weights(Message):
     updates: Count
     spec: dict[str, str | int | float | tuple[float, ...]]
     policy: Arrays
+    average: Arrays = Field(default_factory=dict)
+
+    @property
+    def judged(self) -> Arrays:
+        """What deterministic episodes are run with."""
+        return self.average or self.policy
 
     def arrays(self) -> Arrays:
-        """Return the policy."""
-        return self.policy
+        """Return the policy and, under names of its own, its average."""
+        return {**self.policy, **{_AVERAGE + name: array for name, array in self.average.items()}}
+
+    @staticmethod
+    def sort(arrays: Arrays) -> dict[str, Any]:
+        """Return the fields that `arrays` was made of."""
+        average = {name: array for name, array in arrays.items() if name.startswith(_AVERAGE)}
+        return {
+            "policy": {name: array for name, array in arrays.items() if name not in average},
+            "average": {name.removeprefix(_AVERAGE): array for name, array in average.items()},
+        }
 
 
 class Ack(Message):
@@ -203,7 +223,7 @@ def encode(message: Message) -> bytes:
         {
             "kind": message.kind,
             "arrays": [(name, _NAMES[array.dtype], array.shape) for name, array in arrays.items()],
-            **{name: value for name, value in vars(message).items() if name not in ("rows", "policy")},
+            **{name: value for name, value in vars(message).items() if name not in _CARRIED},
         }
     )
     body = [header, *(array.data.cast("B") if array.size else b"" for array in arrays.values())]
@@ -230,7 +250,7 @@ def decode(frame: Buffer) -> Message:
         raise ProtocolError("kind", "unknown")
     message = KINDS[kind]
     arrays = _read_arrays(fields.pop("arrays", ()), raw)
-    carried: dict[str, Any] = {"policy": arrays} if message is Weights else dict(arrays)
+    carried: dict[str, Any] = Weights.sort(arrays) if message is Weights else dict(arrays)
     try:
         return message(**fields, **carried)  # a name in both is a TypeError
     except (ValidationError, TypeError) as error:

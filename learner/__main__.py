@@ -4,16 +4,14 @@ import json
 import sys
 
 from common.cli import run_main
-from common.envelope import require_fit
 from common.errors import ConfigError
 from common.flags import LearnerFlags, dump_yaml, parse
-from common.policy import policy_bytes
 from common.run_directory import claim_run, write_atomically
 from common.stopping import StopSignal
 from learner.journal import Journal
 from learner.rate_limiter import make_limiter
 from learner.sockets import Sockets
-from learner.startup import resumed_spec, wait_for_spec
+from learner.startup import require_policy_fits, resumed_spec, wait_for_spec
 
 
 def main(argv: list[str]) -> int:
@@ -40,8 +38,7 @@ def main(argv: list[str]) -> int:
         make_limiter(flags, updates_per_dispatch(flags.learner))
         spec = resumed_spec(flags, recovered) if recovered else wait_for_spec(flags, sockets, stop)
         if spec is not None:
-            width = flags.sac.hidden_dim
-            require_fit(flags.transport, policy_bytes(spec, width), f"the policy (--hidden-dim {width})")
+            require_policy_fits(flags, spec)
             Learner(flags, spec, sockets, run, journal, recovered).run(stop)
     finally:
         journal.close()

@@ -113,7 +113,7 @@ class FastSACAgent(SACAgent):
         sac_kernels.unsquash(head[:size], noise[:size], action[:size], d_action, temperature, d_head[0])
         policy.backward(d_head)
         self._apply("policy")
-        sac_kernels.follow(self._follower, self._followed, self._config.tau)
+        self._follow()
         return {
             "critic_loss": 0.5 * np.vdot(error, error) / size,
             "policy_loss": temperature * mean_log_prob - np.minimum(first_q, second_q).sum() / size,
@@ -132,6 +132,13 @@ class FastSACAgent(SACAgent):
         known = reward, batch["discount"], batch["terminated"]
         sac_kernels.td_error(*known, target.output, log_prob, temperature, q, error)
         return error
+
+    def _follow(self) -> None:
+        """Move the targets and the average policy; see `SACAgent`."""
+        config, policy = self._config, self._optimized["policy"][0]
+        sac_kernels.follow(self._follower, self._followed, config.tau)
+        if config.average_tau < 1:
+            sac_kernels.follow(self._average.numpy(), policy, config.average_tau)
 
     def _apply(self, name: str) -> None:
         """Take Adam's step with the gradient at hand, in the optimizer's own state."""

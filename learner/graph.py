@@ -76,9 +76,7 @@ class GraphSACAgent(SACAgent):
 
     def copy_policy(self) -> PolicyCopy:
         """Return a copy of the policy that is filled beside the updates that follow."""
-        policy = self.flat["policy"]
-        host, arrived = self._device.fetch(policy.values)
-        return PolicyCopy(policy.views(host), arrived)
+        return self._policy_copy(*self._device.fetch(self._vectors()))
 
     def _update_all(self) -> None:
         for packed in self._batches:

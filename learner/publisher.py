@@ -63,6 +63,7 @@ class PolicyPublisher:
             updates=updates,
             spec=self._spec.to_mapping(),
             policy=copy.arrays(),
+            average=copy.average(),
         )
         self._frames[self.version] = (env_steps, encode(message))
         while len(self._frames) > KEPT_VERSIONS:

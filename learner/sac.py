@@ -53,6 +53,7 @@ class SACAgent:
             "policy": Flat(dict(self.policy.named_parameters())),
             "target": Flat(dict(self.target.named_parameters())),
         }
+        self._average = self.flat["policy"].values.clone()
         self._optimizers = {
             name: torch.optim.Adam([self.flat[name].vector], lr=config.learning_rate, fused=True)
             for name in ("critic", "policy")
@@ -118,7 +119,7 @@ class SACAgent:
         loss_policy = policy_loss(log_prob, self.critic(data["obs"], action), temperature)
         self._step("policy", loss_policy)
 
-        self._move_target()
+        self._follow()
         return {
             "critic_loss": loss_critic.detach(),
             "policy_loss": loss_policy.detach(),
@@ -147,10 +148,16 @@ class SACAgent:
         torch.cat([gradient.flatten() for gradient in gradients], out=flat.gradient)
         self._optimizers[name].step()
 
-    def _move_target(self) -> None:
-        """Move the targets: theta_bar <- (1 - tau) * theta_bar + tau * theta."""
+    def _follow(self) -> None:
+        """Move the targets: theta_bar <- (1 - tau) * theta_bar + tau * theta; likewise the average policy.
+
+        From update to update a policy wanders around what many of them have in common; their mean does not
+        (Polyak and Juditsky 1992).
+        """
         target = self.flat["target"].values
         target.lerp_(self.flat["critic"].values[: len(target)], self._config.tau)
+        if self._config.average_tau < 1:
+            self._average.lerp_(self.flat["policy"].values, self._config.average_tau)
 
     def _check(self, batch: Records) -> None:
         """Raise ValueError for a batch of another dtype or shape."""
@@ -176,8 +183,16 @@ class SACAgent:
 
     def copy_policy(self) -> PolicyCopy:
         """Return a copy of the policy as it is after the updates so far, perhaps still on its way here."""
-        policy = self.flat["policy"]
-        return PolicyCopy(policy.views(policy.values.to("cpu", copy=True)))
+        return self._policy_copy(self._vectors().to("cpu", copy=True))
+
+    def _vectors(self) -> Tensor:
+        """Return what is published: the policy [1, N], or it and its average [2, N]."""
+        policy = self.flat["policy"].values
+        return policy[None] if self._config.average_tau == 1 else torch.stack((policy, self._average))
+
+    def _policy_copy(self, vectors: Tensor, arrived: torch.cuda.Event | None = None) -> PolicyCopy:
+        """Return a copy of what `_vectors` returned, here or on its way here."""
+        return PolicyCopy([self.flat["policy"].views(vector) for vector in vectors], arrived)
 
     def policy_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Return copies of the policy's parameters as `common.policy.NumpyPolicy` takes them: w [in, out]."""
@@ -192,6 +207,7 @@ class SACAgent:
             "policy": dict(self.policy.state_dict()),
             "critic": dict(self.critic.state_dict()),
             "target": dict(self.target.state_dict()),
+            "average": self._average,
             "log_temperature": self.log_temperature.detach(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
             "generator": self._generator.get_state(),
@@ -208,6 +224,7 @@ class SACAgent:
         for name, network in (("policy", self.policy), ("critic", self.critic), ("target", self.target)):
             network.load_state_dict(state[name])
         with torch.no_grad():
+            self._average.copy_(state["average"])
             self.log_temperature.copy_(state["log_temperature"])
             for name, optimizer in self._optimizers.items():
                 for key, value in optimizer.state[self.flat[name].vector].items():

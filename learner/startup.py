@@ -3,9 +3,11 @@
 import logging
 
 from common.config import flag
+from common.envelope import require_fit
 from common.errors import ConfigError, ProtocolError
 from common.flags import LearnerFlags
 from common.interval import Interval
+from common.policy import policy_bytes
 from common.protocol import Hello, Status, decode
 from common.security import require_own
 from common.specs import EnvSpec
@@ -73,3 +75,14 @@ def resumed_spec(flags: LearnerFlags, recovered: Recovered) -> EnvSpec:
 def wanted_of(flags: LearnerFlags) -> dict[str, str | int | float]:
     """Return what a transition must be made of, as far as the learner knows before it met an actor."""
     return {"env": flags.env.env, "discount": flags.returns.discount, "n_step": flags.returns.n_step}
+
+
+def require_policy_fits(flags: LearnerFlags, spec: EnvSpec) -> None:
+    """Refuse networks whose policy, with its average if one is kept, would not fit a message.
+
+    Raises:
+        ConfigError: it would not.
+    """
+    width, vectors_n = flags.sac.hidden_dim, 1 if flags.sac.average_tau == 1 else 2
+    size_bytes = vectors_n * policy_bytes(spec, width)
+    require_fit(flags.transport, size_bytes, f"the policy (--hidden-dim {width})")

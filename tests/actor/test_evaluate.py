@@ -85,6 +85,20 @@ def test_the_last_policy_stands_in_for_a_best_that_is_not_there_yet(run: RunDire
     assert action.tolist() == [[1.0, 1.0]]
 
 
+def test_the_average_is_evaluated_where_one_is_kept(run: RunDirectory) -> None:
+    message = Weights(
+        version=1,
+        env_steps=2,
+        updates=3,
+        spec=SPEC.to_mapping(),
+        policy=arrays(SPEC, bias=3.0),
+        average=arrays(SPEC, bias=-3.0),
+    )
+    run.policy("best").write_bytes(encode(message))
+    action = load_policy(run, "best", SPEC).act(np.zeros((1, 3), np.float32), deterministic=True)
+    assert (action < -0.9).all()
+
+
 def test_a_folder_without_a_run_is_answered_in_one_line(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(ConfigError, match=ONE_LINE) as caught:

@@ -68,6 +68,7 @@ messages: dict[str, st.SearchStrategy[Message]] = {
         updates=counts,
         spec=specs,
         policy=st.dictionaries(st.text(max_size=4), floats_f4, max_size=4),
+        average=st.dictionaries(st.text(max_size=4), floats_f4, max_size=4),
     ),
     "ack": st.builds(Ack, boot_id=boot_ids, next_seq=counts),
     "status": st.builds(
@@ -84,7 +85,7 @@ def content(message: Message) -> tuple[Any, ...]:
     plain = {
         name: repr(getattr(message, name))
         for name in type(message).model_fields
-        if name not in ("rows", "policy")
+        if name not in ("rows", "policy", "average")
     }
     table = {name: (array.dtype, array.shape, array.tobytes()) for name, array in message.arrays().items()}
     return type(message), plain, table

@@ -17,7 +17,14 @@ from learner.products import BF16, FP32, FP32_THREADED, Product, Products
 from learner.sac import SACAgent
 from tests.learner.test_sac import SPEC, make_batch
 
-SMALL = SACConfig(hidden_dim=16, tau=0.05, reward_scale=2.5, initial_temperature=0.3, learning_rate=1e-2)
+SMALL = SACConfig(
+    hidden_dim=16,
+    tau=0.05,
+    average_tau=0.2,
+    reward_scale=2.5,
+    initial_temperature=0.3,
+    learning_rate=1e-2,
+)
 
 
 def config(**changes: object) -> SACConfig:
@@ -50,6 +57,8 @@ def test_fp32_is_the_plain_update(layer_norm: bool, auto_entropy: bool, size: in
             assert distance(quick.flat[name].gradient, plain.flat[name].gradient) < 1e-4, name
     for name, vector in vectors(plain).items():
         np.testing.assert_allclose(vectors(quick)[name], vector, atol=1e-4)
+    for name, array in plain.copy_policy().average().items():
+        np.testing.assert_allclose(quick.copy_policy().average()[name], array, atol=1e-4)
 
 
 def test_a_clipped_log_std_has_no_gradient_here_either() -> None:

@@ -33,7 +33,7 @@ class SlowAgent(SACAgent):
     def copy_policy(self) -> PolicyCopy:
         self.event = Event()
         parts = {name: value.detach().clone() for name, value in self.policy.named_parameters()}
-        return PolicyCopy(parts, self.event)  # type: ignore[arg-type]
+        return PolicyCopy([parts], self.event)  # type: ignore[arg-type]
 
 
 class Socket:

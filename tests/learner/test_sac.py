@@ -239,8 +239,9 @@ def test_metrics_are_detached_scalars_and_no_global_random_number_is_drawn() -> 
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
-def test_resuming_is_bit_exact(layer_norm: bool) -> None:
-    cfg = config(critic_layer_norm=layer_norm)
+@pytest.mark.parametrize("average_tau", [0.1, 1.0])
+def test_resuming_is_bit_exact(layer_norm: bool, average_tau: float) -> None:
+    cfg = config(critic_layer_norm=layer_norm, average_tau=average_tau)
     straight = SACAgent(SPEC, cfg, seed=1)
     for i in range(10):
         straight.update(make_batch(seed=i))
@@ -257,6 +258,8 @@ def test_resuming_is_bit_exact(layer_norm: bool) -> None:
         resumed.update(make_batch(seed=i))
 
     assert all(torch.equal(a, b) for a, b in zip(copies(straight), copies(resumed), strict=True))
+    for name, array in straight.copy_policy().average().items():
+        assert np.array_equal(resumed.copy_policy().average()[name], array)
     assert torch.equal(straight._generator.get_state(), resumed._generator.get_state())
 
 
@@ -276,6 +279,19 @@ def test_target_critics_start_equal_and_follow_slowly() -> None:
     start = agent.target.w1.clone()
     agent.update(make_batch())
     torch.testing.assert_close(agent.target.w1, start.lerp(agent.critic.w1, SMALL.tau))
+
+
+def test_the_average_follows_the_policy_and_leaves_beside_it() -> None:
+    agent = SACAgent(SPEC, config(average_tau=0.25), seed=0)
+    average = agent.policy.w1.detach().clone()
+    for seed in range(3):
+        agent.update(make_batch(seed=seed))
+        average = average.lerp(agent.policy.w1.detach(), 0.25)
+    copy = agent.copy_policy()
+    np.testing.assert_allclose(copy.average()["w1"], average.numpy().T, rtol=0, atol=1e-6)
+    assert np.array_equal(copy.arrays()["w1"], agent.policy.w1.detach().numpy().T)
+    assert not np.allclose(copy.average()["w1"], copy.arrays()["w1"], atol=1e-4)
+    assert SACAgent(SPEC, SMALL, seed=0).copy_policy().average() == {}
 
 
 def test_critics_learn_the_reward_of_terminal_transitions() -> None:
