@@ -1,0 +1,173 @@
+"""What each setting of `cube-fast` gives: the cube learned with one of them changed, on several seeds.
+
+    python -m benchmarks.ablation --seeds 0 1 2
+
+One process steps, learns and judges in turn: the parts are those of the actor and the learner, but updates
+come at a fixed number an env step, so a run depends on its seed alone and not on what else the machine does.
+Policies of every `EVERY_N` env steps are judged in `--episodes` deterministic episodes on the default
+physics. Writes `OUT/ablation.json` after each run anew, and prints a table.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import mean
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from actor.behaviour import Behaviour
+from actor.environment import Environment
+from actor.episode import EpisodeRunner
+from actor.evaluate import run_episodes
+from benchmarks.machine import describe_machine
+from common.config import EnvConfig
+from common.flags import TrainFlags, parse
+from common.policy import NumpyPolicy
+from common.protocol import Episode
+from common.seeds import seed_sequence
+from common.specs import EnvSpec
+from common.stopping import StopSignal
+from learner.fast import make_agent
+from learner.replay import Replay
+
+UPDATES_PER_STEP = 0.36
+"""What the free-running learner comes to on two cores."""
+PUBLISH_EVERY_N = 400
+"""Env steps between two policies of the actor."""
+EVERY_N, FIRST_N = 8000, 16_000
+"""Env steps between two judgements, and before the first."""
+SEED = 4_000_037
+"""Root of the judging episodes' seeds."""
+
+LEVERS: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "cube-fast": [],
+        "discount 0.95": ["--discount", "0.95"],
+        "discount 0.85": ["--discount", "0.85"],
+        "1-step returns": ["--n-step", "1"],
+        "3-step returns": ["--n-step", "3"],
+        "no random actions": ["--random-share", "0"],
+        "no average": ["--average-tau", "1"],
+        "no LayerNorm": ["--no-critic-layer-norm"],
+        "tau 0.005, learning rate 3e-4": ["--tau", "0.005", "--learning-rate", "3e-4"],
+        "first temperature 1": ["--initial-temperature", "1"],
+        "target entropy -3": ["--target-entropy", "-3"],
+    }
+)
+"""Flags that each lever adds to the preset."""
+
+
+class Inserter:
+    """Stands in for the writer, the wire and ingest: what an episode runner writes is in the replay at once.
+
+    Args:
+        spec: what a transition looks like.
+        replay: where it goes.
+    """
+
+    def __init__(self, spec: EnvSpec, replay: Replay) -> None:
+        self.discarded = 0
+        self._spec, self._replay = spec, replay
+
+    def add(self, *transition: Any) -> None:
+        """Insert one transition, as `EnvSpec.pack` takes it."""
+        row = np.frombuffer(self._spec.pack(*transition), self._spec.record)
+        self._replay.insert(row)
+
+    def add_episode(self, episode: Episode) -> None:
+        """Forget the summary."""
+
+
+def learn(flags: TrainFlags, seed: int, steps_n: int, episodes_n: int, folder: Path) -> dict[int, float]:
+    """Return the success of the judged policies by the env steps behind them."""
+    stream = seed_sequence(seed, "ablation")
+    rngs = [np.random.default_rng(part) for part in stream.spawn(4)]
+    env = Environment(flags.env, flags.returns)
+    judged_in = Environment(
+        EnvConfig(**{**flags.env.model_dump(), "env_args": flags.evaluator.eval_env_args}), flags.returns
+    )
+    spec = env.spec
+    replay = Replay(folder / "replay", spec.record, steps_n, rngs[0])
+    agent = make_agent(spec, flags.sac, seed=seed, threads=1)
+    writer: Any = Inserter(spec, replay)
+    runner = EpisodeRunner(env, writer, rngs[1], flags.actor.reinit_episodes)
+    share = flags.actor.random_share
+    behaviour = Behaviour(spec.action_dim, rngs[2], deterministic=False, random_share=share)
+    owed, success = 0.0, {}
+    for step in range(1, steps_n + 1):
+        runner.step(behaviour.act(runner.obs[None])[0])
+        if step > flags.learner.explore_steps:
+            owed += UPDATES_PER_STEP
+            while owed >= 1:
+                agent.update(replay.sample(flags.sac.batch_size))
+                owed -= 1
+            if step % PUBLISH_EVERY_N == 0:
+                behaviour.policy = NumpyPolicy(agent.policy_arrays(), spec, rngs[3])
+        if step >= FIRST_N and step % EVERY_N == 0:
+            copy = agent.copy_policy()
+            policy = NumpyPolicy(copy.average() or copy.arrays(), spec, np.random.default_rng(0))
+            seeds = np.random.default_rng(seed_sequence(SEED, "judge"))
+            done = run_episodes(judged_in, policy, seeds, episodes_n, StopSignal())
+            success[step] = mean(bool(episode[2]) for episode in done)
+    return success
+
+
+def run(lever: str, seed: int, steps_n: int, episodes_n: int) -> dict[str, Any]:
+    """Learn once; return the figures."""
+    flags = parse(TrainFlags, ["--preset", "cube-fast", *LEVERS[lever]], prog="ablation")
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            "lever": lever,
+            "seed": seed,
+            "success": learn(flags, seed, steps_n, episodes_n, Path(folder)),
+        }
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the lines of a table: mean success of the seeds at each judgement, worst seed in brackets."""
+    for lever in dict.fromkeys(row["lever"] for row in rows):
+        curves = [row["success"] for row in rows if row["lever"] == lever]
+        cells = []
+        for step in curves[0]:
+            values = [curve[step] for curve in curves]
+            cells.append(f"{100 * mean(values):.0f} ({100 * min(values):.0f})")
+        yield f"| {lever} | {' | '.join(cells)} |"
+
+
+def main() -> int:
+    """Run all levers on all seeds, as many side by side as there are cores."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--levers", choices=LEVERS, nargs="+", default=list(LEVERS))
+    parser.add_argument("--steps", type=int, default=48_000, help="env steps of a run")
+    parser.add_argument("--episodes", type=int, default=100, help="of a judgement")
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    options = parser.parse_args()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for the processes that are spawned
+    command = " ".join(["python -m benchmarks.ablation", *sys.argv[1:]])
+    rows: list[dict[str, Any]] = []
+    with ProcessPoolExecutor() as pool:
+        sizes = options.steps, options.episodes
+        waiting = [
+            pool.submit(run, lever, seed, *sizes) for seed in options.seeds for lever in options.levers
+        ]
+        for result in waiting:
+            rows.append(result.result())
+            print(json.dumps(rows[-1]), flush=True)
+            report = {"command": command, "machine": describe_machine(), "runs": rows}
+            (options.out / "ablation.json").write_text(json.dumps(report, indent=2) + "\n")
+    print("\n".join(table(rows)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
