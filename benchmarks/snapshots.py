@@ -6,10 +6,12 @@ now and then. Judging afterwards leaves the cores to the training, and allows fo
 evaluation during it.
 """
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -23,14 +25,12 @@ from common.protocol import Weights, decode
 from common.run_directory import RunDirectory
 from common.seeds import seed_sequence
 from common.specs import EnvSpec
-from common.statistics import summarise
 from common.stopping import StopSignal
 from common.transport import WeightsSubscriber
 
-SCREEN_N = 50
-"""Episodes that every policy is judged by."""
+CORES_N = os.cpu_count() or 1
 CHUNK_N = 25
-"""Between so many more of them it is asked whether the level can still be reached."""
+"""Episodes of one process in a row; then it is asked whether the level can still be reached."""
 SEED = 2_000_003
 """Root of the judging episodes' seeds: neither training's nor `graspfleet evaluate`'s."""
 
@@ -68,29 +68,45 @@ def record(run: RunDirectory, running: Callable[[], bool], every_s: float) -> li
     return snapshots
 
 
-def judge(snapshot: Snapshot, config: EnvConfig, episodes: int, level: float) -> dict[str, Any]:
+def judge(
+    pool: ProcessPoolExecutor, snapshot: Snapshot, config: EnvConfig, episodes: int, level: float
+) -> dict[str, Any]:
     """Return the success of a policy's deterministic episodes, fewer once they cannot reach `level` any more.
 
-    Success of fewer episodes is a little lower than that of all would be, as a failure ended them.
+    Success of fewer episodes is a little lower than that of all would be, as failures ended them.
     """
+    chunks = [(snapshot.frame, config, i, min(CHUNK_N, episodes - i)) for i in range(0, episodes, CHUNK_N)]
+    successes: list[bool] = []
+    for first in range(0, len(chunks), CORES_N):
+        together = chunks[first : first + CORES_N]
+        for part in pool.map(successes_of, *zip(*together, strict=True)):
+            successes += part
+        if not can_reach(level, successes.count(False), episodes):
+            break
     weights = decode(memoryview(snapshot.frame))
     assert isinstance(weights, Weights)
-    env = Environment(config, ReturnConfig(), headless=True)
-    policy = NumpyPolicy(weights.judged, EnvSpec.from_mapping(weights.spec), np.random.default_rng(0))
-    seeds = np.random.default_rng(seed_sequence(SEED, "judge"))
-    stop = StopSignal()
-    done = run_episodes(env, policy, seeds, min(SCREEN_N, episodes), stop)
-    while len(done) < episodes and can_reach(level, sum(not one[2] for one in done), episodes):
-        done += run_episodes(env, policy, seeds, min(CHUNK_N, episodes - len(done)), stop)
-    env.close()
-    summary = summarise(done)
     return {
         "wall_s": snapshot.wall_s,
         "env_steps": weights.env_steps,
         "updates": weights.updates,
-        "episodes": len(done),
-        "success": summary["success_rate"],
+        "episodes": len(successes),
+        "success": sum(successes) / len(successes),
     }
+
+
+def successes_of(frame: bytes, config: EnvConfig, start: int, count: int) -> list[bool]:
+    """Return which of some episodes of a policy succeed; the same ones for the same `start`."""
+    weights = decode(memoryview(frame))
+    assert isinstance(weights, Weights)
+    policy = NumpyPolicy(weights.judged, EnvSpec.from_mapping(weights.spec), np.random.default_rng(0))
+    seeds = np.random.default_rng(seed_sequence(SEED, f"judge {start}"))
+    return [bool(one[2]) for one in run_episodes(_environment(config), policy, seeds, count, StopSignal())]
+
+
+@cache
+def _environment(config: EnvConfig) -> Environment:
+    """Return the environment of a worker process, which it keeps."""
+    return Environment(config, ReturnConfig(), headless=True)
 
 
 def can_reach(level: float, failures: int, episodes: int) -> bool:
@@ -103,12 +119,10 @@ def judge_all(
 ) -> list[dict[str, Any]]:
     """Judge the snapshots of a run, oldest first, on all cores; stop where success was sustained."""
     judged: list[dict[str, Any]] = []
-    with ProcessPoolExecutor() as pool:
-        waiting = [pool.submit(judge, snapshot, config, episodes, level) for snapshot in snapshots]
-        for result in waiting:
-            judged.append(result.result())
+    with ProcessPoolExecutor(CORES_N) as pool:
+        for snapshot in snapshots:
+            judged.append(judge(pool, snapshot, config, episodes, level))
             if sustained(judged, level) is not None:
-                pool.shutdown(wait=True, cancel_futures=True)
                 break
     return judged
 

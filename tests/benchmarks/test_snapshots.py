@@ -1,9 +1,11 @@
 """Judging recorded policies: what counts as sustained, and a policy's way from a frame to its figure."""
 
+from concurrent.futures import ProcessPoolExecutor
+
 import numpy as np
 import pytest
 
-from benchmarks.snapshots import Snapshot, can_reach, judge, reached, sustained
+from benchmarks.snapshots import CHUNK_N, CORES_N, Snapshot, can_reach, judge, reached, sustained
 from common.config import EnvConfig
 from common.protocol import Weights, encode
 from common.specs import EnvSpec
@@ -38,8 +40,10 @@ def test_a_policy_that_does_nothing_is_judged_and_given_up_early() -> None:
     policy |= {f"b{i}": np.zeros(size[1], np.float32) for i, size in enumerate(sizes)}
     message = Weights(version=1, env_steps=7, updates=3, spec=SPEC.to_mapping(), policy=policy)
     config = EnvConfig(env_args=("physics=fast",), max_episode_steps=2)
-    figure = judge(Snapshot(1.5, bytes(encode(message))), config, episodes=200, level=0.98)
-    assert figure == {"wall_s": 1.5, "env_steps": 7, "updates": 3, "episodes": 50, "success": 0.0}
+    with ProcessPoolExecutor(CORES_N) as pool:
+        figure = judge(pool, Snapshot(1.5, bytes(encode(message))), config, episodes=200, level=0.98)
+    given_up = {"episodes": CORES_N * CHUNK_N, "success": 0.0}
+    assert figure == {"wall_s": 1.5, "env_steps": 7, "updates": 3, **given_up}
 
 
 def test_a_level_is_out_of_reach_with_one_failure_too_many() -> None:
