@@ -13,8 +13,9 @@ from common.errors import ConfigError, ProtocolError
 from common.files import read_limited
 from common.flags import EvaluateFlags, EvaluatorFlags, evaluated_env_args, load_yaml
 from common.heartbeat import Heartbeat
+from common.messages import Episode, Weights
 from common.policy import NumpyPolicy
-from common.protocol import Episode, Weights, decode
+from common.protocol import decode
 from common.run_directory import RunDirectory
 from common.seeds import seed_sequence
 from common.specs import EnvSpec

@@ -9,8 +9,9 @@ from common.config import EnvConfig
 from common.flags import EvaluatorFlags, evaluated_env_args
 from common.heartbeat import Heartbeat
 from common.interval import Interval
+from common.messages import Evaluation, Weights
 from common.policy import NumpyPolicy
-from common.protocol import Evaluation, Weights, encode
+from common.protocol import encode
 from common.seeds import seed_sequence
 from common.stopping import StopSignal
 from common.transport import ExperienceSender

@@ -9,8 +9,9 @@ from actor.writer import Writer
 from common.config import TransportConfig
 from common.errors import ConfigError, ProtocolError
 from common.interval import Interval
+from common.messages import Ack, Message, Status, Weights
 from common.policy import NumpyPolicy
-from common.protocol import Ack, Buffer, Message, Status, Weights, decode
+from common.protocol import Buffer, decode
 from common.specs import EnvSpec
 from common.transport import ControlSubscriber, ExperienceSender, WeightsSubscriber
 

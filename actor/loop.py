@@ -15,7 +15,7 @@ from common.envelope import require_fit
 from common.flags import ActorFlags
 from common.heartbeat import Heartbeat
 from common.interval import Interval
-from common.protocol import MAX_EPISODE_BYTES
+from common.messages import MAX_EPISODE_BYTES
 from common.seeds import seed_sequence
 from common.specs import Floats
 from common.stopping import StopSignal

@@ -8,7 +8,8 @@ from collections import deque
 
 import numpy as np
 
-from common.protocol import MAX_EPISODES, Batch, Bye, Episode, Hello, encode
+from common.messages import MAX_EPISODES, Batch, Bye, Episode, Hello
+from common.protocol import encode
 from common.specs import EnvSpec, Floats
 
 MAX_PATIENCE = 16

@@ -29,8 +29,8 @@ from actor.evaluate import run_episodes
 from benchmarks.machine import describe_machine
 from common.config import EnvConfig
 from common.flags import TrainFlags, parse
+from common.messages import Episode
 from common.policy import NumpyPolicy
-from common.protocol import Episode
 from common.seeds import seed_sequence
 from common.specs import EnvSpec
 from common.stopping import StopSignal

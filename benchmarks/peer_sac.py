@@ -19,8 +19,9 @@ import gymnasium
 import numpy as np
 
 from benchmarks.snapshots import Snapshot
+from common.messages import Weights
 from common.policy import Floats
-from common.protocol import Weights, encode
+from common.protocol import encode
 from common.specs import EnvSpec
 
 ENV = "actor.grasp:Grasp-v0"

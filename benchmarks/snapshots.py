@@ -20,8 +20,9 @@ import numpy as np
 from actor.environment import Environment
 from actor.evaluate import run_episodes
 from common.config import EnvConfig, ReturnConfig, TransportConfig
+from common.messages import Weights
 from common.policy import NumpyPolicy
-from common.protocol import Weights, decode
+from common.protocol import decode
 from common.run_directory import RunDirectory
 from common.seeds import seed_sequence
 from common.specs import EnvSpec

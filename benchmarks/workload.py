@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.protocol import MAX_ROWS
+from common.messages import MAX_ROWS
 from common.specs import EnvSpec, Records
 from learner.replay import Replay
 

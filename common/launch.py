@@ -9,8 +9,8 @@ import time
 from common.children import POLL_S, Child, end
 from common.errors import ConfigError
 from common.flags import TrainFlags, dump_yaml, parse
+from common.messages import Status
 from common.panel import Panel
-from common.protocol import Status
 from common.run_directory import Endpoints, claim_run, write_atomically
 from common.security import actor_keys
 from common.statistics import describe

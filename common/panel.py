@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from common.interval import Interval
-from common.protocol import Status
+from common.messages import Status
 
 LINE_INTERVAL_S = 5.0
 """Plain lines come so often."""

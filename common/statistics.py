@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from common.protocol import Episode
+from common.messages import Episode
 
 Z_95 = 1.959964
 """Quantile of the normal distribution that leaves 2.5 % on each side."""

@@ -6,7 +6,8 @@ import time
 from common.config import KeysConfig, TransportConfig
 from common.errors import ConfigError, ProtocolError
 from common.flags import StatusFlags, load_yaml, parse
-from common.protocol import Status, decode
+from common.messages import Status
+from common.protocol import decode
 from common.run_directory import RunDirectory
 from common.transport import ControlSubscriber
 

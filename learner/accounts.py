@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from common.errors import ProtocolError
 from common.interval import Interval
-from common.protocol import MAX_STATUS_KEYS
+from common.messages import MAX_STATUS_KEYS
 
 MAX_BOOTS = 100_000
 """Process starts that one run keeps account of; batches of further ones are dropped and counted."""

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from common.errors import ConfigError, ProtocolError
-from common.protocol import Ack, Batch, Buffer, Bye, Episode, Evaluation, Hello, Message, decode
+from common.messages import Ack, Batch, Bye, Episode, Evaluation, Hello, Message
+from common.protocol import Buffer, decode
 from common.security import require_own
 from common.specs import EnvSpec
 from common.transport import Received

@@ -11,7 +11,7 @@ from typing import IO
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from common.protocol import Episode
+from common.messages import Episode
 from common.run_directory import RunDirectory
 from common.statistics import summarise
 

@@ -3,7 +3,8 @@
 import logging
 from collections import OrderedDict
 
-from common.protocol import Evaluation, Weights, encode
+from common.messages import Evaluation, Weights
+from common.protocol import encode
 from common.run_directory import RunDirectory, write_atomically
 from common.specs import EnvSpec
 from common.statistics import summarise

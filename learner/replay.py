@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from common.errors import ConfigError
-from common.protocol import MAX_ROWS
+from common.messages import MAX_ROWS
 from common.specs import Records
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, SupportsFloat
 
-from common.protocol import Evaluation, Status
+from common.messages import Evaluation, Status
 from common.run_directory import RunDirectory
 from learner.metrics import EpisodeMeans, MetricsLog, Values
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from common.flags import LearnerFlags
-from common.protocol import Ack, Status, encode
+from common.messages import Ack, Status
+from common.protocol import encode
 from common.run_directory import Endpoints
 from common.security import is_loopback, learner_keys
 from common.transport import ControlPublisher, ExperienceReceiver, Received, WeightsPublisher

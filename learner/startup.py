@@ -7,8 +7,9 @@ from common.envelope import require_fit
 from common.errors import ConfigError, ProtocolError
 from common.flags import LearnerFlags
 from common.interval import Interval
+from common.messages import Hello, Status
 from common.policy import policy_bytes
-from common.protocol import Hello, Status, decode
+from common.protocol import decode
 from common.security import require_own
 from common.specs import EnvSpec
 from common.stopping import StopSignal

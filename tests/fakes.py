@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actor.writer import Writer
-from common.protocol import MAGIC, PREFIX, VERSION, Batch
+from common.messages import Batch
+from common.protocol import MAGIC, PREFIX, VERSION
 from common.specs import EnvSpec, Records
 from common.transport import Received
 from learner.accounts import Accounts

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from actor.writer import MAX_PATIENCE, Writer
-from common.protocol import Ack, Batch, Hello, decode
+from common.messages import Ack, Batch, Hello
+from common.protocol import decode
 from learner.replay import Replay
 from tests.fakes import BOOT, OTHER_BOOT, SPEC, make_ingest, make_writer, recover_ingest
 

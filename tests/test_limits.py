@@ -9,8 +9,9 @@ import pytest
 from common.config import ActorConfig, LearnerConfig, RunConfig, TransportConfig
 from common.envelope import ENVELOPE_BYTES, require_fit
 from common.errors import ConfigError
+from common.messages import MAX_EPISODE_BYTES, Weights
 from common.policy import policy_bytes
-from common.protocol import MAX_EPISODE_BYTES, Weights, encode
+from common.protocol import encode
 from common.specs import EnvSpec
 from tests.fakes import ONE_LINE, make_batch, make_records
 

@@ -9,7 +9,8 @@ from actor.environment import Environment
 from actor.episode import EpisodeRunner
 from actor.writer import Writer
 from common.config import EnvConfig, ReturnConfig
-from common.protocol import Batch, Episode, decode
+from common.messages import Batch, Episode
+from common.protocol import decode
 from common.specs import Records
 from tests.fakes import FakeEnv, make_writer
 

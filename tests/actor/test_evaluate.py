@@ -11,8 +11,9 @@ from actor.evaluate import evaluate, load_policy, run_episodes
 from common.config import EnvConfig, EvaluatorConfig, ReplayConfig, ReturnConfig, TransportConfig
 from common.errors import ConfigError
 from common.flags import EvaluateFlags, TrainFlags, dump_yaml
+from common.messages import Ack, Weights
 from common.policy import NumpyPolicy
-from common.protocol import Ack, Weights, encode
+from common.protocol import encode
 from common.run_directory import RunDirectory
 from common.specs import EnvSpec
 from common.stopping import StopSignal

@@ -7,7 +7,8 @@ import pytest
 
 from actor.link import Inbox, Link
 from actor.writer import MAX_PATIENCE, Writer
-from common.protocol import MAX_EPISODES, Ack, Batch, Bye, Hello, Message, decode
+from common.messages import MAX_EPISODES, Ack, Batch, Bye, Hello, Message
+from common.protocol import decode
 from common.transport import ExperienceSender
 from tests.fakes import BOOT, OTHER_BOOT, SPEC, add_transition, make_writer
 

@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks.snapshots import CHUNK_N, CORES_N, Snapshot, can_reach, judge, reached, sustained
 from common.config import EnvConfig
-from common.protocol import Weights, encode
+from common.messages import Weights
+from common.protocol import encode
 from common.specs import EnvSpec
 
 SPEC = EnvSpec("Grasp-v0", obs_dim=28, action_dim=5, discount=0.95, n_step=3)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.protocol import KINDS, Ack, Batch, Bye, Evaluation, Hello, Message, Status, Weights, encode
+from common.messages import KINDS, Ack, Batch, Bye, Evaluation, Hello, Message, Status, Weights
+from common.protocol import encode
 from tests.fakes import BOOT, SPEC, make_batch, make_records
 
 DATA = Path(__file__).parents[1] / "data"

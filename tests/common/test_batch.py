@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import ProtocolError
-from common.protocol import Batch
+from common.messages import Batch
 from common.specs import EnvSpec
 from tests.fakes import SPEC, make_batch, make_records
 

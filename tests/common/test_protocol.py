@@ -9,21 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from common.errors import ProtocolError
-from common.protocol import (
-    DTYPES,
-    KINDS,
-    MAX_EPISODES,
-    Ack,
-    Batch,
-    Bye,
-    Evaluation,
-    Hello,
-    Message,
-    Status,
-    Weights,
-    decode,
-    encode,
-)
+from common.messages import KINDS, MAX_EPISODES, Ack, Batch, Bye, Evaluation, Hello, Message, Status, Weights
+from common.protocol import DTYPES, decode, encode
 from tests.common.golden import golden_file, golden_messages
 from tests.fakes import make_batch, make_records
 
@@ -85,7 +72,7 @@ def content(message: Message) -> tuple[Any, ...]:
     plain = {
         name: repr(getattr(message, name))
         for name in type(message).model_fields
-        if name not in ("rows", "policy", "average")
+        if name not in message.carried
     }
     table = {name: (array.dtype, array.shape, array.tobytes()) for name, array in message.arrays().items()}
     return type(message), plain, table

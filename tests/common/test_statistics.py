@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.protocol import Episode
+from common.messages import Episode
 from common.statistics import describe, summarise, wilson_interval
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from common.errors import ProtocolError
-from common.protocol import Bye, Evaluation, Hello, Message, encode
+from common.messages import Bye, Evaluation, Hello, Message
+from common.protocol import encode
 from learner.accounts import Accounts
 from learner.ingest import MAX_EVALUATIONS, Ingest
 from learner.journal import Journal

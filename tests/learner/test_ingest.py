@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import learner.accounts
 from common.errors import StorageError
-from common.protocol import MAX_ROWS, Ack, Bye, Evaluation, Hello, Status, encode
+from common.messages import MAX_ROWS, Ack, Bye, Evaluation, Hello, Status
+from common.protocol import encode
 from learner.ingest import Ingest
 from learner.rate_limiter import RateLimiter
 from learner.replay import Replay

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.protocol import MAX_STATUS_KEYS, Hello, Status, encode
+from common.messages import MAX_STATUS_KEYS, Hello, Status
+from common.protocol import encode
 from common.run_directory import RunDirectory
 from learner.metrics import METRICS, RECENT_EPISODES, EpisodeMeans, MetricsLog
 from learner.rate_limiter import RateLimiter

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from common.protocol import Weights, decode
+from common.messages import Weights
+from common.protocol import decode
 from common.run_directory import RunDirectory
 from learner.policy_copy import PolicyCopy
 from learner.publisher import PolicyPublisher

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import ConfigError
-from common.protocol import MAX_ROWS
+from common.messages import MAX_ROWS
 from common.specs import Records
 from learner.demos import Demos
 from learner.replay import Mixture, Replay

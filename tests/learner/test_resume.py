@@ -8,7 +8,8 @@ import torch
 
 from common.config import LearnerConfig, SACConfig
 from common.flags import LearnerFlags, parse
-from common.protocol import Ack, Status, Weights, decode, encode
+from common.messages import Ack, Status, Weights
+from common.protocol import decode, encode
 from common.run_directory import RunDirectory
 from common.specs import EnvSpec
 from common.stopping import StopSignal

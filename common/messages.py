@@ -1,0 +1,209 @@
+"""What is said over the wire: the messages, their fields and the limits of each.
+
+In and out: plain values and arrays. No bytes (that is `common.protocol`), no sockets, no clocks.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.errors import ProtocolError
+from common.specs import RANGES, EnvSpec, Records
+
+MAX_EPISODES = 4096
+MAX_EPISODE_BYTES = 32
+"""Of one episode's summary in a header."""
+MAX_ROWS = 4096
+"""Transitions of one batch at the most."""
+MAX_STATUS_KEYS = 4096
+_AVERAGE = "average."
+"""Before the names of the average policy's arrays."""
+
+Arrays = dict[str, NDArray[Any]]
+Count = Annotated[int, Field(ge=0, lt=1 << 45)]
+"""Small enough that the sum over a hundred thousand boots still fits 63 bits."""
+Total = Annotated[int, Field(ge=0, lt=1 << 63)]
+Seq = Annotated[int, Field(ge=0, lt=(1 << 45) - 1)]
+"""Number of a batch; the one after it is still a `Count`."""
+ActorId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+BootId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Return = Annotated[float, Field(ge=-1e100, le=1e100)]
+"""A sum of rewards, small enough that its square is finite too."""
+
+Episode = tuple[Return, Count, bool | None, Count]
+"""One finished episode: return, length in env steps, success (None: the environment says nothing), seed."""
+
+
+class Message(BaseModel):
+    """What every message is: immutable fields, checked strictly, unknown ones refused.
+
+    Attributes:
+        kind: name of the class in a header.
+        carried: names of the fields that travel as raw bytes behind the header.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+    kind: ClassVar[str]
+    carried: ClassVar[frozenset[str]] = frozenset()
+
+    def arrays(self) -> Arrays:
+        """Return what the carried fields hold, by the names that they travel under."""
+        return {}
+
+    @classmethod
+    def fields_of(cls, arrays: Arrays) -> dict[str, Any]:
+        """Return the carried fields that `arrays` came from."""
+        return dict(arrays)
+
+
+class Hello(Message):
+    """An actor's first message; again every second while it has nothing else to say.
+
+    Attributes:
+        spec: `EnvSpec.to_mapping()`.
+        next_seq: the oldest batch that the actor still keeps; lower ones it will never send again.
+    """
+
+    kind = "hello"
+    actor_id: ActorId
+    boot_id: BootId
+    next_seq: Count
+    spec: dict[str, str | int | float | tuple[float, ...]]
+
+
+class Batch(Message):
+    """Transitions and finished episodes.
+
+    Attributes:
+        digest: of the spec that the rows are packed by.
+        weights_version: of the newest policy behind these transitions; 0 is random actions.
+        produced: transitions that this boot made in all, these included.
+        discarded: env steps that this boot threw away (a broken simulation).
+        resent: batches that this boot had sent again when it sealed this one.
+        rows: [n, EnvSpec.record.itemsize] uint8, packed records.
+    """
+
+    kind = "batch"
+    carried = frozenset({"rows"})
+    actor_id: ActorId
+    boot_id: BootId
+    seq: Seq
+    digest: Annotated[bytes, Field(min_length=8, max_length=8)]
+    weights_version: Count
+    produced: Count
+    discarded: Count
+    resent: Count
+    episodes: Annotated[tuple[Episode, ...], Field(max_length=MAX_EPISODES)]
+    rows: NDArray[np.uint8]
+
+    def arrays(self) -> Arrays:
+        """Return the rows."""
+        return {"rows": self.rows}
+
+    def records(self, spec: EnvSpec) -> Records:
+        """View the rows as transitions of `spec`.
+
+        Raises:
+            ProtocolError: they were packed by another spec, or a value is not finite or out of range.
+        """
+        if self.digest != spec.digest or self.rows.dtype != np.uint8:
+            raise ProtocolError("spec", f"digest {self.digest.hex()}, allowed {spec.digest.hex()}")
+        if self.rows.ndim != 2 or self.rows.shape[1] != spec.record.itemsize:
+            raise ProtocolError("shape", f"rows {self.rows.shape}, allowed [n, {spec.record.itemsize}]")
+        if len(self.rows) > MAX_ROWS:
+            raise ProtocolError("too-long", f"{len(self.rows)} transitions, allowed {MAX_ROWS}")
+        records: Records = self.rows.view(spec.record).reshape(-1)
+        if (self.rows[:, -4:-2] > 1).any():
+            raise ProtocolError("flags", "terminated or truncated is neither 0 nor 1")
+        floats = self.rows[:, :-4].view("<f4")
+        low, high = spec.limits
+        fits = (low <= floats) & (floats <= high)  # also false for NaN
+        if not fits.all():
+            if not np.isfinite(floats).all():
+                raise ProtocolError("not-finite", "NaN or infinity in a transition")
+            for name, (least, most) in RANGES.items():
+                if ((records[name] < least) | (records[name] > most)).any():
+                    raise ProtocolError(name, f"outside [{least:g}, {most:g}]")
+        return records
+
+
+class Bye(Message):
+    """An actor leaves; everything before `next_seq` has been sent."""
+
+    kind = "bye"
+    actor_id: ActorId
+    boot_id: BootId
+    next_seq: Count
+
+
+class Evaluation(Message):
+    """Deterministic episodes of one published policy."""
+
+    kind = "evaluation"
+    actor_id: ActorId
+    weights_version: Count
+    env_steps: Count
+    episodes: Annotated[tuple[Episode, ...], Field(min_length=1, max_length=MAX_EPISODES)]
+
+
+class Weights(Message):
+    """A published policy; also the format of the policy files in a run directory.
+
+    Attributes:
+        policy: float32 arrays that `common.policy.NumpyPolicy` takes; what actors act by.
+        average: arrays of the same names, the policy's average over its last updates; empty if none is kept.
+    """
+
+    kind = "weights"
+    carried = frozenset({"policy", "average"})
+    version: Count
+    env_steps: Count
+    updates: Count
+    spec: dict[str, str | int | float | tuple[float, ...]]
+    policy: Arrays
+    average: Arrays = Field(default_factory=dict)
+
+    @property
+    def judged(self) -> Arrays:
+        """What deterministic episodes are run with."""
+        return self.average or self.policy
+
+    def arrays(self) -> Arrays:
+        """Return the policy and, under names of its own, its average."""
+        return {**self.policy, **{_AVERAGE + name: array for name, array in self.average.items()}}
+
+    @classmethod
+    def fields_of(cls, arrays: Arrays) -> dict[str, Any]:
+        """Return policy and average."""
+        average = {name: array for name, array in arrays.items() if name.startswith(_AVERAGE)}
+        return {
+            "policy": {name: array for name, array in arrays.items() if name not in average},
+            "average": {name.removeprefix(_AVERAGE): array for name, array in average.items()},
+        }
+
+
+class Ack(Message):
+    """Every batch of this boot below `next_seq` is in the replay (or rejected) and may be forgotten."""
+
+    kind = "ack"
+    boot_id: BootId
+    next_seq: Count
+
+
+class Status(Message):
+    """What the learner says of itself once a second."""
+
+    kind = "status"
+    state: Literal["waiting", "running", "draining", "done"]
+    metrics: Annotated[dict[str, Finite | Total], Field(max_length=MAX_STATUS_KEYS)]
+    actors: Annotated[
+        dict[ActorId, Literal["alive", "late", "gone", "left"]], Field(max_length=MAX_STATUS_KEYS)
+    ]
+
+
+KINDS: dict[str, type[Message]] = {
+    message.kind: message for message in (Hello, Batch, Bye, Evaluation, Weights, Ack, Status)
+}
