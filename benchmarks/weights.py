@@ -70,9 +70,9 @@ class WatchedActor(Actor):
     notes: Notes
 
     def _take_newest_policy(self) -> None:
-        before = self.policy
+        before = self.writer.weights_version
         super()._take_newest_policy()
-        if self.policy is not before:
+        if self.writer.weights_version != before:
             self.notes.put((self.writer.actor_id, self.writer.weights_version, time.monotonic()))
 
 
@@ -135,6 +135,8 @@ def measure_latency() -> Iterator[Measure]:
             processes[-1].start()
         heard: set[str] = set()
         while len(heard) <= ACTORS_N:
+            if not all(process.is_alive() for process in processes):
+                raise RuntimeError("the learner or an actor of the benchmark ended before it was heard of")
             heard.add(notes.get(timeout=DEADLINE_S)[0])
 
         def measure() -> dict[str, float]:
