@@ -207,7 +207,7 @@ class SACAgent:
             "policy": dict(self.policy.state_dict()),
             "critic": dict(self.critic.state_dict()),
             "target": dict(self.target.state_dict()),
-            "average": self._average,
+            "average": self._average if self._config.average_tau < 1 else self.flat["policy"].values,
             "log_temperature": self.log_temperature.detach(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
             "generator": self._generator.get_state(),

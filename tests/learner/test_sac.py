@@ -263,6 +263,14 @@ def test_resuming_is_bit_exact(layer_norm: bool, average_tau: float) -> None:
     assert torch.equal(straight._generator.get_state(), resumed._generator.get_state())
 
 
+def test_an_average_that_is_kept_from_a_checkpoint_on_begins_with_its_policy() -> None:
+    first = SACAgent(SPEC, SMALL, seed=0)
+    first.update(make_batch())
+    resumed = SACAgent(SPEC, config(average_tau=0.1), seed=1)
+    resumed.load_state_dict(first.state_dict())
+    assert np.array_equal(resumed.copy_policy().average()["w1"], first.policy_arrays()["w1"])
+
+
 def test_loading_keeps_the_settings_and_refuses_another_network() -> None:
     state = SACAgent(SPEC, SMALL, seed=0).state_dict()
     agent = SACAgent(SPEC, config(learning_rate=1e-9), seed=0)
