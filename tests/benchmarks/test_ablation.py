@@ -33,7 +33,9 @@ def test_a_run_depends_on_its_seed_alone(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("lever", ablation.LEVERS)
 def test_levers_are_flags(lever: str) -> None:
-    parse(TrainFlags, ["--preset", "cube-fast", *ablation.LEVERS[lever]], prog="test")
+    preset = parse(TrainFlags, ["--preset", "cube-fast"], prog="test")
+    changed = parse(TrainFlags, ["--preset", "cube-fast", *ablation.LEVERS[lever]], prog="test")
+    assert (changed == preset) == (lever == "cube-fast")
 
 
 def test_a_row_has_mean_and_worst_seed() -> None:
