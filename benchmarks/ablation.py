@@ -10,7 +10,6 @@ physics. Writes `OUT/ablation.json` after each run anew, and prints a table.
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from actor.episode import EpisodeRunner
 from actor.evaluate import run_episodes
 from benchmarks.machine import describe_machine
 from common.config import EnvConfig
-from common.flags import TrainFlags, parse
+from common.flags import TrainFlags, evaluated_env_args, parse
 from common.messages import Episode
 from common.policy import NumpyPolicy
 from common.seeds import seed_sequence
@@ -91,7 +90,7 @@ def learn(flags: TrainFlags, seed: int, steps_n: int, episodes_n: int, folder: P
     rngs = [np.random.default_rng(part) for part in stream.spawn(4)]
     env = Environment(flags.env, flags.returns)
     judged_in = Environment(
-        EnvConfig(**{**flags.env.model_dump(), "env_args": flags.evaluator.eval_env_args}), flags.returns
+        EnvConfig(**{**flags.env.model_dump(), "env_args": evaluated_env_args(flags)}), flags.returns
     )
     spec = env.spec
     replay = Replay(folder / "replay", spec.record, steps_n, rngs[0])
@@ -152,7 +151,7 @@ def main() -> int:
     parser.add_argument("--episodes", type=int, default=100, help="of a judgement")
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for the processes that are spawned
+    options.out.mkdir(parents=True, exist_ok=True)
     command = " ".join(["python -m benchmarks.ablation", *sys.argv[1:]])
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor() as pool:

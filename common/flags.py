@@ -200,7 +200,7 @@ def parse_env_args(env_args: Iterable[str]) -> dict[str, Any]:
     return arguments
 
 
-def evaluated_env_args(flags: EvaluatorFlags) -> tuple[str, ...]:
+def evaluated_env_args(flags: EvaluatorFlags | TrainFlags) -> tuple[str, ...]:
     """Return the arguments of the environment that policies are evaluated in; later words win."""
     return (*flags.env.env_args, *flags.evaluator.eval_env_args)
 
