@@ -36,6 +36,7 @@ class RandomObject:
     Attributes:
         object_id: 0 to 999, the name of its folder.
         extents_m: edge lengths of the bounding box in its own frame.
+        middle_m: middle of that box; PyBullet takes the frame's origin for the centre of mass.
         rest_height_m: of its frame above the ground, lying still.
         rest_quaternion: world_from_object, lying still, before it is turned about the vertical.
         lifted_at_try: which of the survey's 10 tries was the first in which the scripted expert lifted it;
@@ -44,6 +45,7 @@ class RandomObject:
 
     object_id: int
     extents_m: tuple[float, float, float]
+    middle_m: tuple[float, float, float]
     rest_height_m: float
     rest_quaternion: tuple[float, float, float, float]
     lifted_at_try: int
@@ -102,8 +104,12 @@ def catalogue() -> dict[int, RandomObject]:
 
 
 def _model(row: dict[str, str]) -> RandomObject:
-    x, y, z, height, qx, qy, qz, qw = (float(row[name]) for name in COLUMNS[1:-1])
-    return RandomObject(int(row["id"]), (x, y, z), height, (qx, qy, qz, qw), int(row["lifted_at_try"]))
+    x, y, z, mx, my, mz, height, qx, qy, qz, qw = (float(row[name]) for name in COLUMNS[1:-1])
+    tries = int(row["lifted_at_try"])
+    return RandomObject(int(row["id"]), (x, y, z), (mx, my, mz), height, (qx, qy, qz, qw), tries)
 
 
-COLUMNS = ("id", "x_m", "y_m", "z_m", "rest_height_m", "qx", "qy", "qz", "qw", "lifted_at_try")
+COLUMNS = (
+    *("id", "x_m", "y_m", "z_m", "middle_x_m", "middle_y_m", "middle_z_m"),
+    *("rest_height_m", "qx", "qy", "qz", "qw", "lifted_at_try"),
+)

@@ -25,7 +25,7 @@ class Played:
 
     Attributes:
         seed: of its reset.
-        observations: T + 1 arrays, [28] each.
+        observations: T + 1 arrays, [33] each.
         actions: T arrays, [5] each.
         rewards: T numbers.
         stages: T names, what the expert was doing.
@@ -45,7 +45,7 @@ class Played:
 def play(env: GraspEnv, seed: int) -> Played:
     """Return an episode of the expert; one that the simulation breaks is a failure, cut off there."""
     observation, _ = env.reset(seed=seed)
-    expert = ScriptedGrasp(lambda: plan_grasp(env.scene))
+    expert = ScriptedGrasp(lambda: plan_grasp(env.scene), lambda: env.scene.object_rotation())
     played = Played(seed, [observation])
     ended = False
     while not ended:

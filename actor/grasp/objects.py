@@ -36,6 +36,10 @@ class ObjectModel(Protocol):
         """Edge lengths of the bounding box in the object's own frame."""
 
     @property
+    def middle_m(self) -> tuple[float, float, float]:
+        """Middle of the bounding box in the object's own frame, whose origin is the centre of mass."""
+
+    @property
     def rest_height_m(self) -> float:
         """Height of the object's frame above the table when it lies still."""
 

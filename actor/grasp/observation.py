@@ -1,6 +1,6 @@
 """From the state of the world to the vector that a policy sees.
 
-Enters: a `GraspState`. Leaves: [28] float32 in [-1, 1].
+Enters: a `GraspState`. Leaves: [33] float32 in [-1, 1].
 Must not know: PyBullet, rewards, episodes.
 
 | index | part | frame | divided by |
@@ -12,12 +12,15 @@ Must not know: PyBullet, rewards, episodes.
 | 9-10 | left, right finger touches the object: 0 or 1 | | |
 | 11 | last gripper command: -1 close .. 1 open | | |
 | 12-14 | object position relative to the grasp point | gripper | `OFFSET_SCALE_M` |
-| 15-20 | object orientation: first two columns of its rotation matrix | gripper | 1 |
+| 15-20 | directions of two edges of the object's bounding box, see `_box` | gripper | 1 |
 | 21-23 | velocity of the object relative to the grasp point | gripper | `VELOCITY_SCALE_M_S` |
 | 24 | height of the object above where it lay at rest | world | `HEIGHT_SCALE_M` |
-| 25-27 | edge lengths of the object's bounding box | object | `EXTENT_SCALE_M` |
+| 25-27 | lengths of these two edges and of the third | | `EXTENT_SCALE_M` |
+| 28-30 | middle of the bounding box relative to the object position | gripper | `MIDDLE_SCALE_M` |
+| 31-32 | gap between the left, the right finger and the object | | `GAP_MAX_M` |
 
-Everything is clipped to [-1, 1] after scaling.
+Everything is clipped to [-1, 1] after scaling. The object position is that of its centre of mass. A policy
+sees the box around an object and how near the fingers are to it, never its shape.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ Vector = tuple[float, float, float]
 Rotation = tuple[float, float, float, float, float, float, float, float, float]
 """A 3x3 rotation matrix, row by row."""
 
-OBSERVATION_SIZE = 28
+OBSERVATION_SIZE = 33
 WORKSPACE_LOW_M: Vector = (0.30, -0.25, 0.012)
 """Lowest grasp point that can be commanded. The fingertips reach 7 mm below it."""
 WORKSPACE_HIGH_M: Vector = (0.70, 0.25, 0.35)
@@ -41,7 +44,8 @@ GAP_MAX_M = FINGER_OPENING_M / 2
 """Gaps between finger and object are measured up to here: half of the open gripper."""
 VELOCITY_SCALE_M_S = 1.0
 HEIGHT_SCALE_M = 0.2
-EXTENT_SCALE_M = 0.1
+EXTENT_SCALE_M = 0.2
+MIDDLE_SCALE_M = 0.05
 
 _CENTRE_X, _CENTRE_Y, _CENTRE_Z = (
     (low + high) / 2 for low, high in zip(WORKSPACE_LOW_M, WORKSPACE_HIGH_M, strict=True)
@@ -70,6 +74,7 @@ class GraspState:
         object_velocity: world frame, m/s.
         object_height_m: above where it lay at rest.
         object_extents_m: edge lengths of its bounding box, object frame.
+        object_middle_m: middle of its bounding box, object frame; its centre of mass is at (0, 0, 0).
     """
 
     ee_position: Vector
@@ -86,15 +91,16 @@ class GraspState:
     object_velocity: Vector
     object_height_m: float
     object_extents_m: Vector
+    object_middle_m: Vector
 
 
 def encode(state: GraspState) -> NDArray[np.float32]:
     """Return the observation of `state`, laid out as in the table at the top of this module.
 
-    Scalars rather than small arrays: 28 numbers cost less in Python than one matrix product in NumPy.
+    Scalars rather than small arrays: 33 numbers cost less in Python than one matrix product in NumPy.
 
     Returns:
-        [28] float32 in [-1, 1], a new array.
+        [33] float32 in [-1, 1], a new array.
     """
     x, y, z = state.ee_position
     vx, vy, vz = state.ee_velocity
@@ -106,8 +112,11 @@ def encode(state: GraspState) -> NDArray[np.float32]:
     ox, oy, oz = (ox - x) / OFFSET_SCALE_M, (oy - y) / OFFSET_SCALE_M, (oz - z) / OFFSET_SCALE_M
     vx, vy, vz = vx / VELOCITY_SCALE_M_S, vy / VELOCITY_SCALE_M_S, vz / VELOCITY_SCALE_M_S
     ux, uy, uz = ux / VELOCITY_SCALE_M_S - vx, uy / VELOCITY_SCALE_M_S - vy, uz / VELOCITY_SCALE_M_S - vz
-    px, py, pz, qx, qy, qz = r[0], r[3], r[6], r[1], r[4], r[7]
-    ex, ey, ez = state.object_extents_m
+    columns = (r[0], r[3], r[6]), (r[1], r[4], r[7]), (r[2], r[5], r[8])
+    axes = tuple((a * x + d * y + g * z, b * x + e * y + h * z, c * x + f * y + i * z) for x, y, z in columns)
+    first, second, (ex, ey, ez) = _box(axes, state.object_extents_m)
+    (px, py, pz), (qx, qy, qz), (rx, ry, rz) = axes
+    mx, my, mz = state.object_middle_m
     values = (
         (x - _CENTRE_X) * _PER_X,
         (y - _CENTRE_Y) * _PER_Y,
@@ -124,12 +133,8 @@ def encode(state: GraspState) -> NDArray[np.float32]:
         a * ox + d * oy + g * oz,
         b * ox + e * oy + h * oz,
         c * ox + f * oy + i * oz,
-        a * px + d * py + g * pz,
-        b * px + e * py + h * pz,
-        c * px + f * py + i * pz,
-        a * qx + d * qy + g * qz,
-        b * qx + e * qy + h * qz,
-        c * qx + f * qy + i * qz,
+        *first,
+        *second,
         a * ux + d * uy + g * uz,
         b * ux + e * uy + h * uz,
         c * ux + f * uy + i * uz,
@@ -137,8 +142,37 @@ def encode(state: GraspState) -> NDArray[np.float32]:
         ex / EXTENT_SCALE_M,
         ey / EXTENT_SCALE_M,
         ez / EXTENT_SCALE_M,
+        (px * mx + qx * my + rx * mz) / MIDDLE_SCALE_M,
+        (py * mx + qy * my + ry * mz) / MIDDLE_SCALE_M,
+        (pz * mx + qz * my + rz * mz) / MIDDLE_SCALE_M,
+        state.left_gap_m / GAP_MAX_M,
+        state.right_gap_m / GAP_MAX_M,
     )
     observation = np.array(values, dtype=np.float32)
     np.minimum(observation, 1.0, out=observation)
     np.maximum(observation, -1.0, out=observation)
     return observation
+
+
+def _box(axes: tuple[Vector, ...], extents: Vector) -> tuple[Vector, Vector, Vector]:
+    """Name the edges of the object's bounding box by where they point from the gripper.
+
+    Which edge is called the first, and which way along it is forward, says nothing of a box: the same pose
+    has 24 rotation matrices, and with each of them a policy would have to learn the same grasp again.
+
+    Args:
+        axes: of the object, in the gripper's frame.
+        extents: edge lengths of the box along them.
+
+    Returns:
+        The direction of the edge nearest to the gripper's x axis, and of the nearest of the two others to its
+        y axis, both pointing along rather than against it; the lengths of these two edges and of the third.
+    """
+    i = max(range(3), key=lambda axis: abs(axes[axis][0]))
+    j = max((axis for axis in range(3) if axis != i), key=lambda axis: abs(axes[axis][1]))
+    first, second = axes[i], axes[j]
+    if first[0] < 0.0:
+        first = (-first[0], -first[1], -first[2])
+    if second[1] < 0.0:
+        second = (-second[0], -second[1], -second[2])
+    return first, second, (extents[i], extents[j], extents[3 - i - j])

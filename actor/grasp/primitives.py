@@ -13,6 +13,7 @@ from typing import Any
 from actor.grasp.engine import pybullet
 from actor.grasp.simulation import Simulation
 
+CENTRE = (0.0, 0.0, 0.0)
 UPRIGHT = (0.0, 0.0, 0.0, 1.0)
 Color = tuple[float, float, float, float]
 
@@ -36,6 +37,11 @@ class Box:
     friction: float
     spinning_friction: float
     rgba: Color
+
+    @property
+    def middle_m(self) -> tuple[float, float, float]:
+        """The frame is at the middle."""
+        return CENTRE
 
     @property
     def rest_height_m(self) -> float:
@@ -86,6 +92,11 @@ class Cylinder:
     def extents_m(self) -> tuple[float, float, float]:
         """Edge lengths of the bounding box."""
         return self.diameter_m, self.diameter_m, self.height_m
+
+    @property
+    def middle_m(self) -> tuple[float, float, float]:
+        """The frame is at the middle."""
+        return CENTRE
 
     @property
     def rest_height_m(self) -> float:

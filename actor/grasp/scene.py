@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from actor.grasp import stage
 from actor.grasp.engine import pybullet
 from actor.grasp.objects import ObjectModel
-from actor.grasp.observation import FINGER_OPENING_M, GAP_MAX_M, GraspState, Vector
+from actor.grasp.observation import FINGER_OPENING_M, GAP_MAX_M, GraspState, Rotation, Vector
 from actor.grasp.primitives import UPRIGHT
 from actor.grasp.robot import Measurement, Panda
 from actor.grasp.simulation import PhysicsPreset, Simulation, UnstableSimulationError
@@ -178,7 +178,14 @@ class Scene:
             velocity,
             position[2] - self._rest_height_m,
             self._model.extents_m,
+            self._model.middle_m,
         )
+
+    def object_rotation(self) -> Rotation:
+        """Return how the object is turned now, world_from_object."""
+        _, quaternion = pybullet.getBasePositionAndOrientation(self.body, self.simulation.client)
+        rotation: Rotation = pybullet.getMatrixFromQuaternion(quaternion)
+        return rotation
 
     def rebuild(self) -> None:
         """Begin a new world with the same settings; `reset` comes next."""

@@ -1,8 +1,9 @@
 """A scripted expert for `GraspEnv`: hover, descend, close, lift.
 
 Enters: observations, and a grasp that somebody planned. Leaves: actions, [5] float32 in [-1, 1].
-Must not know: PyBullet. Where to take hold is planned from more than a policy knows (`plan`); all else is
-read from what a policy reads, so its episodes can serve as demonstrations.
+Must not know: PyBullet. Where to take hold is planned from more than a policy knows (`plan`), and so is how
+the object has turned since; all else is read from what a policy reads, so its episodes can serve as
+demonstrations.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from actor.grasp.observation import OFFSET_SCALE_M, Vector
+from actor.grasp.observation import OFFSET_SCALE_M, Rotation, Vector
 from actor.grasp.plan import Grasp
 from actor.grasp.robot import STEP_M, STEP_YAW_RAD
 
@@ -35,11 +36,12 @@ class ScriptedGrasp:
 
     Args:
         plan: returns where to take hold of the object as it lies now; asked before each attempt.
+        rotation: returns how the object is turned now, world_from_object.
     """
 
-    def __init__(self, plan: Callable[[], Grasp]) -> None:
+    def __init__(self, plan: Callable[[], Grasp], rotation: Callable[[], Rotation]) -> None:
         """Start with the approach."""
-        self._plan = plan
+        self._plan, self._rotation = plan, rotation
         self.reset()
 
     def reset(self) -> None:
@@ -52,7 +54,7 @@ class ScriptedGrasp:
         """Return the next action.
 
         Args:
-            observation: [28] float32, as `actor.grasp.observation.encode` lays it out.
+            observation: [33] float32, as `actor.grasp.observation.encode` lays it out.
 
         Returns:
             [5] float32 in [-1, 1].
@@ -80,17 +82,17 @@ class ScriptedGrasp:
             return (0.0, 0.0, 0.0), 0.0
         values = observation.astype(np.float64)
         sine, cosine = float(values[3]), float(values[4])
-        first, second = values[15:18], values[18:21]
-        gripper_from_object = np.column_stack([first, second, np.cross(first, second)])
-        point = values[12:15] * OFFSET_SCALE_M + gripper_from_object @ self._grasp.point_m
-        forward, side, below = point.tolist()
-        axis = gripper_from_object @ self._grasp.axis
-        # The gripper points down: from its frame to the world's, y and z change sign, and so do turns.
-        turn = math.pi / 2 - math.atan2(axis[1], axis[0])
+        forward, side, below = values[12:15] * OFFSET_SCALE_M
+        world_from_object = np.array(self._rotation()).reshape(3, 3)
+        # The gripper points down: from its frame to the world's, y and z change sign.
+        offset = np.array((cosine * forward + sine * side, sine * forward - cosine * side, -below))
+        dx, dy, dz = (offset + world_from_object @ self._grasp.point_m).tolist()
+        ax, ay, _ = (world_from_object @ self._grasp.axis).tolist()
         yaw = math.atan2(sine, cosine)
+        turn = math.atan2(ay, ax) + math.pi / 2 - yaw
         # Half a turn more or less is the same grasp; the gripper turns a quarter either way.
         turn -= math.pi * round((yaw + turn) / math.pi)
-        return (cosine * forward + sine * side, sine * forward - cosine * side, -below), turn
+        return (dx, dy, dz), turn
 
     def _advance(self, observation: NDArray[np.float32], aside_m: float, dz: float, turn: float) -> None:
         """Go to the next stage when this one has done its work, or back when the object was lost."""

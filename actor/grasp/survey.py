@@ -49,8 +49,9 @@ def lay_down(object_id: int) -> RandomObject:
             break
     position, quaternion = pybullet.getBasePositionAndOrientation(body, simulation.client)
     simulation.close()
-    x, y, z = (vertices.max(0) - vertices.min(0)).tolist()
-    return RandomObject(object_id, (x, y, z), position[2], quaternion, lifted_at_try=0)
+    low, high = vertices.min(0), vertices.max(0)
+    (x, y, z), (mx, my, mz) = (high - low).tolist(), ((high + low) / 2).tolist()
+    return RandomObject(object_id, (x, y, z), (mx, my, mz), position[2], quaternion, lifted_at_try=0)
 
 
 def tries_needed(object_id: int, tries: int) -> int:
@@ -75,7 +76,7 @@ def write(models: list[RandomObject], path: Path) -> None:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
         for model in models:
-            numbers = (*model.extents_m, model.rest_height_m, *model.rest_quaternion)
+            numbers = (*model.extents_m, *model.middle_m, model.rest_height_m, *model.rest_quaternion)
             table.writerow([model.object_id, *(f"{number:.5f}" for number in numbers), model.lifted_at_try])
 
 

@@ -13,7 +13,7 @@ from common.flags import parse
 from common.specs import EnvSpec
 from learner.demos import load_demos
 
-SPEC = EnvSpec("Grasp-v0", 28, 5, 0.99, 1, (-1.0,) * 5, (1.0,) * 5)
+SPEC = EnvSpec("Grasp-v0", 33, 5, 0.99, 1, (-1.0,) * 5, (1.0,) * 5)
 FAST = ("--env-args", "physics=fast")
 
 
@@ -97,10 +97,10 @@ def test_a_dataset_is_never_overwritten() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (EnvSpec("Other-v0", 27, 5, 0.99, 1), "observation space is Box.*28.*allowed: 27 numbers"),
-        (EnvSpec("Other-v0", 28, 4, 0.99, 1), "action space is Box.*5.*allowed: 4 numbers"),
-        (EnvSpec("Other-v0", 28, 5, 0.99, 1, (-2.0,) * 5, (1.0,) * 5), r"low bounds are \[-1.*allowed: \[-2"),
-        (EnvSpec("Other-v0", 28, 5, 0.99, 1, (-1.0,) * 5, (3.0,) * 5), r"high bounds are \[1.*allowed: \[3"),
+        (EnvSpec("Other-v0", 32, 5, 0.99, 1), "observation space is Box.*33.*allowed: 32 numbers"),
+        (EnvSpec("Other-v0", 33, 4, 0.99, 1), "action space is Box.*5.*allowed: 4 numbers"),
+        (EnvSpec("Other-v0", 33, 5, 0.99, 1, (-2.0,) * 5, (1.0,) * 5), r"low bounds are \[-1.*allowed: \[-2"),
+        (EnvSpec("Other-v0", 33, 5, 0.99, 1, (-1.0,) * 5, (3.0,) * 5), r"high bounds are \[1.*allowed: \[3"),
     ],
 )
 def test_a_dataset_of_another_environment_is_refused_by_the_difference(spec: EnvSpec, said: str) -> None:

@@ -11,6 +11,7 @@ from actor.grasp.scripted import ScriptedGrasp
 from actor.grasp.task import shaped_reward
 
 EPISODES = 30
+UNTURNED = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @pytest.mark.parametrize("physics", ["default", "fast"])
@@ -65,8 +66,8 @@ def test_the_expert_starts_again_after_losing_its_grip() -> None:
         planned.append(Grasp((0.0, 0.0, 0.0), (0.0, 1.0, 0.0)))
         return planned[-1]
 
-    expert = ScriptedGrasp(plan)
-    nothing_touched = np.zeros(28, np.float32)
+    expert = ScriptedGrasp(plan, lambda: UNTURNED)
+    nothing_touched = np.zeros(33, np.float32)
     expert.act(nothing_touched)
     expert.stage = "lift"
     stages = []

@@ -1,5 +1,6 @@
 """What a policy sees and what it is paid for, as functions of the state alone."""
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -28,7 +29,9 @@ STATE = GraspState(
     object_velocity=(0.0, 0.0, 0.0),
     object_height_m=0.0,
     object_extents_m=(0.04, 0.04, 0.04),
+    object_middle_m=(0.0, 0.0, 0.0),
 )
+EDGES, MIDDLE = (0.03, 0.05, 0.12), (0.004, -0.003, 0.01)
 AROUND = replace(STATE, ee_position=(0.5, 0.0, 0.02), left_gap_m=0.02, right_gap_m=0.02)
 HELD = replace(AROUND, left_contact=True, right_contact=True, left_gap_m=0.0, right_gap_m=0.0)
 
@@ -53,7 +56,7 @@ def random_rotation(rng: np.random.Generator) -> observation.Rotation:
 
 def test_observation_of_a_known_state() -> None:
     expected = [0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0.161 / 0.25]
-    expected += [1, 0, 0, 0, -1, 0, 0, 0, 0, 0, 0.4, 0.4, 0.4]
+    expected += [1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0.2, 0.2, 0.2, 0, 0, 0, 1, 1]
     encoded = observation.encode(STATE)
     assert encoded.dtype == np.float32
     np.testing.assert_allclose(encoded, expected, atol=1e-6)
@@ -72,15 +75,47 @@ def test_observation_agrees_with_matrices(seed: int) -> None:
         object_position=o,
         object_rotation=thing,
         object_velocity=u,
+        object_extents_m=EDGES,
+        object_middle_m=MIDDLE,
+        left_gap_m=0.01,
+        right_gap_m=0.03,
     )
     encoded = observation.encode(state)
     gripper_from_world = matrix(ee).T
     np.testing.assert_allclose(encoded[3:5], matrix(ee)[[1, 0], 0], atol=1e-6)
     np.testing.assert_allclose(encoded[5:8], v, atol=1e-6)
     np.testing.assert_allclose(encoded[12:15], gripper_from_world @ np.subtract(o, x) / 0.25, atol=1e-6)
-    columns = (gripper_from_world @ matrix(thing))[:, :2].T.ravel()
-    np.testing.assert_allclose(encoded[15:21], columns, atol=1e-6)
     np.testing.assert_allclose(encoded[21:24], gripper_from_world @ np.subtract(u, v), atol=1e-6)
+    axes = gripper_from_world @ matrix(thing)
+    np.testing.assert_allclose(encoded[28:31], axes @ MIDDLE / 0.05, atol=1e-6)
+    np.testing.assert_allclose(encoded[31:33], [0.25, 0.75], atol=1e-6)
+    first, second = encoded[15:18], encoded[18:21]
+    named = np.abs(np.stack([first, second, np.cross(first, second)]) @ axes)
+    np.testing.assert_allclose(named.max(1), 1.0, atol=1e-6, err_msg="directions of three different edges")
+    edges = named.argmax(1)
+    assert sorted(edges) == [0, 1, 2]
+    np.testing.assert_allclose(encoded[25:28], np.array(EDGES)[edges] / 0.2, atol=1e-6)
+    assert first[0] == pytest.approx(np.abs(axes[0]).max())
+    assert second[1] == pytest.approx(np.abs(axes[1, edges[1:]]).max())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_however_the_edges_of_a_box_are_named_it_looks_the_same(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    thing = matrix(random_rotation(rng))
+    state = replace(STATE, ee_rotation=random_rotation(rng))
+    seen = []
+    for order in itertools.permutations(range(3)):
+        for signs in itertools.product((1.0, -1.0), repeat=3):
+            renamed = np.eye(3)[:, order] * signs
+            if np.linalg.det(renamed) > 0:  # a rotation of the object's own frame
+                turned: Any = tuple((thing @ renamed).ravel().tolist())
+                edges: Any = tuple(EDGES[edge] for edge in order)
+                middle: Any = tuple((renamed.T @ MIDDLE).tolist())
+                state = replace(state, object_rotation=turned, object_extents_m=edges, object_middle_m=middle)
+                seen.append(observation.encode(state))
+    assert len(seen) == 24
+    np.testing.assert_allclose(seen, np.broadcast_to(seen[0], (24, len(seen[0]))), atol=1e-6)
 
 
 def test_observation_is_clipped() -> None:

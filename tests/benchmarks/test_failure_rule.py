@@ -25,6 +25,7 @@ LYING = GraspState(
     object_velocity=(0.0, 0.0, 0.0),
     object_height_m=0.0,
     object_extents_m=(0.06, 0.04, 0.05),
+    object_middle_m=(0.0, 0.0, 0.0),
 )
 TOUCHED = replace(LYING, left_contact=True)
 HELD_LOW = replace(LYING, left_contact=True, right_contact=True, object_height_m=LIFTED_M)
