@@ -1,6 +1,6 @@
 """`GraspEnv`: the grasping task as a Gymnasium environment.
 
-Enters: actions, [5] float32 in [-1, 1]. Leaves: observations, [33] float32 in [-1, 1], rewards, episode ends.
+Enters: actions, [5] float32 in [-1, 1]. Leaves: observations, [39] float32 in [-1, 1], rewards, episode ends.
 Must not know: policies, learners, sockets.
 
 This module only conducts: `scene` is what is simulated (`simulation` the world, `robot` the arm, `objects`
@@ -46,7 +46,7 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     Attributes:
         action_space: Box(-1, 1, (5,), float32): change of x, y, z and yaw, opening of the gripper.
-        observation_space: Box(-1, 1, (33,), float32); the layout is in `actor.grasp.observation`.
+        observation_space: Box(-1, 1, (39,), float32); the layout is in `actor.grasp.observation`.
 
     Args:
         headless: False opens a window and runs no faster than real time.
@@ -116,7 +116,7 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             options: none are known; anything in it is ignored.
 
         Returns:
-            The observation, [33] float32; an info with `is_success`, False.
+            The observation, [39] float32; an info with `is_success`, False.
 
         Raises:
             ClosedEnvironmentError: after `close()`.
@@ -149,7 +149,7 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             action: [5], each in [-1, 1]; see `actor.grasp.robot.Panda.act`.
 
         Returns:
-            The observation [33] float32; the reward, at most 1; terminated: the object has left the
+            The observation [39] float32; the reward, at most 1; terminated: the object has left the
             workspace; truncated: the time limit; an info with `is_success`, whether the object is held up at
             this very step.
 

@@ -25,7 +25,7 @@ class Played:
 
     Attributes:
         seed: of its reset.
-        observations: T + 1 arrays, [33] each.
+        observations: T + 1 arrays, [39] each.
         actions: T arrays, [5] each.
         rewards: T numbers.
         stages: T names, what the expert was doing.

@@ -1,6 +1,6 @@
 """From the state of the world to the vector that a policy sees.
 
-Enters: a `GraspState`. Leaves: [33] float32 in [-1, 1].
+Enters: a `GraspState`. Leaves: [39] float32 in [-1, 1].
 Must not know: PyBullet, rewards, episodes.
 
 | index | part | frame | divided by |
@@ -17,15 +17,18 @@ Must not know: PyBullet, rewards, episodes.
 | 24 | height of the object above where it lay at rest | world | `HEIGHT_SCALE_M` |
 | 25-27 | lengths of these two edges and of the third | | `EXTENT_SCALE_M` |
 | 28-30 | middle of the bounding box relative to the object position | gripper | `MIDDLE_SCALE_M` |
-| 31-32 | gap between the left, the right finger and the object | | `GAP_MAX_M` |
+| 31-32 | how far the left, the right finger is from the object | | `GAP_MAX_M` |
+| 33-35 | the way from the left finger to the nearest point of the object | gripper | `GAP_MAX_M` |
+| 36-38 | the same from the right finger | gripper | `GAP_MAX_M` |
 
-Everything is clipped to [-1, 1] after scaling. The object position is that of its centre of mass. A policy
-sees the box around an object and how near the fingers are to it, never its shape.
+Everything is clipped to [-1, 1] after scaling. The object position is that of its centre of mass. Of its
+shape a policy knows the box around it, and what is nearest to each finger.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +37,7 @@ Vector = tuple[float, float, float]
 Rotation = tuple[float, float, float, float, float, float, float, float, float]
 """A 3x3 rotation matrix, row by row."""
 
-OBSERVATION_SIZE = 33
+OBSERVATION_SIZE = 39
 WORKSPACE_LOW_M: Vector = (0.30, -0.25, 0.012)
 """Lowest grasp point that can be commanded. The fingertips reach 7 mm below it."""
 WORKSPACE_HIGH_M: Vector = (0.70, 0.25, 0.35)
@@ -50,9 +53,39 @@ MIDDLE_SCALE_M = 0.05
 _CENTRE_X, _CENTRE_Y, _CENTRE_Z = (
     (low + high) / 2 for low, high in zip(WORKSPACE_LOW_M, WORKSPACE_HIGH_M, strict=True)
 )
-_PER_X, _PER_Y, _PER_Z = (
-    2 / (high - low) for low, high in zip(WORKSPACE_LOW_M, WORKSPACE_HIGH_M, strict=True)
+_SCALE = np.array(
+    [
+        *((high - low) / 2 for low, high in zip(WORKSPACE_LOW_M, WORKSPACE_HIGH_M, strict=True)),
+        *[1.0] * 2,
+        *[VELOCITY_SCALE_M_S] * 3,
+        FINGER_OPENING_M / 2,
+        *[1.0] * 3,
+        *[OFFSET_SCALE_M] * 3,
+        *[1.0] * 6,
+        *[VELOCITY_SCALE_M_S] * 3,
+        HEIGHT_SCALE_M,
+        *[EXTENT_SCALE_M] * 3,
+        *[MIDDLE_SCALE_M] * 3,
+        *[GAP_MAX_M] * 8,
+    ]
 )
+"""What each number of an observation is divided by."""
+
+
+class Gap(NamedTuple):
+    """What lies between a finger and the object.
+
+    Attributes:
+        distance_m: from the finger to the object's surface, at most `GAP_MAX_M`; 0 when they touch.
+        way_m: from the finger's nearest point to the object's, world frame; 0 when they touch, and where the
+            gap is wider.
+    """
+
+    distance_m: float
+    way_m: Vector
+
+
+NO_GAP, WIDE_GAP = Gap(0.0, (0.0, 0.0, 0.0)), Gap(GAP_MAX_M, (0.0, 0.0, 0.0))
 
 
 @dataclass(slots=True)
@@ -66,8 +99,8 @@ class GraspState:
         finger_width_m: distance between the two fingers.
         left_contact: the left finger touches the object.
         right_contact: the right finger touches the object.
-        left_gap_m: from the left finger to the object's surface, at most `GAP_MAX_M`.
-        right_gap_m: the same for the right finger.
+        left_gap: from the left finger to the object.
+        right_gap: the same for the right finger.
         gripper_command: last commanded value, -1 closed .. 1 open.
         object_position: world frame, m.
         object_rotation: world_from_object.
@@ -83,8 +116,8 @@ class GraspState:
     finger_width_m: float
     left_contact: bool
     right_contact: bool
-    left_gap_m: float
-    right_gap_m: float
+    left_gap: Gap
+    right_gap: Gap
     gripper_command: float
     object_position: Vector
     object_rotation: Rotation
@@ -97,61 +130,57 @@ class GraspState:
 def encode(state: GraspState) -> NDArray[np.float32]:
     """Return the observation of `state`, laid out as in the table at the top of this module.
 
-    Scalars rather than small arrays: 33 numbers cost less in Python than one matrix product in NumPy.
+    Scalars rather than small arrays: 39 numbers cost less in Python than one matrix product in NumPy.
 
     Returns:
-        [33] float32 in [-1, 1], a new array.
+        [39] float32 in [-1, 1], a new array.
     """
+    a, b, c, d, e, f, g, h, i = state.ee_rotation
+
+    def turned(x: float, y: float, z: float) -> Vector:
+        """From the world's frame to the gripper's."""
+        return a * x + d * y + g * z, b * x + e * y + h * z, c * x + f * y + i * z
+
     x, y, z = state.ee_position
     vx, vy, vz = state.ee_velocity
     ox, oy, oz = state.object_position
     ux, uy, uz = state.object_velocity
-    a, b, c, d, e, f, g, h, i = state.ee_rotation
-    r = state.object_rotation
-    # Columns of the gripper's rotation are its axes, so a dot product with a column goes to its frame.
-    ox, oy, oz = (ox - x) / OFFSET_SCALE_M, (oy - y) / OFFSET_SCALE_M, (oz - z) / OFFSET_SCALE_M
-    vx, vy, vz = vx / VELOCITY_SCALE_M_S, vy / VELOCITY_SCALE_M_S, vz / VELOCITY_SCALE_M_S
-    ux, uy, uz = ux / VELOCITY_SCALE_M_S - vx, uy / VELOCITY_SCALE_M_S - vy, uz / VELOCITY_SCALE_M_S - vz
-    columns = (r[0], r[3], r[6]), (r[1], r[4], r[7]), (r[2], r[5], r[8])
-    axes = tuple((a * x + d * y + g * z, b * x + e * y + h * z, c * x + f * y + i * z) for x, y, z in columns)
-    first, second, (ex, ey, ez) = _box(axes, state.object_extents_m)
-    (px, py, pz), (qx, qy, qz), (rx, ry, rz) = axes
-    mx, my, mz = state.object_middle_m
+    rotation, (mx, my, mz) = state.object_rotation, state.object_middle_m
+    axes = p, q, r = turned(*rotation[::3]), turned(*rotation[1::3]), turned(*rotation[2::3])
+    first, second, extents = _box(axes, state.object_extents_m)
+    left, right = state.left_gap, state.right_gap
     values = (
-        (x - _CENTRE_X) * _PER_X,
-        (y - _CENTRE_Y) * _PER_Y,
-        (z - _CENTRE_Z) * _PER_Z,
+        x - _CENTRE_X,
+        y - _CENTRE_Y,
+        z - _CENTRE_Z,
         d,  # sine and cosine of the yaw are where the gripper's x axis points
         a,
         vx,
         vy,
         vz,
-        state.finger_width_m * (2 / FINGER_OPENING_M) - 1.0,
+        state.finger_width_m - FINGER_OPENING_M / 2,
         1.0 if state.left_contact else 0.0,
         1.0 if state.right_contact else 0.0,
         state.gripper_command,
-        a * ox + d * oy + g * oz,
-        b * ox + e * oy + h * oz,
-        c * ox + f * oy + i * oz,
+        *turned(ox - x, oy - y, oz - z),
         *first,
         *second,
-        a * ux + d * uy + g * uz,
-        b * ux + e * uy + h * uz,
-        c * ux + f * uy + i * uz,
-        state.object_height_m / HEIGHT_SCALE_M,
-        ex / EXTENT_SCALE_M,
-        ey / EXTENT_SCALE_M,
-        ez / EXTENT_SCALE_M,
-        (px * mx + qx * my + rx * mz) / MIDDLE_SCALE_M,
-        (py * mx + qy * my + ry * mz) / MIDDLE_SCALE_M,
-        (pz * mx + qz * my + rz * mz) / MIDDLE_SCALE_M,
-        state.left_gap_m / GAP_MAX_M,
-        state.right_gap_m / GAP_MAX_M,
+        *turned(ux - vx, uy - vy, uz - vz),
+        state.object_height_m,
+        *extents,
+        p[0] * mx + q[0] * my + r[0] * mz,
+        p[1] * mx + q[1] * my + r[1] * mz,
+        p[2] * mx + q[2] * my + r[2] * mz,
+        left.distance_m,
+        right.distance_m,
+        *turned(*left.way_m),
+        *turned(*right.way_m),
     )
-    observation = np.array(values, dtype=np.float32)
+    observation = np.array(values)
+    observation /= _SCALE
     np.minimum(observation, 1.0, out=observation)
     np.maximum(observation, -1.0, out=observation)
-    return observation
+    return observation.astype(np.float32)
 
 
 def _box(axes: tuple[Vector, ...], extents: Vector) -> tuple[Vector, Vector, Vector]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +21,11 @@ from actor.grasp.engine import pybullet
 from actor.grasp.observation import (
     FINGER_OPENING_M,
     GAP_MAX_M,
+    NO_GAP,
+    WIDE_GAP,
     WORKSPACE_HIGH_M,
     WORKSPACE_LOW_M,
+    Gap,
     Rotation,
     Vector,
 )
@@ -224,18 +228,17 @@ class Panda:
                 right = right or contact[3] == FINGER_JOINTS[1]
         return left, right
 
-    def gaps(self, body: int) -> tuple[float, float]:
-        """Return how far the left and the right finger are from `body`, at most `GAP_MAX_M`."""
-        left, right = (
-            min(
-                (
-                    point[8]
-                    for point in pybullet.getClosestPoints(
-                        self.body, body, GAP_MAX_M, finger, physicsClientId=self._client
-                    )
-                ),
-                default=GAP_MAX_M,
-            )
-            for finger in FINGER_JOINTS
-        )
-        return max(left, 0.0), max(right, 0.0)
+    def gaps(self, body: int) -> tuple[Gap, Gap]:
+        """Return how far the left and the right finger are from `body`."""
+        left, right = (self._gap(body, finger) for finger in FINGER_JOINTS)
+        return left, right
+
+    def _gap(self, body: int, finger: int) -> Gap:
+        points = pybullet.getClosestPoints(self.body, body, GAP_MAX_M, finger, physicsClientId=self._client)
+        if not points:
+            return WIDE_GAP
+        nearest = min(points, key=itemgetter(8))
+        if nearest[8] <= 0.0:
+            return NO_GAP
+        (ax, ay, az), (bx, by, bz) = nearest[5], nearest[6]
+        return Gap(nearest[8], (bx - ax, by - ay, bz - az))

@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from actor.grasp import stage
 from actor.grasp.engine import pybullet
 from actor.grasp.objects import ObjectModel
-from actor.grasp.observation import FINGER_OPENING_M, GAP_MAX_M, GraspState, Rotation, Vector
+from actor.grasp.observation import (
+    FINGER_OPENING_M,
+    GAP_MAX_M,
+    NO_GAP,
+    WIDE_GAP,
+    GraspState,
+    Rotation,
+    Vector,
+)
 from actor.grasp.primitives import UPRIGHT
 from actor.grasp.robot import Measurement, Panda
 from actor.grasp.simulation import PhysicsPreset, Simulation, UnstableSimulationError
@@ -150,11 +158,11 @@ class Scene:
         position, quaternion = pybullet.getBasePositionAndOrientation(body, client)
         velocity, _ = pybullet.getBaseVelocity(body, client)
         left, right = self.robot.touching(body)
-        left_gap_m = right_gap_m = GAP_MAX_M
+        left_gap = right_gap = WIDE_GAP
         if left and right:
-            left_gap_m = right_gap_m = 0.0
+            left_gap = right_gap = NO_GAP
         elif math.dist(position, measured.position) < self._gaps_within_m:
-            left_gap_m, right_gap_m = self.robot.gaps(body)
+            left_gap, right_gap = self.robot.gaps(body)
         # A sum is not finite as soon as one of its parts is not, and NaN fails every comparison.
         parts = (*velocity, *position, *measured.velocity, *measured.position, *quaternion)
         if not sum(map(abs, parts)) < UNSTABLE_ABOVE:
@@ -170,8 +178,8 @@ class Scene:
             measured.finger_width_m,
             left,
             right,
-            left_gap_m,
-            right_gap_m,
+            left_gap,
+            right_gap,
             self._gripper_command,
             position,
             pybullet.getMatrixFromQuaternion(quaternion),

@@ -54,7 +54,7 @@ class ScriptedGrasp:
         """Return the next action.
 
         Args:
-            observation: [33] float32, as `actor.grasp.observation.encode` lays it out.
+            observation: [39] float32, as `actor.grasp.observation.encode` lays it out.
 
         Returns:
             [5] float32 in [-1, 1].

@@ -52,7 +52,7 @@ def shaped_reward(state: GraspState) -> float:
     All parts go on for as long as the object is held, so a long hold is worth most.
     """
     reach = 1.0 - math.tanh(REACH_PER_M * math.dist(state.ee_position, state.object_position))
-    grasp = (1.0 - state.left_gap_m / GAP_MAX_M) * (1.0 - state.right_gap_m / GAP_MAX_M)
+    grasp = (1.0 - state.left_gap.distance_m / GAP_MAX_M) * (1.0 - state.right_gap.distance_m / GAP_MAX_M)
     reward = REACH_WEIGHT * reach + GRASP_WEIGHT * grasp
     if state.left_contact and state.right_contact:
         reward += LIFT_WEIGHT * min(max(state.object_height_m / LIFT_FULL_M, 0.0), 1.0)

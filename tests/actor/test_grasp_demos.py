@@ -13,7 +13,7 @@ from common.flags import parse
 from common.specs import EnvSpec
 from learner.demos import load_demos
 
-SPEC = EnvSpec("Grasp-v0", 33, 5, 0.99, 1, (-1.0,) * 5, (1.0,) * 5)
+SPEC = EnvSpec("Grasp-v0", 39, 5, 0.99, 1, (-1.0,) * 5, (1.0,) * 5)
 FAST = ("--env-args", "physics=fast")
 
 
@@ -56,7 +56,7 @@ def test_failures_are_counted_and_left_out_unless_asked_for(
 ) -> None:
     def play(env: GraspEnv, seed: int) -> demos.Played:
         observation, _ = env.reset(seed=seed)
-        action = np.zeros(5, np.float32)
+        action = np.zeros(5, np.float38)
         return demos.Played(seed, [observation] * 2, [action], [0.5], ["hover"], success=next(outcomes))
 
     monkeypatch.setattr(demos, "play", play)
@@ -97,10 +97,10 @@ def test_a_dataset_is_never_overwritten() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (EnvSpec("Other-v0", 32, 5, 0.99, 1), "observation space is Box.*33.*allowed: 32 numbers"),
-        (EnvSpec("Other-v0", 33, 4, 0.99, 1), "action space is Box.*5.*allowed: 4 numbers"),
-        (EnvSpec("Other-v0", 33, 5, 0.99, 1, (-2.0,) * 5, (1.0,) * 5), r"low bounds are \[-1.*allowed: \[-2"),
-        (EnvSpec("Other-v0", 33, 5, 0.99, 1, (-1.0,) * 5, (3.0,) * 5), r"high bounds are \[1.*allowed: \[3"),
+        (EnvSpec("Other-v0", 38, 5, 0.99, 1), "observation space is Box.*39.*allowed: 38 numbers"),
+        (EnvSpec("Other-v0", 39, 4, 0.99, 1), "action space is Box.*5.*allowed: 4 numbers"),
+        (EnvSpec("Other-v0", 39, 5, 0.99, 1, (-2.0,) * 5, (1.0,) * 5), r"low bounds are \[-1.*allowed: \[-2"),
+        (EnvSpec("Other-v0", 39, 5, 0.99, 1, (-1.0,) * 5, (3.0,) * 5), r"high bounds are \[1.*allowed: \[3"),
     ],
 )
 def test_a_dataset_of_another_environment_is_refused_by_the_difference(spec: EnvSpec, said: str) -> None:

@@ -127,7 +127,7 @@ def test_another_set_of_objects_needs_no_other_environment(monkeypatch: pytest.M
         return values
 
     once = run()
-    assert len({max(once[k : k + 3]) for k in range(25, len(once), 33)}) == 2, "both must have been drawn"
+    assert len({max(once[k : k + 3]) for k in range(25, len(once), 39)}) == 2, "both must have been drawn"
     assert run() == once
     env.reinit()
     assert run() == once

@@ -67,7 +67,7 @@ def test_the_expert_starts_again_after_losing_its_grip() -> None:
         return planned[-1]
 
     expert = ScriptedGrasp(plan, lambda: UNTURNED)
-    nothing_touched = np.zeros(33, np.float32)
+    nothing_touched = np.zeros(39, np.float32)
     expert.act(nothing_touched)
     expert.stage = "lift"
     stages = []

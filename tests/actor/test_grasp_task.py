@@ -10,7 +10,7 @@ import pybullet
 import pytest
 
 from actor.grasp import observation, task
-from actor.grasp.observation import GraspState
+from actor.grasp.observation import NO_GAP, WIDE_GAP, Gap, GraspState
 
 DOWN = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0)
 FLAT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -21,8 +21,8 @@ STATE = GraspState(
     finger_width_m=0.08,
     left_contact=False,
     right_contact=False,
-    left_gap_m=observation.GAP_MAX_M,
-    right_gap_m=observation.GAP_MAX_M,
+    left_gap=WIDE_GAP,
+    right_gap=WIDE_GAP,
     gripper_command=1.0,
     object_position=(0.5, 0.0, 0.02),
     object_rotation=FLAT,
@@ -31,9 +31,16 @@ STATE = GraspState(
     object_extents_m=(0.04, 0.04, 0.04),
     object_middle_m=(0.0, 0.0, 0.0),
 )
+
+
+def beside(y_m: float) -> Gap:
+    """A gap along the world's y axis."""
+    return Gap(abs(y_m), (0.0, y_m, 0.0))
+
+
 EDGES, MIDDLE = (0.03, 0.05, 0.12), (0.004, -0.003, 0.01)
-AROUND = replace(STATE, ee_position=(0.5, 0.0, 0.02), left_gap_m=0.02, right_gap_m=0.02)
-HELD = replace(AROUND, left_contact=True, right_contact=True, left_gap_m=0.0, right_gap_m=0.0)
+AROUND = replace(STATE, ee_position=(0.5, 0.0, 0.02), left_gap=beside(0.02), right_gap=beside(-0.02))
+HELD = replace(AROUND, left_contact=True, right_contact=True, left_gap=NO_GAP, right_gap=NO_GAP)
 
 
 def held_at(height_m: float) -> GraspState:
@@ -56,7 +63,7 @@ def random_rotation(rng: np.random.Generator) -> observation.Rotation:
 
 def test_observation_of_a_known_state() -> None:
     expected = [0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0.161 / 0.25]
-    expected += [1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0.2, 0.2, 0.2, 0, 0, 0, 1, 1]
+    expected += [1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0.2, 0.2, 0.2, 0, 0, 0, 1, 1, *[0] * 6]
     encoded = observation.encode(STATE)
     assert encoded.dtype == np.float32
     np.testing.assert_allclose(encoded, expected, atol=1e-6)
@@ -77,8 +84,8 @@ def test_observation_agrees_with_matrices(seed: int) -> None:
         object_velocity=u,
         object_extents_m=EDGES,
         object_middle_m=MIDDLE,
-        left_gap_m=0.01,
-        right_gap_m=0.03,
+        left_gap=Gap(0.01, (0.006, 0.0, 0.008)),
+        right_gap=Gap(0.03, (0.0, -0.03, 0.0)),
     )
     encoded = observation.encode(state)
     gripper_from_world = matrix(ee).T
@@ -89,6 +96,8 @@ def test_observation_agrees_with_matrices(seed: int) -> None:
     axes = gripper_from_world @ matrix(thing)
     np.testing.assert_allclose(encoded[28:31], axes @ MIDDLE / 0.05, atol=1e-6)
     np.testing.assert_allclose(encoded[31:33], [0.25, 0.75], atol=1e-6)
+    np.testing.assert_allclose(encoded[33:36], gripper_from_world @ (0.15, 0.0, 0.2), atol=1e-6)
+    np.testing.assert_allclose(encoded[36:39], gripper_from_world @ (0.0, -0.75, 0.0), atol=1e-6)
     first, second = encoded[15:18], encoded[18:21]
     named = np.abs(np.stack([first, second, np.cross(first, second)]) @ axes)
     np.testing.assert_allclose(named.max(1), 1.0, atol=1e-6, err_msg="directions of three different edges")
@@ -139,7 +148,7 @@ def test_every_later_stage_pays_more() -> None:
         STATE,
         replace(STATE, ee_position=(0.5, 0.0, 0.06)),
         AROUND,
-        replace(AROUND, left_gap_m=0.01, right_gap_m=0.01),
+        replace(AROUND, left_gap=beside(0.01), right_gap=beside(-0.01)),
         HELD,
         held_at(0.02),
         held_at(0.10),
@@ -163,8 +172,10 @@ def test_the_reward_is_continuous_in_distance_and_height() -> None:
     reach = [task.shaped_reward(replace(STATE, ee_position=(0.5, 0.0, 0.02 + s))) for s in steps_m.tolist()]
     lift = [task.shaped_reward(held_at(s)) for s in steps_m.tolist()]
     gaps_m = np.arange(0.0, observation.GAP_MAX_M, 0.001).tolist()
-    grasp = [task.shaped_reward(replace(HELD, left_gap_m=gap, right_gap_m=gap)) for gap in gaps_m]
-    one = [task.shaped_reward(replace(STATE, left_gap_m=gap)) for gap in gaps_m]
+    grasp = [
+        task.shaped_reward(replace(HELD, left_gap=beside(gap), right_gap=beside(-gap))) for gap in gaps_m
+    ]
+    one = [task.shaped_reward(replace(STATE, left_gap=beside(gap))) for gap in gaps_m]
     assert len(set(one)) == 1  # a finger that pushes, the other one far away
     assert np.abs(np.diff(grasp)).max() < 0.015
     assert np.abs(np.diff(reach)).max() < 0.01

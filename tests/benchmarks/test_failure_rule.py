@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from actor.grasp.observation import GAP_MAX_M, GraspState
+from actor.grasp.observation import WIDE_GAP, GraspState
 from benchmarks.failure_rule import LIFTED_M, MOVED_M, Outcome, last_closing, lying_m, outcome
 
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -17,8 +17,8 @@ LYING = GraspState(
     finger_width_m=0.08,
     left_contact=False,
     right_contact=False,
-    left_gap_m=GAP_MAX_M,
-    right_gap_m=GAP_MAX_M,
+    left_gap=WIDE_GAP,
+    right_gap=WIDE_GAP,
     gripper_command=1.0,
     object_position=(0.5, 0.0, 0.02),
     object_rotation=UPRIGHT,

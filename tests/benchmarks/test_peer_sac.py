@@ -9,7 +9,7 @@ from benchmarks.peer_sac import kept, policy_arrays
 from common.policy import NumpyPolicy
 from common.specs import EnvSpec
 
-OBS_DIM, ACTION_DIM = 33, 5
+OBS_DIM, ACTION_DIM = 39, 5
 
 
 def test_a_converted_actor_acts_as_the_original() -> None:

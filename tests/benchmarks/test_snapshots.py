@@ -11,7 +11,7 @@ from common.messages import Weights
 from common.protocol import encode
 from common.specs import EnvSpec
 
-SPEC = EnvSpec("Grasp-v0", obs_dim=33, action_dim=5, discount=0.95, n_step=3)
+SPEC = EnvSpec("Grasp-v0", obs_dim=39, action_dim=5, discount=0.95, n_step=3)
 
 
 def judged(*success: float) -> list[dict[str, float]]:
@@ -36,7 +36,7 @@ def test_reached_is_the_first_and_sustained_the_second_of_two_in_a_row(
 
 
 def test_a_policy_that_does_nothing_is_judged_and_given_up_early() -> None:
-    sizes = ((33, 8), (8, 8), (8, 10))
+    sizes = ((39, 8), (8, 8), (8, 10))
     policy = {f"w{i}": np.zeros(size, np.float32) for i, size in enumerate(sizes)}
     policy |= {f"b{i}": np.zeros(size[1], np.float32) for i, size in enumerate(sizes)}
     message = Weights(version=1, env_steps=7, updates=3, spec=SPEC.to_mapping(), policy=policy)
