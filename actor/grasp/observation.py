@@ -197,11 +197,14 @@ def _box(axes: tuple[Vector, ...], extents: Vector) -> tuple[Vector, Vector, Vec
         The direction of the edge nearest to the gripper's x axis, and of the nearest of the two others to its
         y axis, both pointing along rather than against it; the lengths of these two edges and of the third.
     """
-    i = max(range(3), key=lambda axis: abs(axes[axis][0]))
-    j = max((axis for axis in range(3) if axis != i), key=lambda axis: abs(axes[axis][1]))
+    along = [abs(axis[0]) for axis in axes]
+    i = along.index(max(along))
+    j, k = (i + 1) % 3, (i + 2) % 3
+    if abs(axes[k][1]) > abs(axes[j][1]):
+        j, k = k, j
     first, second = axes[i], axes[j]
     if first[0] < 0.0:
         first = (-first[0], -first[1], -first[2])
     if second[1] < 0.0:
         second = (-second[0], -second[1], -second[2])
-    return first, second, (extents[i], extents[j], extents[3 - i - j])
+    return first, second, (extents[i], extents[j], extents[k])
