@@ -40,7 +40,7 @@ UPDATES_PER_STEP = 0.36
 """What the free-running learner comes to on two cores."""
 PUBLISH_EVERY_N = 400
 """Env steps between two policies of the actor."""
-EVERY_N, FIRST_N = 8000, 16_000
+EVERY_N, FIRST_N = 4000, 8000
 """Env steps between two judgements, and before the first."""
 SEED = 4_000_037
 """Root of the judging episodes' seeds."""
@@ -58,6 +58,8 @@ LEVERS: Mapping[str, Sequence[str]] = MappingProxyType(
         "tau 0.005, learning rate 3e-4": ["--tau", "0.005", "--learning-rate", "3e-4"],
         "first temperature 1": ["--initial-temperature", "1"],
         "target entropy -3": ["--target-entropy", "-3"],
+        "batches of 256": ["--batch-size", "256"],
+        "rewards five times as large": ["--reward-scale", "5"],
     }
 )
 """Flags that each lever adds to the preset."""
@@ -147,7 +149,7 @@ def main() -> int:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--levers", choices=LEVERS, nargs="+", default=list(LEVERS))
-    parser.add_argument("--steps", type=int, default=48_000, help="env steps of a run")
+    parser.add_argument("--steps", type=int, default=28_000, help="env steps of a run")
     parser.add_argument("--episodes", type=int, default=100, help="of a judgement")
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     options = parser.parse_args()

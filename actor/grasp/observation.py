@@ -37,7 +37,6 @@ Vector = tuple[float, float, float]
 Rotation = tuple[float, float, float, float, float, float, float, float, float]
 """A 3x3 rotation matrix, row by row."""
 
-OBSERVATION_SIZE = 39
 WORKSPACE_LOW_M: Vector = (0.30, -0.25, 0.012)
 """Lowest grasp point that can be commanded. The fingertips reach 7 mm below it."""
 WORKSPACE_HIGH_M: Vector = (0.70, 0.25, 0.35)
@@ -70,6 +69,7 @@ _SCALE = np.array(
     ]
 )
 """What each number of an observation is divided by."""
+OBSERVATION_SIZE = len(_SCALE)
 
 
 class Gap(NamedTuple):
