@@ -56,7 +56,7 @@ def test_failures_are_counted_and_left_out_unless_asked_for(
 ) -> None:
     def play(env: GraspEnv, seed: int) -> demos.Played:
         observation, _ = env.reset(seed=seed)
-        action = np.zeros(5, np.float38)
+        action = np.zeros(5, np.float32)
         return demos.Played(seed, [observation] * 2, [action], [0.5], ["hover"], success=next(outcomes))
 
     monkeypatch.setattr(demos, "play", play)
