@@ -45,7 +45,7 @@ class Played:
 def play(env: GraspEnv, seed: int) -> Played:
     """Return an episode of the expert; one that the simulation breaks is a failure, cut off there."""
     observation, _ = env.reset(seed=seed)
-    expert = ScriptedGrasp(lambda: plan_grasp(env.scene), lambda: env.scene.object_rotation())
+    expert = ScriptedGrasp(lambda: plan_grasp(env.scene), env.scene.object_rotation)
     played = Played(seed, [observation])
     ended = False
     while not ended:
