@@ -5,8 +5,9 @@
 
     python -m benchmarks.learning --name fast --seeds 0 1 2 --judge 500 --level 0.98
 
-Words behind `--` go to `graspfleet train`. Writes `OUT/NAME.png` (curves), `OUT/NAME.json` (figures and
-the machine) and prints a table. The wall-clock of a run is that of its command, final evaluation included.
+Words behind `--` go to `graspfleet train`. Writes `OUT/NAME.png` (curves), `OUT/NAME.json` (figures,
+the run's own evaluations and the machine) and prints a table. The wall-clock of a run is that of its
+command, final evaluation included.
 
 With `--judge N`, the policies of the run are kept every `--every-s` seconds and judged afterwards on N
 deterministic episodes each, with `--judge-env-args`; "sustained" is the second of two in a row that reach
@@ -29,9 +30,21 @@ from benchmarks.snapshots import judge_all, record, sustained
 from common.config import EnvConfig, flag
 from common.flags import load_yaml
 from common.run_directory import RunDirectory
-from learner.curve import draw
+from learner.curve import draw, read_evaluations
 
 KEPT = ("env_steps", "updates", "wall_s", "produced", "inserted", "rejected")
+EVALUATED = ("eval_env_steps", "wall_s", "eval_success", "eval_return")
+
+
+def figures_of(run: RunDirectory) -> dict[str, Any]:
+    """Return what a run that has ended says of itself."""
+    last = json.loads(run.metrics.read_text().splitlines()[-1])
+    figures = {name: last[name] for name in KEPT}
+    if run.evaluation.exists():
+        figures |= json.loads(run.evaluation.read_text())
+    evaluations = read_evaluations(run)
+    figures["evaluations"] = [{name: row.get(name) for name in EVALUATED} for row in evaluations]
+    return figures
 
 
 def run_seed(seed: int, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -49,10 +62,7 @@ def run_seed(seed: int, folder: Path, options: argparse.Namespace) -> dict[str, 
     }
     if status != 0:
         return figures
-    last = json.loads(run.metrics.read_text().splitlines()[-1])
-    figures |= {name: last[name] for name in KEPT}
-    if run.evaluation.exists():
-        figures |= json.loads(run.evaluation.read_text())
+    figures |= figures_of(run)
     if options.judge:
         config = EnvConfig(**{**load_yaml(run.config, "config")["env"], "env_args": options.judge_env_args})
         judged = judge_all(snapshots, config, options.judge, options.level)
@@ -109,7 +119,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         for seed in options.seeds:
             rows.append(run_seed(seed, Path(scratch), options))
-            print(json.dumps({name: rows[-1][name] for name in rows[-1] if name != "judged"}), flush=True)
+            shown = {name: value for name, value in rows[-1].items() if not isinstance(value, list)}
+            print(json.dumps(shown), flush=True)
             write(rows, Path(scratch), options)  # each time anew, so that what is done is not lost
     times = [row["command_s"] for row in rows if row["exit_status"] == 0]
     if times:
