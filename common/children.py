@@ -32,7 +32,8 @@ class Child:
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *self.command],
+                # -P: a `common.py` in the working directory is the user's, and not imported in place of ours.
+                [sys.executable, "-P", "-m", *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from common.errors import ProtocolError
 from common.specs import RANGES, EnvSpec, Records
@@ -140,13 +140,27 @@ class Bye(Message):
 
 
 class Evaluation(Message):
-    """Deterministic episodes of one published policy."""
+    """Deterministic episodes of one published policy.
+
+    Attributes:
+        weights_version: of the policy.
+        env_steps: the learner's, when it was published.
+        episodes: those that the environment ended; a broken one is none.
+        broken: episodes that the environment broke off, by an error or a value that is not finite.
+    """
 
     kind = "evaluation"
     actor_id: ActorId
     weights_version: Count
     env_steps: Count
-    episodes: Annotated[tuple[Episode, ...], Field(min_length=1, max_length=MAX_EPISODES)]
+    episodes: Annotated[tuple[Episode, ...], Field(max_length=MAX_EPISODES)]
+    broken: Count = 0
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Evaluation":
+        if not (self.episodes or self.broken):
+            raise ValueError("no episode, whole or broken")
+        return self
 
 
 class Weights(Message):

@@ -30,8 +30,13 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
 
 
-def summarise(episodes: Sequence[Episode]) -> Summary:
-    """Return success rate with interval (None where the environment names no success), return and count."""
+def summarise(episodes: Sequence[Episode], broken: int = 0) -> Summary:
+    """Return success rate with interval (None where the environment names no success), return and counts.
+
+    Args:
+        episodes: whole ones; all means run over these, and are None when there is none.
+        broken: episodes that broke off, which have neither a return nor a success.
+    """
     returns = np.array([episode[0] for episode in episodes])
     successes = [episode[2] for episode in episodes if episode[2] is not None]
     low, high = wilson_interval(sum(successes), len(successes))
@@ -40,20 +45,27 @@ def summarise(episodes: Sequence[Episode]) -> Summary:
         "success_rate": sum(successes) / len(successes) if known else None,
         "success_low": low if known else None,
         "success_high": high if known else None,
-        "mean_return": float(returns.mean()),
-        "std_return": float(returns.std()),
+        "mean_return": float(returns.mean()) if episodes else None,
+        "std_return": float(returns.std()) if episodes else None,
         "episodes": len(episodes),
+        "broken_episodes": broken,
     }
 
 
 def describe(summary: Summary) -> str:
     """Return a summary as one line for people."""
-    line = (
-        f"{summary['episodes']} episodes: return {summary['mean_return']:.2f} ± {summary['std_return']:.2f}"
-    )
-    if summary["success_rate"] is not None:
-        line += (
-            f", success {summary['success_rate']:.1%}"
-            f" (95 % interval {summary['success_low']:.1%} to {summary['success_high']:.1%})"
+    parts = []
+    if summary["episodes"]:
+        line = (
+            f"{summary['episodes']} episodes:"
+            f" return {summary['mean_return']:.2f} ± {summary['std_return']:.2f}"
         )
-    return line
+        if summary["success_rate"] is not None:
+            line += (
+                f", success {summary['success_rate']:.1%}"
+                f" (95 % interval {summary['success_low']:.1%} to {summary['success_high']:.1%})"
+            )
+        parts.append(line)
+    if broken := summary.get("broken_episodes"):
+        parts.append(f"{broken} of {broken + (summary['episodes'] or 0):g} episodes broke")
+    return "; ".join(parts) or "no episodes"

@@ -52,6 +52,7 @@ METRICS: dict[str, str] = {
     "episode_length": "env steps",
     "episode_success": "share",
     "eval_env_steps": "env steps",
+    "eval_broken_episodes": "episodes",
     "eval_return": "reward",
     "eval_return_std": "reward",
     "eval_success": "share",

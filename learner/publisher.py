@@ -78,14 +78,13 @@ class PolicyPublisher:
 
     def judge(self, evaluation: Evaluation) -> tuple[Values, bool]:
         """Return an evaluation's metrics, and whether its policy is the best so far (then it is written)."""
-        summary = summarise(evaluation.episodes)
-        mean_return = summary["mean_return"] or 0.0
-        success = summary["success_rate"]
-        values: Values = {
-            "eval_env_steps": evaluation.env_steps,
-            "eval_return": mean_return,
-            "eval_return_std": summary["std_return"] or 0.0,
-        }
+        summary = summarise(evaluation.episodes, evaluation.broken)
+        values: Values = {"eval_env_steps": evaluation.env_steps, "eval_broken_episodes": evaluation.broken}
+        mean_return, success = summary["mean_return"], summary["success_rate"]
+        if mean_return is None:
+            return values, False
+        values["eval_return"] = mean_return
+        values["eval_return_std"] = summary["std_return"] or 0.0
         if success is not None:
             values["eval_success"] = success
             values["eval_success_low"] = summary["success_low"] or 0.0

@@ -35,7 +35,9 @@ def golden_messages() -> dict[str, Message]:
         Hello(actor_id="a.b-c_1", boot_id=BOOT, next_seq=3, spec=SPEC.to_mapping()),
         batch,
         Bye(actor_id="a", boot_id=BOOT, next_seq=10),
-        Evaluation(actor_id="e", weights_version=4, env_steps=900, episodes=((0.25, 50, False, 13),)),
+        Evaluation(
+            actor_id="e", weights_version=4, env_steps=900, episodes=((0.25, 50, False, 13),), broken=2
+        ),
         Weights(version=4, env_steps=900, updates=800, spec=SPEC.to_mapping(), policy=policy),
         Ack(boot_id=BOOT, next_seq=(1 << 45) - 1),
         status,

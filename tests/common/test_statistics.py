@@ -52,6 +52,20 @@ def test_without_success_there_is_no_rate() -> None:
     assert summarise([(1.0, 5, False, 0)])["success_rate"] == 0.0
 
 
+def test_broken_episodes_are_counted_beside_the_means_not_in_them() -> None:
+    whole: list[Episode] = [(-20.0, 20, None, seed) for seed in range(16)]
+    summary = summarise(whole, broken=24)
+    assert (summary["mean_return"], summary["success_rate"]) == (-20.0, None)
+    assert (summary["episodes"], summary["broken_episodes"]) == (16, 24)
+    assert describe(summary) == "16 episodes: return -20.00 ± 0.00; 24 of 40 episodes broke"
+
+
+def test_where_every_episode_broke_there_are_no_means() -> None:
+    summary = summarise([], broken=3)
+    assert (summary["mean_return"], summary["std_return"], summary["episodes"]) == (None, None, 0)
+    assert describe(summary) == "3 of 3 episodes broke"
+
+
 def test_the_largest_returns_that_the_wire_allows_stay_finite() -> None:
     summary = summarise([(1e100, 1, None, 0), (-1e100, 1, None, 0)])
     assert (summary["mean_return"], summary["std_return"]) == (0.0, 1e100)
