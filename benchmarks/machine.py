@@ -11,6 +11,8 @@ PACKAGES = (
     "torch",
     "pyzmq",
     "pybullet",
+    "gymnasium",
+    "mujoco",
     "stable-baselines3",
     "sbx-rl",
     "jax",

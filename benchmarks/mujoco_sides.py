@@ -1,0 +1,138 @@
+"""One run of each side of `benchmarks.mujoco`: `graspfleet train`, and Stable-Baselines3's SAC.
+
+In: an environment's id, a number of env steps, a seed. Out: the figures of the run, a `Result`. Both sides
+are evaluated without exploring, over episodes of the same seeds, those of `graspfleet evaluate`.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from common.flags import EvaluateFlags, TrainFlags, parse
+from common.run_directory import RunDirectory
+from common.seeds import seed_sequence
+
+Result = dict[str, Any]
+"""Figures of one run: `seed`, `env_steps`, `updates`, `wall_s`, and `policies`, evaluations by name."""
+
+REPORTED, LAST = "reported", "last"
+POLICIES = {REPORTED: "best", LAST: "last"}
+"""Policies of a run of ours -> what `graspfleet evaluate --policy` calls them."""
+
+
+def train_words(env: str, steps: int, seed: int) -> list[str]:
+    """Return the flags of `graspfleet train` for one run."""
+    return ["--env", env, "--preset", "plain", "--seed", str(seed), "--total-env-steps", str(steps)]
+
+
+def baseline_arguments(flags: TrainFlags) -> dict[str, Any]:
+    """Return the arguments of Stable-Baselines3's SAC that mean what a run's own settings mean.
+
+    Its defaults agree with the rest: one environment, a target entropy of minus the action's dimension, two
+    critics, ReLU, Adam.
+    """
+    sac = flags.sac
+    return {
+        "gamma": flags.returns.discount,
+        "n_steps": flags.returns.n_step,
+        "learning_rate": sac.learning_rate,
+        "tau": sac.tau,
+        "batch_size": sac.batch_size,
+        "ent_coef": f"auto_{sac.initial_temperature}",
+        "buffer_size": flags.replay.replay_capacity,
+        "learning_starts": flags.learner.explore_steps,
+        "train_freq": 1,
+        "gradient_steps": 1,
+        "policy_kwargs": {"net_arch": [sac.hidden_dim, sac.hidden_dim]},
+    }
+
+
+def run_ours(env: str, steps: int, seed: int, episodes: int, run: RunDirectory) -> Result:
+    """Train once with the plain preset and evaluate both policies of the run.
+
+    Raises:
+        CalledProcessError: a command failed.
+    """
+    began_s = time.monotonic()
+    words = [*train_words(env, steps, seed), "--final-episodes", str(episodes), "--run-dir", str(run.path)]
+    _graspfleet("train", *words)
+    wall_s = time.monotonic() - began_s
+    last = json.loads(run.metrics.read_text().splitlines()[-1])
+    return {
+        "seed": seed,
+        "env_steps": last["env_steps"],
+        "updates": last["updates"],
+        "wall_s": round(wall_s, 1),
+        "policies": {name: _evaluate(run, which, episodes) for name, which in POLICIES.items()},
+    }
+
+
+def _evaluate(run: RunDirectory, which: str, episodes: int) -> Mapping[str, Any]:
+    words = [str(run.path), "--policy", which, "--episodes", str(episodes), "--json"]
+    summary = json.loads(_graspfleet("evaluate", *words).splitlines()[-1])
+    return {name: summary[name] for name in ("episodes", "mean_return", "std_return")}
+
+
+def _graspfleet(*words: str) -> str:
+    command = [sys.executable, "-m", "common.cli", *words]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def run_baseline(env: str, steps: int, seed: int, episodes: int) -> Result:
+    """Train Stable-Baselines3's SAC once, on one thread, and evaluate its last policy; it keeps no other."""
+    import torch
+    from stable_baselines3 import SAC
+
+    torch.set_num_threads(1)
+    flags = parse(TrainFlags, train_words(env, steps, seed), prog="graspfleet train")
+    began_s = time.monotonic()
+    model = SAC("MlpPolicy", gymnasium.make(env), seed=seed, device="cpu", **baseline_arguments(flags))
+    model.learn(steps)
+    wall_s = time.monotonic() - began_s
+    evaluated_in = gymnasium.make(env)
+
+    def episode(episode_seed: int) -> float:
+        obs, _ = evaluated_in.reset(seed=episode_seed)
+        total, ended = 0.0, False
+        while not ended:
+            action, _ = model.predict(obs, deterministic=True)
+            obs, reward, terminated, truncated, _ = evaluated_in.step(action)
+            total, ended = total + float(reward), terminated or truncated
+        return total
+
+    return {
+        "seed": seed,
+        "env_steps": model.num_timesteps,
+        "updates": model._n_updates,
+        "wall_s": round(wall_s, 1),
+        "policies": {LAST: describe([episode(one) for one in episode_seeds(episodes)])},
+    }
+
+
+def describe(returns: list[float]) -> dict[str, float]:
+    """Return the mean and the standard deviation of episodes' returns, as `graspfleet evaluate` does."""
+    return {
+        "episodes": len(returns),
+        "mean_return": float(np.mean(returns)),
+        "std_return": float(np.std(returns)),
+    }
+
+
+def episode_seeds(count: int) -> list[int]:
+    """Return the seeds of the first episodes of `graspfleet evaluate`."""
+    root = EvaluateFlags(run_dir="").seed
+    return np.random.default_rng(seed_sequence(root, "evaluate")).integers(2**31, size=count).tolist()
+
+
+def run_side(who: str, env: str, steps: int, seed: int, episodes: int, folder: Path) -> Result:
+    """Train and evaluate once; a run directory of ours goes into `folder`."""
+    if who == "sb3":
+        return run_baseline(env, steps, seed, episodes)
+    return run_ours(env, steps, seed, episodes, RunDirectory(folder / f"{env} seed {seed}"))
