@@ -15,7 +15,7 @@ from common.flags import EvaluateFlags, EvaluatorFlags, evaluated_env_args, load
 from common.heartbeat import Heartbeat
 from common.messages import Episode, Weights
 from common.policy import NumpyPolicy
-from common.protocol import decode
+from common.protocol import OLDEST_POLICY, decode
 from common.run_directory import RunDirectory
 from common.seeds import seed_sequence
 from common.specs import EnvSpec
@@ -73,7 +73,7 @@ def load_policy(run: RunDirectory, which: str, spec: EnvSpec) -> NumpyPolicy:
     if which == "best" and not path.exists():
         path = run.policy("last")  # no evaluation has been heard yet
     try:
-        weights = decode(read_limited(path, MAX_POLICY_BYTES))
+        weights = decode(read_limited(path, MAX_POLICY_BYTES), oldest=OLDEST_POLICY)
         if not isinstance(weights, Weights):
             raise ProtocolError("kind", weights.kind)
         trained = EnvSpec.from_mapping(weights.spec)

@@ -4,15 +4,15 @@ import numpy as np
 
 from actor.environment import Environment
 from actor.evaluate import run_episodes
-from actor.link import WAIT_S, Inbox
+from actor.link import HELLO_INTERVAL_S, WAIT_S, Inbox
 from common.config import EnvConfig
 from common.flags import EvaluatorFlags, evaluated_env_args
 from common.heartbeat import Heartbeat
 from common.interval import Interval
-from common.messages import Evaluation, Weights
+from common.messages import Ack, Evaluation, Hello, Weights
 from common.policy import NumpyPolicy
 from common.protocol import encode
-from common.seeds import seed_sequence
+from common.seeds import boot_seeds, new_boot_id
 from common.stopping import StopSignal
 from common.transport import ExperienceSender
 
@@ -27,23 +27,27 @@ class Evaluator:
 
     def __init__(self, flags: EvaluatorFlags, actor_id: str) -> None:
         self._flags = flags
-        self._actor_id = actor_id
+        self._actor_id, self._boot_id = actor_id, new_boot_id()
         config = EnvConfig(**{**flags.env.model_dump(), "env_args": evaluated_env_args(flags)})
         self._env = Environment(config, flags.returns)
-        self._rng = np.random.default_rng(seed_sequence(config.seed, "evaluator"))
+        self._rng = np.random.default_rng(boot_seeds(config.seed, self._boot_id))
         self._heartbeat = Heartbeat()
-        self._inbox = Inbox(flags.actor.learner, flags.transport)
+        self._hello = Interval(HELLO_INTERVAL_S)
+        self._inbox = Inbox(flags.actor.learner, flags.transport, actor_id, self._boot_id)
         self._sender = ExperienceSender(flags.transport)
         self._sender.connect(flags.actor.learner, flags.transport.experience_port)
 
     def run(self, stop: StopSignal) -> None:
-        """Evaluate until told to stop or the run ends."""
+        """Evaluate until told to stop or the run ends.
+
+        Raises:
+            ConfigError: the learner refuses this process, or none answers.
+        """
         next_evaluation = Interval(self._flags.evaluator.eval_interval_s)
         newest: tuple[Weights, NumpyPolicy] | None = None
         while not stop.is_set() and self._inbox.state not in ("draining", "done"):
             self._heartbeat.beat()
-            while self._inbox.next_control() is not None:
-                pass
+            self._greet()
             newest = self._inbox.newest_policy(self._env.spec, self._rng, judged=True) or newest
             if newest is not None and next_evaluation.due_now():
                 self._evaluate(*newest, stop)
@@ -53,6 +57,24 @@ class Evaluator:
         self._sender.close(linger_s=1.0)
         self._inbox.close()
 
+    def _greet(self) -> None:
+        """Say that this evaluator is there, and hear what there is."""
+        answer = 0
+        while (message := self._inbox.next_control()) is not None:
+            if isinstance(message, Ack) and message.boot_id == self._boot_id:
+                answer = message.challenge
+        if answer or self._hello.due_now():
+            spec = self._env.spec.to_mapping()
+            hello = Hello(
+                actor_id=self._actor_id,
+                boot_id=self._boot_id,
+                next_seq=0,
+                spec=spec,
+                role="evaluator",
+                answer=answer,
+            )
+            self._sender.send(encode(hello))
+
     def _evaluate(self, weights: Weights, policy: NumpyPolicy, stop: StopSignal) -> None:
         count = self._flags.evaluator.eval_episodes
         episodes = run_episodes(self._env, policy, self._rng, count, stop, self._heartbeat)
@@ -60,6 +82,7 @@ class Evaluator:
             return
         report = Evaluation(
             actor_id=self._actor_id,
+            boot_id=self._boot_id,
             weights_version=weights.version,
             env_steps=weights.env_steps,
             episodes=tuple(episodes),

@@ -9,9 +9,10 @@ from actor.writer import Writer
 from common.config import TransportConfig
 from common.errors import ConfigError, ProtocolError
 from common.interval import Interval
-from common.messages import Ack, Message, Status, Weights
+from common.messages import Ack, Message, Refusal, Status, Weights
 from common.policy import NumpyPolicy
 from common.protocol import Buffer, decode
+from common.security import actor_keys
 from common.specs import EnvSpec
 from common.transport import ControlSubscriber, ExperienceSender, WeightsSubscriber
 
@@ -28,14 +29,22 @@ class Inbox:
     Args:
         host: the learner's.
         config: ports and limits.
-        actor_id: whose acknowledgements to hear; None for none.
+        actor_id: whose acknowledgements and refusals to hear; None for none.
+        boot_id: of this process; refusals of other ones are passed over.
 
     Attributes:
         state: last state that the learner announced; None before the first.
+        refused: whether the learner takes nothing from this process; then nothing more is to be sent.
     """
 
-    def __init__(self, host: str, config: TransportConfig, actor_id: str | None = None) -> None:
+    def __init__(
+        self, host: str, config: TransportConfig, actor_id: str | None = None, boot_id: str | None = None
+    ) -> None:
         self._host, self._config = host, config
+        self._actor_id, self._boot_id = actor_id, boot_id
+        keys = actor_keys(config)
+        self._key = "" if keys is None else keys.public.decode()
+        self.refused = False
         self.control = ControlSubscriber(config, actor_id)
         self.control.connect(host, config.control_port)
         self.weights = WeightsSubscriber(config)
@@ -49,13 +58,16 @@ class Inbox:
         """Return the next control message, None when there is none now.
 
         Raises:
-            ConfigError: no learner has answered for `connect_timeout_s`.
+            ConfigError: no learner has answered for `connect_timeout_s`, or it refuses this process.
         """
         message = self._decode(self.control.receive())
+        where = f"{self._host}:{self._config.control_port}"
         if isinstance(message, Status):
             self.state = message.state
+        if isinstance(message, Refusal) and (message.boot_id, message.key) == (self._boot_id, self._key):
+            self.refused = True
+            raise ConfigError(f"--learner {where}: it refuses {self._actor_id}: {message.detail}")
         if not self._heard and time.monotonic() - self._started_s > self._config.connect_timeout_s:
-            where = f"{self._host}:{self._config.control_port}"
             if self.control.refused:
                 raise ConfigError(
                     f"--learner {where}: it does not let this key in; allowed: one of `graspfleet keys list`"
@@ -108,6 +120,11 @@ class Inbox:
         try:
             return decode(frame)
         except ProtocolError as error:
+            if error.reason == "version":
+                self.refused = True
+                raise ConfigError(
+                    f"--learner {self._host}: it speaks protocol {error}; allowed: one release on both sides"
+                ) from None
             self._refuse(error)
             return None
 
@@ -137,9 +154,13 @@ class Link:
         now_s = time.monotonic()
         if self._hello.due(now_s):
             self._sender.send(self._writer.hello())
+        challenge = 0
         while (message := self.inbox.next_control()) is not None:
             if isinstance(message, Ack) and message.boot_id == self._writer.boot_id:
                 self._writer.acknowledge(message.next_seq, now_s)
+                challenge = message.challenge
+        if challenge:
+            self._sender.send(self._writer.hello(challenge))
         while (frame := self._writer.next_frame(now_s)) is not None and self._sender.send(frame):
             self._writer.sent(now_s)
             self._hello.restart(now_s)  # whoever sends batches need not say that it is there
@@ -149,7 +170,14 @@ class Link:
         self.inbox.control.wait(WAIT_S)
 
     def leave(self, linger_s: float) -> bool:
-        """Deliver everything within `linger_s`, take leave, close; return whether all was acknowledged."""
+        """Deliver everything within `linger_s`, take leave, close; return whether all was acknowledged.
+
+        Whoever is refused only closes: nothing of it would be taken.
+        """
+        if self.inbox.refused:
+            self._sender.close()
+            self.inbox.close()
+            return False
         deadline_s = time.monotonic() + linger_s
         self._writer.seal()
         self.pump()

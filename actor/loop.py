@@ -1,7 +1,6 @@
 """THE actor loop: obs -> action -> step -> writer.add -> newest weights."""
 
 import logging
-import os
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from common.flags import ActorFlags
 from common.heartbeat import Heartbeat
 from common.interval import Interval
 from common.messages import MAX_EPISODE_BYTES
-from common.seeds import seed_sequence
+from common.seeds import boot_seeds, new_boot_id
 from common.specs import Floats
 from common.stopping import StopSignal
 from common.transport import ExperienceSender
@@ -41,7 +40,8 @@ class Actor:
     def __init__(self, flags: ActorFlags, actor_id: str) -> None:
         self._config: ActorConfig = flags.actor
         self._linger_s = flags.transport.linger_s
-        streams = seed_sequence(flags.env.seed, actor_id).spawn(self._config.envs_per_actor + 1)
+        boot_id = new_boot_id()
+        streams = boot_seeds(flags.env.seed, boot_id).spawn(self._config.envs_per_actor + 1)
         self._rng = np.random.default_rng(streams.pop())
         envs = [
             Environment(flags.env, flags.returns, headless=flags.env.headless or index > 0)
@@ -53,7 +53,7 @@ class Actor:
         self.writer = Writer(
             self.spec,
             actor_id,
-            os.urandom(8).hex(),
+            boot_id,
             batch_max_n=self._config.batch_max_n,
             batch_max_delay_s=self._config.batch_max_delay_s,
             window_n=self._config.window_n,
@@ -63,7 +63,7 @@ class Actor:
             EpisodeRunner(env, self.writer, np.random.default_rng(stream), self._config.reinit_episodes)
             for env, stream in zip(envs, streams, strict=True)
         ]
-        inbox = Inbox(self._config.learner, flags.transport, actor_id)
+        inbox = Inbox(self._config.learner, flags.transport, actor_id, boot_id)
         sender = ExperienceSender(flags.transport)
         sender.connect(self._config.learner, flags.transport.experience_port)
         self.link = Link(self.writer, inbox, sender)

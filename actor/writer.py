@@ -158,10 +158,17 @@ class Writer:
         self._progress_s = now_s
         self._patience_s = self._resend_after_s
 
-    def hello(self) -> bytes:
-        """Return the frame that introduces this actor."""
-        spec = self.spec.to_mapping()
-        return encode(Hello(actor_id=self.actor_id, boot_id=self.boot_id, next_seq=self._acked, spec=spec))
+    def hello(self, answer: int = 0) -> bytes:
+        """Return the frame that introduces this actor, with its answer to a challenge of the learner's."""
+        return encode(
+            Hello(
+                actor_id=self.actor_id,
+                boot_id=self.boot_id,
+                next_seq=self._acked,
+                spec=self.spec.to_mapping(),
+                answer=answer,
+            )
+        )
 
     def bye(self) -> bytes:
         """Return the frame that takes leave."""

@@ -18,6 +18,10 @@ MAX_EPISODE_BYTES = 32
 MAX_ROWS = 4096
 """Transitions of one batch at the most."""
 MAX_STATUS_KEYS = 4096
+MAX_REFUSED_SHOWN = 64
+"""Refused peers that a status names, with the reason of each."""
+MAX_LINE = 300
+"""Characters of a text for people."""
 _AVERAGE = "average."
 """Before the names of the average policy's arrays."""
 
@@ -29,6 +33,13 @@ Seq = Annotated[int, Field(ge=0, lt=(1 << 45) - 1)]
 """Number of a batch; the one after it is still a `Count`."""
 ActorId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 BootId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Challenge = Annotated[int, Field(ge=0, lt=1 << 45)]
+"""A random number that only a living process can say again; 0: none is asked for, or none was heard."""
+Line = Annotated[str, Field(pattern=r"^[ -~]*$", max_length=MAX_LINE)]
+"""Printable, so that a peer cannot move the cursor of whoever reads it."""
+Role = Literal["actor", "evaluator"]
+State = Literal["alive", "late", "gone", "left", "refused"]
+"""Of a peer, as the learner's status tells it."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Return = Annotated[float, Field(ge=-1e100, le=1e100)]
 """A sum of rewards, small enough that its square is finite too."""
@@ -60,11 +71,13 @@ class Message(BaseModel):
 
 
 class Hello(Message):
-    """An actor's first message; again every second while it has nothing else to say.
+    """A peer's first message; again every second while it has nothing else to say.
 
     Attributes:
-        spec: `EnvSpec.to_mapping()`.
         next_seq: the oldest batch that the actor still keeps; lower ones it will never send again.
+        spec: `EnvSpec.to_mapping()`.
+        role: who speaks; an evaluator sends no batches.
+        answer: the newest challenge heard, see `Ack`.
     """
 
     kind = "hello"
@@ -72,6 +85,8 @@ class Hello(Message):
     boot_id: BootId
     next_seq: Count
     spec: dict[str, str | int | float | tuple[float, ...]]
+    role: Role = "actor"
+    answer: Challenge = 0
 
 
 class Batch(Message):
@@ -151,6 +166,7 @@ class Evaluation(Message):
 
     kind = "evaluation"
     actor_id: ActorId
+    boot_id: BootId
     weights_version: Count
     env_steps: Count
     episodes: Annotated[tuple[Episode, ...], Field(max_length=MAX_EPISODES)]
@@ -200,24 +216,57 @@ class Weights(Message):
 
 
 class Ack(Message):
-    """Every batch of this boot below `next_seq` is in the replay (or rejected) and may be forgotten."""
+    """Every batch of this boot below `next_seq` is in the replay (or rejected) and may be forgotten.
+
+    Attributes:
+        challenge: to be said again in a hello at once: two processes use this actor's id, and the learner
+            asks which of them live.
+    """
 
     kind = "ack"
     boot_id: BootId
     next_seq: Count
+    challenge: Challenge = 0
+
+
+class Refusal(Message):
+    """One process is told that nothing it sends will be taken, and why.
+
+    Everybody can listen to the control channel and so learn a boot id: a peer with keys believes only a
+    refusal that names its own public key, which nobody else can bring about.
+
+    Attributes:
+        key: public key (Z85) of whoever sent what was refused; empty in plaintext.
+        reason: short stable slug.
+        detail: the offending values and what is allowed.
+    """
+
+    kind = "refusal"
+    boot_id: BootId
+    key: Annotated[str, Field(pattern=r"^[!-~]*$", max_length=40)]
+    reason: Annotated[str, Field(pattern=r"^[a-z-]{1,32}$")]
+    detail: Line
 
 
 class Status(Message):
-    """What the learner says of itself once a second."""
+    """What the learner says of itself once a second.
+
+    Attributes:
+        actors: state of each actor by its id.
+        evaluators: likewise.
+        refused: why those last refused were, by id.
+    """
 
     kind = "status"
     state: Literal["waiting", "running", "draining", "done"]
     metrics: Annotated[dict[str, Finite | Total], Field(max_length=MAX_STATUS_KEYS)]
-    actors: Annotated[
-        dict[ActorId, Literal["alive", "late", "gone", "left"]], Field(max_length=MAX_STATUS_KEYS)
-    ]
+    actors: Annotated[dict[ActorId, State], Field(max_length=MAX_STATUS_KEYS)]
+    evaluators: Annotated[dict[ActorId, State], Field(max_length=MAX_STATUS_KEYS)] = Field(
+        default_factory=dict
+    )
+    refused: Annotated[dict[ActorId, Line], Field(max_length=MAX_REFUSED_SHOWN)] = Field(default_factory=dict)
 
 
 KINDS: dict[str, type[Message]] = {
-    message.kind: message for message in (Hello, Batch, Bye, Evaluation, Weights, Ack, Status)
+    message.kind: message for message in (Hello, Batch, Bye, Evaluation, Weights, Ack, Refusal, Status)
 }

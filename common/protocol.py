@@ -4,6 +4,9 @@ A frame is `magic | version | reserved | header length | CRC-32 | msgpack header
 endian. The header is one msgpack map: the message's fields, its `kind`, and `arrays`, a table of (name,
 dtype, shape) in the order of the raw bytes. The CRC covers everything but itself, so a damaged frame is
 always refused. `decode` never trusts a length it was sent, and takes no memory before checking one.
+
+Magic, version and checksum stay where they are in every version, so that a peer of another one is told apart
+from damage and can be named.
 """
 
 import math
@@ -19,7 +22,9 @@ from common.errors import ProtocolError
 from common.messages import KINDS, MAX_EPISODES, Arrays, Message
 
 MAGIC = b"GFLT"
-VERSION = 1
+VERSION = 2
+OLDEST_POLICY = 1
+"""Version of the oldest policy files that can still be read."""
 MAX_HEADER_BYTES = 1 << 20
 MAX_ARRAYS = 64
 MAX_ELEMENTS = 1 << 32
@@ -47,14 +52,18 @@ def encode(message: Message) -> bytes:
     return b"".join([prefix, struct.pack("<I", _crc(prefix, *body)), *body])
 
 
-def decode(frame: Buffer) -> Message:
+def decode(frame: Buffer, *, oldest: int = VERSION) -> Message:
     """Return the message of a frame; its arrays are read-only views of the frame's memory.
+
+    Args:
+        frame: the bytes.
+        oldest: version that is still read; a peer always speaks the present one.
 
     Raises:
         ProtocolError: anything at all is wrong with the frame.
     """
     view = memoryview(frame)
-    header, raw = _split(view)
+    header, raw = _split(view, oldest)
     try:
         fields = msgpack.unpackb(
             header, use_list=False, strict_map_key=True, max_array_len=MAX_EPISODES, max_ext_len=0
@@ -80,19 +89,19 @@ def _crc(prefix: Buffer, *body: Buffer) -> int:
     return value
 
 
-def _split(view: memoryview) -> tuple[memoryview, memoryview]:
+def _split(view: memoryview, oldest: int) -> tuple[memoryview, memoryview]:
     """Return a checked frame's header and raw arrays."""
     if len(view) < PREFIX.size:
         raise ProtocolError("short", f"{len(view)} bytes")
     magic, version, reserved, header_bytes, crc = PREFIX.unpack_from(view)
     if magic != MAGIC:
         raise ProtocolError("magic", repr(magic))
-    if (version, reserved) != (VERSION, 0):
+    if crc != _crc(view[:_CRC_AT], view[PREFIX.size :]):
+        raise ProtocolError("checksum")
+    if not oldest <= version <= VERSION or reserved:
         raise ProtocolError("version", f"{version}, allowed {VERSION}")
     if header_bytes > min(MAX_HEADER_BYTES, len(view) - PREFIX.size):
         raise ProtocolError("header", f"{header_bytes} bytes")
-    if crc != _crc(view[:_CRC_AT], view[PREFIX.size :]):
-        raise ProtocolError("checksum")
     end = PREFIX.size + header_bytes
     return view[PREFIX.size : end], view[end:]
 

@@ -16,13 +16,19 @@ AUDIT = ("produced", "inserted", "rejected", "duplicates", "gaps", "resent", "lo
 
 
 def read_status(control: ControlSubscriber) -> Status | None:
-    """Return the next status that has arrived, if any; what is none is passed over."""
+    """Return the next status that has arrived, if any; what is none is passed over.
+
+    Raises:
+        ConfigError: the learner speaks another version.
+    """
     frame = control.receive()
     if frame is None:
         return None
     try:
         message = decode(frame)
-    except ProtocolError:
+    except ProtocolError as error:
+        if error.reason == "version":
+            raise ConfigError(f"the learner speaks protocol {error}; allowed: the same release") from None
         return None
     return message if isinstance(message, Status) else None
 
@@ -86,5 +92,9 @@ def describe(status: Status) -> str:
         ),
     )
     lines += [f"{name:18} {metrics[name]:,.6g}" for name in shown if name in metrics]
-    lines += [f"actor {name:12} {state}" for name, state in sorted(status.actors.items())]
+    for kind, states in (("actor", status.actors), ("evaluator", status.evaluators)):
+        lines += [
+            f"{kind} {name:12} {state}{': ' * (name in status.refused)}{status.refused.get(name, '')}"
+            for name, state in sorted(states.items())
+        ]
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from common.protocol import Buffer
 from common.security import actor_keys, learner_keys, require_private
 
 ACK_TOPIC = b"ack/%s\0"
+"""One actor's: its acknowledgements, and the refusal if it is refused."""
 STATUS_TOPIC = b"status\0"
 _KEEPALIVE_MS = 1000
 _LOST_AFTER_MS = 10_000
@@ -224,13 +225,17 @@ class ControlPublisher(Channel):
         """Send an `Ack` to one actor."""
         self._send([ACK_TOPIC % actor_id.encode(), frame])
 
+    def refuse(self, actor_id: str, frame: Buffer) -> None:
+        """Send a `Refusal` to one actor or evaluator."""
+        self._send([ACK_TOPIC % actor_id.encode(), frame])
+
     def status(self, frame: Buffer) -> None:
         """Send a `Status` to everyone."""
         self._send([STATUS_TOPIC, frame])
 
 
 class ControlSubscriber(Channel):
-    """Hears the learner's status, and one actor's acknowledgements if `actor_id` is given."""
+    """Hears the learner's status, and what is said to one actor (or evaluator) if `actor_id` is given."""
 
     def __init__(self, config: TransportConfig, actor_id: str | None = None) -> None:
         super().__init__(zmq.SUB, config, hwm_n=config.control_hwm_n)

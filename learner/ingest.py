@@ -189,6 +189,8 @@ class Ingest:
                 raise ProtocolError("too-many-evaluations", f"{MAX_EVALUATIONS} not yet looked at")
             self.news.evaluations.append(message)
             return
+        if isinstance(message, Hello) and message.role == "evaluator":
+            return
         if isinstance(message, Hello) and message.spec != self._spec.to_mapping():
             raise ProtocolError("spec", f"{message.actor_id} has {message.spec}, allowed {self._spec}")
         account = self._open(message.actor_id, message.boot_id, now_s, key)

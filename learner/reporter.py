@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, SupportsFloat
 
-from common.messages import Evaluation, Status
+from common.messages import Evaluation, State, Status
 from common.run_directory import RunDirectory
 from learner.metrics import EpisodeMeans, MetricsLog, Values
 
@@ -76,7 +76,7 @@ class Reporter:
         """Publish the newest row, with fresh counters, and every actor's liveness."""
         learner = self._learner
         metrics = {**self._values, **self._counts(), **self._evaluation}
-        actors = learner.ingest.liveness()
+        actors: dict[str, State] = {**learner.ingest.liveness()}
         learner.sockets.status(Status(state=self.state, metrics=metrics, actors=actors))
 
     def close(self) -> None:

@@ -190,6 +190,7 @@ class FakeInbox(Inbox):
 
     def __init__(self) -> None:
         self.messages: deque[Message] = deque()
+        self.refused = False
 
     def next_control(self) -> Message | None:
         return self.messages.popleft() if self.messages else None
@@ -235,3 +236,14 @@ def test_the_link_hears_only_acks_of_its_own_boot() -> None:
     inbox.messages.append(Ack(boot_id=BOOT, next_seq=3))
     link.pump()
     assert writer.is_empty
+
+
+def test_the_link_answers_a_challenge_at_once() -> None:
+    writer, inbox, sender = make_writer(), FakeInbox(), FakeSender(room=10)
+    link = Link(writer, inbox, sender)
+    link.pump()
+    inbox.messages += [Ack(boot_id=OTHER_BOOT, next_seq=0, challenge=8)]
+    link.pump()
+    inbox.messages += [Ack(boot_id=BOOT, next_seq=0, challenge=7)]
+    link.pump()
+    assert [message.answer for message in sender.taken if isinstance(message, Hello)] == [0, 7]

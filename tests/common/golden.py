@@ -1,4 +1,4 @@
-"""One message of every kind, frozen as bytes in tests/data: a frame of version 1 must stay readable.
+"""One message of every kind, frozen as bytes in tests/data: a frame of this version must stay readable.
 
 `python -m tests.common.golden` writes the files anew; do so only together with a new protocol version.
 """
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.messages import KINDS, Ack, Batch, Bye, Evaluation, Hello, Message, Status, Weights
+from common.messages import KINDS, Ack, Batch, Bye, Evaluation, Hello, Message, Refusal, Status, Weights
 from common.protocol import encode
 from tests.fakes import BOOT, SPEC, make_batch, make_records
 
@@ -21,7 +21,11 @@ def golden_messages() -> dict[str, Message]:
         "empty": np.empty((0, 2), np.float32),
     }
     status = Status(
-        state="running", metrics={"env_steps": 7, "q_mean": -1.5}, actors={"a": "alive", "b": "gone"}
+        state="running",
+        metrics={"env_steps": 7, "q_mean": -1.5},
+        actors={"a": "alive", "b": "gone", "c": "refused"},
+        evaluators={"e": "late"},
+        refused={"c": "spec: obs_dim 4, allowed 3"},
     )
     batch: Batch = make_batch(
         make_records(3, start=5),
@@ -32,14 +36,20 @@ def golden_messages() -> dict[str, Message]:
         episodes=((1.5, 50, True, 11), (-2.0, 49, None, 12)),
     )
     messages: list[Message] = [
-        Hello(actor_id="a.b-c_1", boot_id=BOOT, next_seq=3, spec=SPEC.to_mapping()),
+        Hello(actor_id="a.b-c_1", boot_id=BOOT, next_seq=3, spec=SPEC.to_mapping(), answer=77),
         batch,
         Bye(actor_id="a", boot_id=BOOT, next_seq=10),
         Evaluation(
-            actor_id="e", weights_version=4, env_steps=900, episodes=((0.25, 50, False, 13),), broken=2
+            actor_id="e",
+            boot_id=BOOT,
+            weights_version=4,
+            env_steps=900,
+            episodes=((0.25, 50, False, 13),),
+            broken=2,
         ),
         Weights(version=4, env_steps=900, updates=800, spec=SPEC.to_mapping(), policy=policy),
-        Ack(boot_id=BOOT, next_seq=(1 << 45) - 1),
+        Ack(boot_id=BOOT, next_seq=(1 << 45) - 1, challenge=77),
+        Refusal(boot_id=BOOT, key="k" * 40, reason="spec", detail="obs_dim 4, allowed 3"),
         status,
     ]
     by_kind = {message.kind: message for message in messages}

@@ -1,5 +1,6 @@
-"""The codec: what goes in comes out, version 1 stays readable, and no damaged frame gets through."""
+"""The codec: what goes in comes out, frozen frames stay readable, and no damaged frame gets through."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,28 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from common.errors import ProtocolError
-from common.messages import KINDS, MAX_EPISODES, Ack, Batch, Bye, Evaluation, Hello, Message, Status, Weights
-from common.protocol import DTYPES, decode, encode
+from common.messages import (
+    KINDS,
+    MAX_EPISODES,
+    Ack,
+    Batch,
+    Bye,
+    Evaluation,
+    Hello,
+    Message,
+    Refusal,
+    Status,
+    Weights,
+)
+from common.protocol import DTYPES, OLDEST_POLICY, VERSION, decode, encode
 from tests.common.golden import golden_file, golden_messages
-from tests.fakes import make_batch, make_records
+from tests.fakes import make_batch, make_records, seal
 
 GOLDEN = golden_messages()
 
 counts = st.integers(0, (1 << 45) - 2)
+states = st.sampled_from(["alive", "late", "gone", "left", "refused"])
+lines = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
 actor_ids = st.from_regex(r"\A[A-Za-z0-9._-]{1,64}\Z")
 boot_ids = st.from_regex(r"\A[0-9a-f]{16}\Z")
 floats = st.floats(allow_nan=False, allow_infinity=False)
@@ -39,11 +54,20 @@ batches = st.builds(
 )
 messages: dict[str, st.SearchStrategy[Message]] = {
     "batch": batches,
-    "hello": st.builds(Hello, actor_id=actor_ids, boot_id=boot_ids, next_seq=counts, spec=specs),
+    "hello": st.builds(
+        Hello,
+        actor_id=actor_ids,
+        boot_id=boot_ids,
+        next_seq=counts,
+        spec=specs,
+        role=st.sampled_from(["actor", "evaluator"]),
+        answer=counts,
+    ),
     "bye": st.builds(Bye, actor_id=actor_ids, boot_id=boot_ids, next_seq=counts),
     "evaluation": st.builds(
         Evaluation,
         actor_id=actor_ids,
+        boot_id=boot_ids,
         weights_version=counts,
         env_steps=counts,
         episodes=st.lists(episodes, min_size=1, max_size=4).map(tuple),
@@ -57,12 +81,21 @@ messages: dict[str, st.SearchStrategy[Message]] = {
         policy=st.dictionaries(st.text(max_size=4), floats_f4, max_size=4),
         average=st.dictionaries(st.text(max_size=4), floats_f4, max_size=4),
     ),
-    "ack": st.builds(Ack, boot_id=boot_ids, next_seq=counts),
+    "ack": st.builds(Ack, boot_id=boot_ids, next_seq=counts, challenge=counts),
+    "refusal": st.builds(
+        Refusal,
+        boot_id=boot_ids,
+        key=st.from_regex(r"\A[!-~]{0,40}\Z"),
+        reason=st.from_regex(r"\A[a-z-]{1,32}\Z"),
+        detail=lines,
+    ),
     "status": st.builds(
         Status,
         state=st.sampled_from(["waiting", "running", "draining", "done"]),
         metrics=st.dictionaries(st.text(max_size=8), floats | counts, max_size=4),
-        actors=st.dictionaries(actor_ids, st.sampled_from(["alive", "late", "gone", "left"]), max_size=4),
+        actors=st.dictionaries(actor_ids, states, max_size=4),
+        evaluators=st.dictionaries(actor_ids, states, max_size=4),
+        refused=st.dictionaries(actor_ids, lines, max_size=4),
     ),
 }
 
@@ -154,3 +187,22 @@ def test_a_batch_carries_no_more_episodes_than_the_limit() -> None:
     assert content(decode(encode(full))) == content(full)
     with pytest.raises(ValueError, match="episodes"):
         make_batch(make_records(1), episodes=((0.0, 1, None, 0),) * (MAX_EPISODES + 1))
+
+
+def test_a_frame_of_another_version_is_named_and_a_damaged_one_is_not() -> None:
+    for version in (VERSION + 1, VERSION - 1):
+        frame = bytearray(golden_file("ack").read_bytes())
+        frame[4] = version
+        with pytest.raises(ProtocolError, match="checksum"):
+            decode(bytes(frame))
+        with pytest.raises(ProtocolError, match=f"version: {version}, allowed {VERSION}") as caught:
+            decode(seal(bytes(frame)))
+        assert caught.value.reason == "version"
+
+
+def test_policy_files_of_earlier_versions_are_still_read() -> None:
+    kept = Path(__file__).parents[2] / "docs" / "results" / "held-out" / "policy-best.gfp"
+    frame = kept.read_bytes()
+    assert isinstance(decode(frame, oldest=OLDEST_POLICY), Weights)
+    with pytest.raises(ProtocolError, match="version: 1"):
+        decode(frame)

@@ -39,7 +39,13 @@ WEIGHTS: dict[str, Any] = {
 }
 HELLO: dict[str, Any] = {"kind": "hello", "actor_id": "a", "boot_id": BOOT, "next_seq": 0, "spec": {}}
 STATUS: dict[str, Any] = {"kind": "status", "state": "running", "metrics": {}, "actors": {}}
-EVALUATION: dict[str, Any] = {"kind": "evaluation", "actor_id": "e", "weights_version": 0, "env_steps": 0}
+EVALUATION: dict[str, Any] = {
+    "kind": "evaluation",
+    "actor_id": "e",
+    "boot_id": BOOT,
+    "weights_version": 0,
+    "env_steps": 0,
+}
 ROW = b"\0\0\0\0"
 
 

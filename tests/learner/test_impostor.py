@@ -51,7 +51,9 @@ def test_a_right_key_with_anothers_actor_id_changes_nothing(
         make_batch(make_records(2), actor_id=forged, seq=1, produced=4),
         Hello(actor_id=forged, boot_id=BOOT, next_seq=1000, spec=SPEC.to_mapping()),
         Bye(actor_id=forged, boot_id=BOOT, next_seq=1000),
-        Evaluation(actor_id=forged, weights_version=1, env_steps=2, episodes=((1e9, 1, True, 0),)),
+        Evaluation(
+            actor_id=forged, boot_id=BOOT, weights_version=1, env_steps=2, episodes=((1e9, 1, True, 0),)
+        ),
     ]
     with door.sender() as honest, door.sender(keys=str(door.keys), key_name="other") as thief:
         until(
@@ -139,7 +141,7 @@ def test_one_key_cannot_use_up_the_boots_of_all(monkeypatch: pytest.MonkeyPatch)
 def test_evaluations_are_limited_as_each_may_cost_a_checkpoint(ingest: Ingest) -> None:
     for version in range(MAX_EVALUATIONS + 3):
         message = Evaluation(
-            actor_id="a", weights_version=version, env_steps=0, episodes=((1.0, 1, None, 0),)
+            actor_id="a", boot_id=BOOT, weights_version=version, env_steps=0, episodes=((1.0, 1, None, 0),)
         )
         ingest.accept(encode(message), 0.0)
     assert len(ingest.take_news().evaluations) == MAX_EVALUATIONS

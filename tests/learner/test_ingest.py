@@ -210,7 +210,9 @@ def test_news_are_episodes_evaluations_and_the_lag(ingest: Ingest) -> None:
         ingest.accept(
             encode(make_batch(make_records(2), seq=seq, weights_version=version, episodes=episodes)), 0.0
         )
-    evaluation = Evaluation(actor_id="e", weights_version=1, env_steps=2, episodes=((1.0, 1, None, 0),))
+    evaluation = Evaluation(
+        actor_id="e", boot_id=BOOT, weights_version=1, env_steps=2, episodes=((1.0, 1, None, 0),)
+    )
     ingest.accept(encode(evaluation), 0.0)
     news = ingest.take_news()
     assert (news.lag_sum, news.lag_n) == (2 * 3 + 2 * 1 + 0, 6)
