@@ -1,12 +1,13 @@
 """The `graspfleet` command: a table of sub-commands, and the one place where errors become exit statuses."""
 
+import contextlib
 import importlib
 import logging
 import signal
 import sys
 from collections.abc import Callable
 
-from common.errors import ConfigError, StorageError
+from common.errors import DISK_ERRNOS, ConfigError, DivergedError, StorageError
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("common.launch", "main", "train on this machine: a learner, actors and an evaluator"),
@@ -22,20 +23,32 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 
 
 def run_main(main: Callable[[list[str]], int], argv: list[str]) -> int:
-    """Run a command; a user's mistake is one line on standard error and status 2."""
+    """Run a command; return its exit status.
+
+    A user's mistake is one line on standard error and status 2, a disk that refuses one line and status 1,
+    a training that diverged one line and status 3.
+    """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
     try:
         return main(argv)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except StorageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except (ConfigError, StorageError, DivergedError) as error:
+        _say(f"error: {error}")
+        return error.status
+    except OSError as error:
+        if error.errno not in DISK_ERRNOS:
+            raise
+        _say(f"error: {error.filename or argv[:1]}: {error.strerror}")
+        return StorageError.status
     except KeyboardInterrupt:
         return 130
+
+
+def _say(line: str) -> None:
+    """Print a line on standard error, unless that lies on the disk that is full."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def main() -> None:

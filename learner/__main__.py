@@ -4,7 +4,7 @@ import json
 import sys
 
 from common.cli import run_main
-from common.errors import ConfigError
+from common.errors import ConfigError, DivergedError
 from common.flags import LearnerFlags, dump_yaml, parse
 from common.run_directory import claim_run, write_atomically
 from common.stopping import StopSignal
@@ -40,6 +40,11 @@ def main(argv: list[str]) -> int:
         if spec is not None:
             require_policy_fits(flags, spec)
             Learner(flags, spec, sockets, run, journal, recovered).run(stop)
+    except DivergedError as error:
+        raise DivergedError(
+            f"{error}; --learning-rate {flags.sac.learning_rate:g} or --reward-scale"
+            f" {flags.sac.reward_scale:g} may be too large; {run.checkpoints} keeps the finite ones before"
+        ) from None
     finally:
         journal.close()
         sockets.close()

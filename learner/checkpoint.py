@@ -1,5 +1,6 @@
 """Checkpoints: everything that must survive, written so that a crash never costs an older good one."""
 
+import contextlib
 import io
 import logging
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from common.errors import ConfigError
 from common.files import read_limited
 from common.run_directory import write_atomically
+from learner.divergence import require_state
 
 log = logging.getLogger(__name__)
 
@@ -33,22 +35,29 @@ class Checkpoints:
     def save(self, state: dict[str, Any], env_steps: int, *, best: bool = False) -> Path | None:
         """Write one; training goes on without it when the disk refuses.
 
+        Older ones go when there are too many. So do those of more env steps: a power cut took their rows, and
+        this state goes on from them.
+
         Args:
             state: tensors and plain values.
-            env_steps: names the file.
+            env_steps: names the file; never smaller than before, but for a resume after a power cut.
             best: write `best.pt` instead of a numbered one.
 
         Returns:
             the file, or None when it could not be written.
+
+        Raises:
+            DivergedError: the state is not finite; nothing was written or removed.
         """
+        require_state(state)
         path = self._folder / (BEST if best else f"step-{env_steps:012d}.pt")
         buffer = io.BytesIO()
         torch.save(state, buffer)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(path, buffer.getvalue())
-            for old in self._numbered()[: -self._keep_n]:
-                old.unlink()
+            if not best:
+                self._remove_others(path)
         except OSError as error:
             log.error("no checkpoint written: %s: %s", path, error.strerror)
             return None
@@ -65,12 +74,27 @@ class Checkpoints:
                 data = io.BytesIO(read_limited(path, MAX_BYTES))
                 state = torch.load(data, map_location="cpu", weights_only=True)
                 assert isinstance(state, dict)
+                require_state(state)
                 return state
             except Exception as error:  # there is no end to what a damaged file makes torch raise
                 log.warning(
                     "%s is damaged (%s); trying the one before", path, " ".join(str(error).split())[:200]
                 )
         raise ConfigError(f"--resume: no readable checkpoint in {self._folder}")
+
+    def sweep(self) -> None:
+        """Remove what interrupted writes left; nobody else may be writing here."""
+        for path in self._folder.glob(".*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+                log.info("removed %s, which an interrupted write left", path)
+
+    def _remove_others(self, newest: Path) -> None:
+        """Keep the newest and as many before it as wanted."""
+        numbered = self._numbered()
+        end = numbered.index(newest) + 1
+        for path in (*numbered[: max(0, end - self._keep_n)], *numbered[end:]):
+            path.unlink()
 
     def _numbered(self) -> list[Path]:
         return sorted(self._folder.glob("step-*.pt"))

@@ -98,6 +98,7 @@ class Learner:
         self.ingest = Ingest(spec, self.replay, journal, accounts, quota)
         self.publisher = PolicyPublisher(spec, self.agent, sockets.weights, run)
         self.checkpoints = Checkpoints(run.checkpoints, self.config.keep_checkpoints)
+        self.checkpoints.sweep()
         self.reporter = Reporter(self, run)
         if recovered is not None:
             self._resume(recovered, auto=flags.run.auto_resume)
@@ -122,6 +123,7 @@ class Learner:
         """Env steps learned from so far: each becomes one transition."""
         return self.replay.inserted
 
+    @np.errstate(over="ignore", invalid="ignore")  # `learner.divergence` finds what becomes of it
     def run(self, stop: StopSignal) -> None:
         """Learn until `total_env_steps` or until told to stop; save in both cases."""
         self.reporter.state = "running"

@@ -7,13 +7,13 @@ import json
 import logging
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import IO
 
-from torch.utils.tensorboard.writer import SummaryWriter
-
+from common.errors import StorageError
 from common.messages import Episode
 from common.run_directory import RunDirectory
 from common.statistics import summarise
+from learner.appender import Appender
+from learner.board import Board
 
 log = logging.getLogger(__name__)
 
@@ -106,26 +106,31 @@ class MetricsLog:
 
     Attributes:
         failed: rows that the disk refused.
+
+    Raises:
+        StorageError: the files cannot be opened.
     """
 
     def __init__(self, run: RunDirectory) -> None:
-        self._file: IO[str] = run.metrics.open("a", buffering=1)
         self.failed = 0
-        self._board = SummaryWriter(str(run.tensorboard), flush_secs=10)
+        try:
+            self._file, self._board = Appender(run.metrics), Board(run.tensorboard)
+            self._file.begin_line()
+        except OSError as error:
+            raise StorageError(f"{error.filename or run.metrics}: {error.strerror}") from None
 
     def write(self, values: Mapping[str, float | int]) -> None:
         """Write one row; every name is one of `METRICS`. Training goes on without it if the disk refuses."""
         assert values.keys() <= METRICS.keys(), values.keys() - METRICS.keys()
         try:
-            self._file.write(json.dumps(dict(values)) + "\n")
-            for name, value in values.items():
-                self._board.add_scalar(name, value, int(values["env_steps"]))
+            self._file.write(f"{json.dumps(dict(values))}\n".encode())
+            self._board.write(values, int(values["env_steps"]))
         except OSError as error:
             self.failed += 1
             if self.failed == 1:
                 log.error("no metrics written: %s (further rows are dropped silently)", error.strerror)
 
     def close(self) -> None:
-        """Finish both files."""
+        """Close both files."""
         self._file.close()
         self._board.close()

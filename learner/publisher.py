@@ -9,6 +9,7 @@ from common.run_directory import RunDirectory, write_atomically
 from common.specs import EnvSpec
 from common.statistics import summarise
 from common.transport import WeightsPublisher
+from learner.divergence import require_policy
 from learner.metrics import Values
 from learner.policy_copy import PolicyCopy
 from learner.sac import SACAgent
@@ -53,18 +54,24 @@ class PolicyPublisher:
 
         Args:
             wait: until it has.
+
+        Raises:
+            DivergedError: it holds numbers that no actor could act by.
         """
         if self._copied is None or not (wait or self._copied[0].ready()):
             return
         (copy, env_steps, updates), self._copied = self._copied, None
+        policy, average = copy.arrays(), copy.average()
+        for arrays in (policy, average):
+            require_policy(arrays, updates)
         self.version += 1
         message = Weights(
             version=self.version,
             env_steps=env_steps,
             updates=updates,
             spec=self._spec.to_mapping(),
-            policy=copy.arrays(),
-            average=copy.average(),
+            policy=policy,
+            average=average,
         )
         self._frames[self.version] = (env_steps, encode(message))
         while len(self._frames) > KEPT_VERSIONS:

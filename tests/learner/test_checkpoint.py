@@ -136,3 +136,19 @@ def test_a_folder_that_cannot_be_made_is_only_logged(
     (tmp_path / "file").write_text("")
     assert Checkpoints(tmp_path / "file" / "checkpoints", 1).save(state(1), 1) is None
     assert "no checkpoint written" in caplog.text
+
+
+def test_those_of_more_env_steps_than_the_newest_go(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    """After a power cut that cost rows, the ones before it would pass for the newest for ever."""
+    for number in (100, 200):
+        checkpoints.save(state(number), number)
+    checkpoints.save(state(150), 150)
+    assert names(tmp_path) == ["step-000000000100.pt", "step-000000000150.pt"]
+    assert checkpoints.load_newest()["updates"] == 150
+
+
+def test_what_interrupted_writes_left_is_swept(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    checkpoints.save(state(1), 1)
+    (tmp_path / "checkpoints" / ".step-000000000002.pt.4711").write_bytes(bytes(1000))
+    checkpoints.sweep()
+    assert names(tmp_path) == ["step-000000000001.pt"]

@@ -1,6 +1,7 @@
 """Metrics: the page and the table say the same, and nothing that is measured can stop the learner."""
 
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from common.errors import StorageError
 from common.messages import MAX_STATUS_KEYS, Hello, Status
 from common.protocol import encode
 from common.run_directory import RunDirectory
@@ -16,7 +19,7 @@ from learner.metrics import METRICS, RECENT_EPISODES, EpisodeMeans, MetricsLog
 from learner.rate_limiter import RateLimiter
 from learner.replay import Replay
 from learner.reporter import Reporter
-from tests.fakes import BOOT, SPEC, make_ingest
+from tests.fakes import BOOT, ONE_LINE, SPEC, make_ingest
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(\w+)` \| ([^|]+?) \|", re.MULTILINE)
@@ -37,6 +40,50 @@ def test_the_log_writes_a_line_a_row_and_keeps_those_of_an_earlier_start(tmp_pat
     rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert rows == [{"env_steps": 1, "q_mean": 0.5}, {"env_steps": 2, "q_mean": 0.5}]
     assert any(run.tensorboard.iterdir())
+
+
+def test_a_torn_last_row_does_not_swallow_the_next_one(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.metrics.write_text('{"env_steps": 1}\n{"env_st')
+    log = MetricsLog(run)
+    log.write({"env_steps": 2})
+    log.close()
+    assert run.metrics.read_text().splitlines() == ['{"env_steps": 1}', '{"env_st', '{"env_steps": 2}']
+
+
+def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    log = MetricsLog(run)
+    for steps in (10, 20):
+        log.write({"env_steps": steps, "q_mean": steps / 4})
+    log.close()
+    events = EventAccumulator(str(run.tensorboard)).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("q_mean")] == [(10, 2.5), (20, 5.0)]
+
+
+def test_rows_that_the_disk_refuses_leave_whole_files_and_are_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = RunDirectory(tmp_path)
+    log, whole = MetricsLog(run), os.write
+    log.write({"env_steps": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr("os.write", lambda descriptor, data: whole(descriptor, data[:5]))
+        for _ in range(3):
+            log.write({"env_steps": 2})
+    log.write({"env_steps": 3})
+    log.close()
+    assert (log.failed, len(caplog.records)) == (3, 1)
+    assert run.metrics.read_text() == '{"env_steps": 1}\n{"env_steps": 3}\n'
+    events = EventAccumulator(str(run.tensorboard)).Reload()
+    assert [event.step for event in events.Scalars("env_steps")] == [1, 3]
+
+
+def test_files_that_cannot_be_opened_are_told_in_one_line(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.metrics.mkdir()
+    with pytest.raises(StorageError, match=ONE_LINE):
+        MetricsLog(run)
 
 
 def test_a_metric_that_the_table_does_not_have_is_our_own_bug(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""Numbers that no training comes back from: found before they are published or saved.
+
+In: a policy's arrays, or a checkpoint's state. Out: nothing, or an error that names the first bad one. It is
+looked at where numbers leave the agent, not after each update: NaN stays NaN.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from common.errors import DivergedError
+
+MAX_WEIGHT = 1e6
+"""Largest weight of a policy. Three layers of larger ones over observations of 2^24 leave float32, so actions
+would be NaN although every weight is finite; Adam would need 10^9 updates at 1e-3 to get here."""
+
+
+def require_policy(arrays: Mapping[str, NDArray[np.float32]], updates: int) -> None:
+    """Refuse a policy that has diverged.
+
+    Args:
+        arrays: its weights, by name.
+        updates: after how many it was copied.
+
+    Raises:
+        DivergedError: a weight is NaN, infinite or beyond `MAX_WEIGHT`.
+    """
+    for name, array in arrays.items():
+        if not (array.min() >= -MAX_WEIGHT and array.max() <= MAX_WEIGHT):  # NaN fails both
+            raise DivergedError(
+                f"training has diverged after {updates} updates:"
+                f" the policy's {name} holds {np.abs(array).max():g}"
+            )
+
+
+def require_state(state: Mapping[str, Any]) -> None:
+    """Refuse a state that has diverged.
+
+    Raises:
+        DivergedError: a tensor of floats somewhere in it holds NaN or infinity.
+    """
+    for name, tensor in _tensors(state):
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise DivergedError(
+                f"training has diverged after {state.get('updates')} updates: {name} is not finite"
+            )
+
+
+def _tensors(state: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Return every tensor of nested containers with the way to it."""
+    if isinstance(state, torch.Tensor):
+        yield name, state
+    elif isinstance(state, Mapping):
+        for key, value in state.items():
+            yield from _tensors(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(state, list | tuple):
+        for index, value in enumerate(state):
+            yield from _tensors(value, f"{name}.{index}")
