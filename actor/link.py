@@ -148,6 +148,11 @@ class Link:
         self._writer = writer
         self._sender = sender
         self._hello = Interval(HELLO_INTERVAL_S)
+        self._heard_s = time.monotonic()
+
+    def silent_s(self, now_s: float) -> float:
+        """Return the seconds since the learner's last word."""
+        return now_s - self._heard_s
 
     def pump(self) -> None:
         """Send what can be sent and hear what there is; never blocks."""
@@ -156,8 +161,9 @@ class Link:
             self._sender.send(self._writer.hello())
         challenge = 0
         while (message := self.inbox.next_control()) is not None:
+            self._heard_s = now_s
             if isinstance(message, Ack) and message.boot_id == self._writer.boot_id:
-                self._writer.acknowledge(message.next_seq, now_s)
+                self._writer.acknowledge(message.next_seq, now_s, held=message.held, room=message.room)
                 challenge = message.challenge
         if challenge:
             self._sender.send(self._writer.hello(challenge))
@@ -166,7 +172,9 @@ class Link:
             self._hello.restart(now_s)  # whoever sends batches need not say that it is there
 
     def wait(self) -> None:
-        """Sleep until the learner says something, at most `WAIT_S`."""
+        """Send everything at hand, and sleep until the learner says something, at most `WAIT_S`."""
+        self._writer.seal()
+        self.pump()
         self.inbox.control.wait(WAIT_S)
 
     def leave(self, linger_s: float) -> bool:
@@ -183,7 +191,7 @@ class Link:
         self.pump()
         while not self._writer.is_empty and time.monotonic() < deadline_s:
             self.wait()
-            self.pump()
+        self.pump()
         self._sender.send(self._writer.bye())
         self._sender.close(linger_s=max(0.1, deadline_s - time.monotonic()))
         self.inbox.close()

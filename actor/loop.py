@@ -1,6 +1,7 @@
 """THE actor loop: obs -> action -> step -> writer.add -> newest weights."""
 
 import logging
+import time
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from actor.behaviour import Behaviour
 from actor.environment import Environment
 from actor.episode import EpisodeRunner
 from actor.link import Inbox, Link
+from actor.pacing import Pace
 from actor.writer import Writer
 from common.config import ActorConfig
 from common.envelope import require_fit
@@ -56,7 +58,8 @@ class Actor:
             boot_id,
             batch_max_n=self._config.batch_max_n,
             batch_max_delay_s=self._config.batch_max_delay_s,
-            window_n=self._config.window_n,
+            max_unacked_transitions=self._config.max_unacked_transitions,
+            max_unacked_bytes=self._config.max_unacked_bytes,
             resend_after_s=flags.transport.resend_after_s,
         )
         self.runners = [
@@ -76,22 +79,37 @@ class Actor:
         self._heartbeat = Heartbeat()
         self._obs = np.empty((len(envs), self.spec.obs_dim), np.float32)
         self._look = Interval(LOOK_INTERVAL_S)
+        self._pace = Pace()
+        self._turn_n = (
+            len(envs) * self.spec.n_step
+        )  # transitions that one turn may add: all that an end sets free
 
     def run(self, stop: StopSignal) -> None:
         """Step until told to stop, the run ends or `max_episodes` are done; then deliver everything."""
         try:
             while not (stop.is_set() or self._finished()):
-                if self.writer.has_room:
+                if may_step := self._may_step():
                     for runner, action in zip(self.runners, self._act(), strict=True):
                         runner.step(action)
+                    self._pace.stepped()
                 else:
                     self.link.wait()
-                if self._look.due_now() or not self.writer.has_room:
+                    self._pace.waited()
+                if self._look.due_now() or not may_step:
                     self.link.pump()
                     self._take_newest_policy()
+                    self._pace.look(time.monotonic())
                     self._heartbeat.beat()
         finally:  # a broken environment does not cost the transitions that it made before
             self._leave()
+
+    def _may_step(self) -> bool:
+        """Whether each environment may take a step: the learner allows it, or cannot be waited for."""
+        if self.writer.has_room(self._turn_n):
+            return True
+        if not self.writer.fits(self._turn_n):
+            return False
+        return self._pace.goes_on(self.writer.unacked, self.link.silent_s(time.monotonic()))
 
     def _act(self) -> Floats:
         """Return [K, action_dim] actions."""

@@ -8,20 +8,24 @@ from collections import deque
 
 import numpy as np
 
-from common.messages import MAX_EPISODES, Batch, Bye, Episode, Hello
+from common.envelope import ENVELOPE_BYTES
+from common.messages import MAX_EPISODE_BYTES, MAX_EPISODES, Batch, Bye, Episode, Hello
 from common.protocol import encode
 from common.specs import EnvSpec, Floats
 
 MAX_PATIENCE = 16
 """Times `resend_after_s`: the longest wait between two attempts."""
+MAX_PARTIAL_BATCHES = 8
+"""Batches on their way beyond which one that is not full waits for more transitions, as in Nagle's algorithm
+(RFC 896)."""
 
 
 class Writer:
     """The actor's half of the delivery guarantee.
 
-    A batch is sealed when it holds `batch_max_n` transitions or its first one waited
-    `batch_max_delay_s`; at most `window_n` sealed batches are unacknowledged. A caller stops stepping
-    while `has_room` is false, which bounds both memory and how far an actor runs ahead.
+    A batch is sealed when it holds `batch_max_n` transitions or its first one waited `batch_max_delay_s`. What
+    was added is kept until the learner acknowledges it. A caller asks `has_room` before it steps, which bounds
+    how far an actor runs ahead, and `fits`, which bounds memory; neither is passed if it does.
 
     Args:
         spec: what a transition looks like.
@@ -29,9 +33,13 @@ class Writer:
         boot_id: 16 hex digits, random for each process start; with `seq` it names a batch for ever.
         batch_max_n: transitions a batch at the most.
         batch_max_delay_s: longest wait of a transition for its batch to fill.
-        window_n: unacknowledged batches at the most.
-        resend_after_s: without any progress for so long, all of them are sent again; then after twice as
-            long, and so on: a learner that is alive and busy needs no more copies.
+        max_unacked_transitions: transitions not yet acknowledged at the most; the learner may allow fewer.
+        max_unacked_bytes: bytes kept at the most.
+        resend_after_s: all batches are sent again when the learner has answered and yet for so long taken
+            none of them; then after twice as long, and so on. A learner that says nothing needs no copies.
+
+    Attributes:
+        room: transitions that the learner allows beyond those acknowledged; None before its first word.
     """
 
     def __init__(
@@ -42,7 +50,8 @@ class Writer:
         *,
         batch_max_n: int,
         batch_max_delay_s: float,
-        window_n: int,
+        max_unacked_transitions: int,
+        max_unacked_bytes: int,
         resend_after_s: float,
     ) -> None:
         self.spec = spec
@@ -51,23 +60,47 @@ class Writer:
         self.weights_version = 0
         self.discarded = 0
         self.resent = 0
+        self.room: int | None = None
         self._batch_max_delay_s = batch_max_delay_s
-        self._window_n = window_n
+        self._max_unacked_transitions = max_unacked_transitions
+        self._max_unacked_bytes = max_unacked_bytes
         self._resend_after_s = self._patience_s = resend_after_s
         self._batch_max_n = batch_max_n
         self._rows: list[bytes] = []
         self._sealed_n = 0
         self._opened_s: float | None = None
         self._episodes: list[Episode] = []
-        self._window: deque[bytes] = deque()  # sealed frames, oldest first: seq = _acked + position
+        self._window: deque[tuple[bytes, int]] = (
+            deque()
+        )  # (frame, its rows), oldest first: seq = _acked + position
+        self._window_rows = self._window_bytes = 0
         self._acked = 0
         self._sent = 0  # how many of the window have been sent since the last time we went back
+        self._held = 0  # how many of the window the learner has and will take in later
         self._progress_s = 0.0
+        self._answered_s = float("-inf")
+
+    def has_room(self, count: int = 1) -> bool:
+        """Return whether `count` more transitions may be added.
+
+        With nothing unacknowledged they may even if the learner allows fewer, or a caller whose single turn
+        adds more than that would stand still for ever.
+        """
+        allowed = self._max_unacked_transitions
+        if self.room is not None and self.room < allowed:
+            allowed = self.room
+        unacked = self._window_rows + len(self._rows)
+        return (unacked + count <= allowed or (unacked == 0 < allowed)) and self.fits(count)
+
+    def fits(self, count: int = 1) -> bool:
+        """Return whether the memory allows for `count` more transitions, however they are batched."""
+        more = (len(self._rows) + count) * (self.spec.record.itemsize + MAX_EPISODE_BYTES) + ENVELOPE_BYTES
+        return self._window_bytes + more <= self._max_unacked_bytes
 
     @property
-    def has_room(self) -> bool:
-        """Whether more transitions may be added."""
-        return len(self._window) < self._window_n
+    def unacked(self) -> int:
+        """Transitions added and not yet acknowledged."""
+        return self._window_rows + len(self._rows)
 
     @property
     def produced(self) -> int:
@@ -122,7 +155,10 @@ class Writer:
             episodes=tuple(self._episodes),
             rows=rows.reshape(len(self._rows), self.spec.record.itemsize),
         )
-        self._window.append(encode(batch))
+        frame = encode(batch)
+        self._window.append((frame, len(self._rows)))
+        self._window_rows += len(self._rows)
+        self._window_bytes += len(frame)
         self._sealed_n += len(self._rows)
         self._rows.clear()
         self._opened_s = None
@@ -135,28 +171,42 @@ class Writer:
             now_s: monotonic time, seconds.
         """
         self._seal_when_due(now_s)
-        if self._sent and now_s - self._progress_s > self._patience_s:
-            self.resent += self._sent
-            self._sent = 0
+        unseen = self._sent > self._held and self._answered_s > self._progress_s
+        if unseen and now_s - self._progress_s > self._patience_s:
+            self.resent += self._sent - self._held
+            self._sent, self._progress_s = self._held, now_s
             self._patience_s = min(2 * self._patience_s, MAX_PATIENCE * self._resend_after_s)
-        return self._window[self._sent] if self._sent < len(self._window) else None
+        return self._window[self._sent][0] if self._sent < len(self._window) else None
 
     def sent(self, now_s: float) -> None:
         """Note that the last `next_frame` was handed to the socket."""
-        if self._sent == 0:
+        if self._sent == self._held:
             self._progress_s = now_s
         self._sent += 1
 
-    def acknowledge(self, next_seq: int, now_s: float) -> None:
-        """Forget every batch below `next_seq`; numbers never sealed or already forgotten change nothing."""
-        if not self._acked < next_seq <= self.next_seq:
+    def acknowledge(self, next_seq: int, now_s: float, *, held: int = 0, room: int | None = None) -> None:
+        """Forget every batch below `next_seq`; numbers never sealed or already forgotten change nothing.
+
+        Args:
+            next_seq: the oldest batch that the learner has not taken.
+            now_s: monotonic time, seconds.
+            held: batches from `next_seq` on that it has and will take later: they need not be sent again.
+            room: transitions that may be unacknowledged from now on; None: as many as before.
+        """
+        self._answered_s = now_s
+        if not self._acked <= next_seq <= self.next_seq:
             return
+        if next_seq > self._acked or held > self._held:
+            self._progress_s, self._patience_s = now_s, self._resend_after_s
         while self._acked < next_seq:
-            self._window.popleft()
+            frame, rows = self._window.popleft()
+            self._window_rows -= rows
+            self._window_bytes -= len(frame)
             self._acked += 1
             self._sent = max(0, self._sent - 1)
-        self._progress_s = now_s
-        self._patience_s = self._resend_after_s
+        self._held = min(held, len(self._window))
+        self._sent = max(self._sent, self._held)
+        self.room = self.room if room is None else room
 
     def hello(self, answer: int = 0) -> bytes:
         """Return the frame that introduces this actor, with its answer to a challenge of the learner's."""
@@ -179,5 +229,5 @@ class Writer:
             return
         if self._opened_s is None:
             self._opened_s = now_s
-        if now_s - self._opened_s >= self._batch_max_delay_s and self.has_room:
+        if now_s - self._opened_s >= self._batch_max_delay_s and len(self._window) < MAX_PARTIAL_BATCHES:
             self.seal()

@@ -61,7 +61,8 @@ class Crowd:
                 os.urandom(8).hex(),
                 batch_max_n=32,
                 batch_max_delay_s=batch_max_delay_s,
-                window_n=8,
+                max_unacked_transitions=256,
+                max_unacked_bytes=1 << 20,
                 resend_after_s=5.0,
             )
             sender = ExperienceSender(config)
@@ -80,7 +81,7 @@ class Crowd:
         while (now_s := time.monotonic() - start_s) < seconds:
             for index, (writer, link) in enumerate(self.links):
                 due = int(now_s * rate_hz / len(self.links)) - int(made / len(self.links))
-                for _ in range(due if writer.has_room else 0):
+                for _ in range(due if writer.has_room() else 0):
                     self._obs[:2] = index, writer.produced
                     writer.add(self._obs, self._obs, self._action, 0.0, 0.99, False, False)
                 link.pump()

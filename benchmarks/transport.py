@@ -37,7 +37,7 @@ WARM_S = 1.0
 SECONDS = 2.5
 BATCH_MAX_N = 64
 """Transitions a message on both sides; the default, 32, is for actors that make far fewer."""
-WINDOW_N = 256
+WINDOW_BATCHES = 256
 """Unacknowledged messages of ours; 8, the default, bounds how far a simulated robot runs ahead."""
 OURS, ENCRYPTED = "graspfleet", "graspfleet, encrypted (CURVE)"
 BARE, PREPARED = "PUSH/PULL and memcpy", "PUSH/PULL of one prepared message"
@@ -79,10 +79,15 @@ class Writers:
 
 def write_transitions(going: Event, config: TransportConfig, batch_max_n: int) -> None:
     """Be an actor whose environments cost nothing: its loop, and one `Writer.add` a transition."""
-    limits = {"batch_max_delay_s": ActorConfig().batch_max_delay_s, "resend_after_s": config.resend_after_s}
+    limits = {
+        "batch_max_delay_s": ActorConfig().batch_max_delay_s,
+        "max_unacked_transitions": WINDOW_BATCHES * batch_max_n,
+        "max_unacked_bytes": ActorConfig().max_unacked_bytes,
+        "resend_after_s": config.resend_after_s,
+    }
     boot_id = os.urandom(8).hex()
     actor_id = f"actor-{boot_id}"  # with encryption, one that the key called `actor` may stand for
-    writer = Writer(SPEC, actor_id, boot_id, batch_max_n=batch_max_n, window_n=WINDOW_N, **limits)
+    writer = Writer(SPEC, actor_id, boot_id, batch_max_n=batch_max_n, **limits)
     sender = ExperienceSender(config)
     sender.connect("127.0.0.1", config.experience_port)
     link = Link(writer, Inbox("127.0.0.1", config, writer.actor_id), sender)
@@ -91,12 +96,12 @@ def write_transitions(going: Event, config: TransportConfig, batch_max_n: int) -
     transition = (*fields[:3], float(fields[3]), float(fields[4]), False, False)
     look = Interval(LOOK_INTERVAL_S)
     while True:
-        if going.is_set() and writer.has_room:
+        if going.is_set() and writer.has_room(batch_max_n):
             for _ in range(batch_max_n):
                 writer.add(*transition)
         else:
             link.wait()
-        if look.due_now() or not writer.has_room:
+        if look.due_now():
             link.pump()
 
 

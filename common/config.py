@@ -112,8 +112,11 @@ class RateConfig(Section):
 
     updates_per_step: float | None = Field(1.0, gt=0, description="Updates an env step; none: free-running.")
     samples_per_insert: float | None = Field(None, gt=0, description="Instead of it: samples a transition.")
-    rate_tolerance_n: int = Field(
-        100, ge=1, description="Transitions by which actors may run ahead or behind."
+    rate_tolerance_n: int | None = Field(
+        None,
+        ge=1,
+        description="Transitions by which actors may be ahead or behind; default: 4 at --updates-per-step,"
+        " 100 at --samples-per-insert.",
     )
 
     @model_validator(mode="after")
@@ -214,7 +217,12 @@ class LearnerConfig(Section):
     updates_per_dispatch: int | None = Field(
         None, ge=1, le=256, description="SAC updates in one go; default: 1, on a GPU 16."
     )
-    publish_interval_s: float = Field(0.2, gt=0, description="Newest weights go out so often.")
+    publish_interval_s: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds between weight broadcasts; default: 0.2, at --updates-per-step 0.02 for up to four"
+        " actors and more for more.",
+    )
     checkpoint_interval_s: float = Field(30.0, gt=0, description="A checkpoint is written so often.")
     keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept, besides the best.")
     log_interval_s: float = Field(2.0, gt=0, description="A row of metrics is written so often.")
@@ -241,8 +249,17 @@ class ActorConfig(Section):
     batch_max_delay_s: float = Field(
         0.05, ge=0, description="A transition waits so long for its batch to fill."
     )
-    window_n: int = Field(
-        8, ge=1, le=65_536, description="Batches sent and not yet acknowledged at the most."
+    max_unacked_transitions: int = Field(
+        256,
+        ge=1,
+        le=1 << 24,
+        description="Transitions that an actor may be ahead of the learner's word; the learner may allow fewer.",
+    )
+    max_unacked_bytes: int = Field(
+        64 << 20,
+        ge=1 << 16,
+        description="Bytes of transitions kept until acknowledged; an environment in real time, with env steps"
+        " of 10 ms and more, goes on up to here while its learner is silent.",
     )
 
 

@@ -22,6 +22,8 @@ MAX_REFUSED_SHOWN = 64
 """Refused peers that a status names, with the reason of each."""
 MAX_LINE = 300
 """Characters of a text for people."""
+MAX_ROOM = 1 << 30
+"""Transitions that an actor may be ahead of a learner that sets no limit; its own limits are lower."""
 _AVERAGE = "average."
 """Before the names of the average policy's arrays."""
 
@@ -219,6 +221,8 @@ class Ack(Message):
     """Every batch of this boot below `next_seq` is in the replay (or rejected) and may be forgotten.
 
     Attributes:
+        held: batches from `next_seq` on that the learner has and will take when it is their turn.
+        room: transitions that this actor may have made beyond those below `next_seq`.
         challenge: to be said again in a hello at once: two processes use this actor's id, and the learner
             asks which of them live.
     """
@@ -226,6 +230,8 @@ class Ack(Message):
     kind = "ack"
     boot_id: BootId
     next_seq: Count
+    held: Count = 0
+    room: Count = MAX_ROOM
     challenge: Challenge = 0
 
 

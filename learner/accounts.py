@@ -38,6 +38,8 @@ class Account:
         resent: batches that it sent again.
         heard_s: when it was last heard, monotonic; minus infinity: not since this learner started.
         left: whether it said goodbye.
+        held: its batches from `next_seq` on that wait for the rate limiter.
+        held_bytes: their size.
     """
 
     next_seq: int = 0
@@ -48,10 +50,13 @@ class Account:
     resent: int = 0
     heard_s: float = float("-inf")
     left: bool = False
+    held: int = 0
+    held_bytes: int = 0
 
 
 TOTALS = ("produced", "inserted", "rejected", "discarded", "resent")
-_KEPT = [field.name for field in fields(Account) if field.name != "heard_s"]
+_TRANSIENT = {"heard_s", "held", "held_bytes"}
+_KEPT = [field.name for field in fields(Account) if field.name not in _TRANSIENT]
 
 
 class Accounts:

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from common.errors import ConfigError, ProtocolError
-from common.messages import Ack, Batch, Bye, Episode, Evaluation, Hello, Message
+from common.interval import Interval
+from common.messages import MAX_ROOM, Ack, Batch, Bye, Episode, Evaluation, Hello, Message
 from common.protocol import Buffer, decode
 from common.security import require_own
 from common.specs import EnvSpec
 from common.transport import Received
 from learner.accounts import Account, Accounts, Boot, Liveness
+from learner.holding import HeldBatches
 from learner.journal import Entry, Journal, Recovered
 from learner.quota import Quota
 from learner.rate_limiter import RateLimiter
@@ -27,6 +29,10 @@ log = logging.getLogger(__name__)
 
 MAX_EVALUATIONS = 4
 """Taken in between two looks at them; each may cost a checkpoint."""
+REPEAT_INTERVAL_S = 0.05
+"""Seconds between two acknowledgements to an actor whose batches are held: it hears that it is heard."""
+COUNT_ACTORS_INTERVAL_S = 0.25
+"""Seconds between two counts of the live actors."""
 
 
 @dataclass
@@ -51,8 +57,11 @@ class Ingest:
         journal: where batches are written down; `start` or `restore` opens it.
         accounts: still empty.
         quota: how much an actor may send; None: anything.
+        limiter: is asked before each batch and told what it brought; None takes everything.
 
     Attributes:
+        held: batches that wait for the limiter.
+        actors_n: live actors as last counted, at least 1; they share what the limiter lets pass.
         counters: duplicates, gaps, lost, throttled and malformed batches, torn journals, and rejections by
             reason.
         news: what the loop has not yet looked at.
@@ -60,9 +69,16 @@ class Ingest:
     """
 
     def __init__(
-        self, spec: EnvSpec, replay: Replay, journal: Journal, accounts: Accounts, quota: Quota | None = None
+        self,
+        spec: EnvSpec,
+        replay: Replay,
+        journal: Journal,
+        accounts: Accounts,
+        quota: Quota | None = None,
+        limiter: RateLimiter | None = None,
     ) -> None:
         self.accounts = accounts
+        self.held = HeldBatches()
         self.counters: Counter[str] = Counter()
         self.news = News()
         self.weights_version = 0
@@ -70,37 +86,38 @@ class Ingest:
         self._replay = replay
         self._journal = journal
         self._quota = quota
+        self._limiter = limiter
+        self.actors_n = 1
+        self._count_actors = Interval(COUNT_ACTORS_INTERVAL_S)
+        self._repeat = Interval(REPEAT_INTERVAL_S)
         self._listened_s = float("-inf")
         self._unacknowledged: set[Boot] = set()
+        self._waiting: set[Boot] = set()
         self._logged: set[tuple[str, str]] = set()
 
     def drain(
-        self,
-        receive: Callable[[], Received | None],
-        at_most: int,
-        now_s: float,
-        limiter: RateLimiter | None = None,
+        self, receive: Callable[[], Received | None], at_most: int, now_s: float, *, everything: bool = False
     ) -> int:
         """Take in up to `at_most` frames that have arrived; return the transitions inserted.
+
+        Batches beyond what the limiter lets pass are held, so that hellos, evaluations and goodbyes behind
+        them are heard.
 
         Args:
             receive: returns the next frame, None when there is none.
             at_most: frames.
             now_s: monotonic time.
-            limiter: is asked before each frame and told what it brought; None takes everything.
+            everything: take all batches, whatever the limiter says.
         """
         before = self._replay.inserted
+        self._take_held(everything=everything)
         for _ in range(at_most):
-            if limiter is not None and not limiter.may_insert():
-                break
             received = receive()
             if received is None:
                 self._listened_s = now_s  # nobody has anything left to say
                 break
-            inserted = self._replay.inserted
             self.accept(received.frame, now_s, received.key)
-            if limiter is not None:
-                limiter.inserted(self._replay.inserted - inserted)
+            self._take_held(everything=everything)
         return self._replay.inserted - before
 
     def accept(self, frame: Buffer, now_s: float, key: str | None = None) -> None:
@@ -124,14 +141,37 @@ class Ingest:
         news, self.news = self.news, News()
         return news
 
-    def acknowledgements(self) -> list[tuple[str, Ack]]:
-        """Return (actor_id, message) for every actor that has sent something since the last call."""
-        due = [
-            (actor_id, Ack(boot_id=boot_id, next_seq=self.accounts[actor_id, boot_id].next_seq))
-            for actor_id, boot_id in self._unacknowledged
-        ]
+    def acknowledgements(self, now_s: float = 0.0) -> list[tuple[str, Ack]]:
+        """Return (actor_id, message) for every actor that has sent something since the last call.
+
+        Those whose batches are held are told again every `REPEAT_INTERVAL_S` that somebody is there.
+
+        Args:
+            now_s: monotonic time.
+        """
+        if self._repeat.due(now_s):
+            self._unacknowledged |= self._waiting
+            self._waiting = {boot for boot in self._waiting if self.accounts[boot].held}
+        room = self._room(now_s) if self._unacknowledged else 0
+        due = [(boot[0], self._acknowledgement(boot, room)) for boot in self._unacknowledged]
         self._unacknowledged.clear()
         return due
+
+    def _acknowledgement(self, boot: Boot, room: int) -> Ack:
+        account = self.accounts[boot]
+        return Ack(boot_id=boot[1], next_seq=account.next_seq, held=account.held, room=room)
+
+    def _room(self, now_s: float) -> int:
+        """Return how many transitions each live actor may make before it is heard again."""
+        limiter = self._limiter
+        if limiter is None:
+            return MAX_ROOM
+        if limiter.inserts >= limiter.max_inserts:
+            return 0
+        if self._count_actors.due(now_s):
+            self.actors_n = max(1, sum(state == "alive" for state in self.liveness().values()))
+        room = min(MAX_ROOM, limiter.room()) - self.held.transitions
+        return max(1, int(room) // self.actors_n)
 
     def liveness(self) -> dict[str, Liveness]:
         """Return the state of every actor's newest boot, by actor id."""
@@ -197,8 +237,10 @@ class Ingest:
         if self._quota is not None and not self._quota.admits(message.actor_id, size_bytes, now_s):
             self._refuse("throttled", message.actor_id, ProtocolError("too-fast", "see --max-actor-..."))
         elif isinstance(message, Batch):
-            self._take(message, account)
+            self._hold(message, account)
         else:
+            if message.next_seq > account.next_seq:  # it will not come again: what is held of it counts now
+                self._take_held(everything=True)
             self._give_up(account, message.next_seq)
             account.left = account.left or isinstance(message, Bye)
 
@@ -213,11 +255,32 @@ class Ingest:
         self._unacknowledged.add((actor_id, boot_id))
         return account
 
-    def _take(self, batch: Batch, account: Account) -> None:
-        """Insert a batch if it is the next one; a malformed one is used up all the same."""
-        if batch.seq != account.next_seq:
-            self.counters["duplicates" if batch.seq < account.next_seq else "gaps"] += 1
+    def _hold(self, batch: Batch, account: Account) -> None:
+        """Keep a batch if it is the next one, until the limiter lets it pass."""
+        expected = account.next_seq + account.held
+        if batch.seq != expected:
+            self.counters["duplicates" if batch.seq < expected else "gaps"] += 1
             return
+        try:
+            self.held.put(batch, account)
+        except ProtocolError as error:
+            self._refuse("throttled", batch.actor_id, error)
+            return
+        self._take_held()
+        if account.held:
+            self._waiting.add((batch.actor_id, batch.boot_id))
+
+    def _take_held(self, *, everything: bool = False) -> None:
+        """Take what the limiter lets pass, or everything."""
+        limiter = self._limiter
+        while self.held and (everything or limiter is None or limiter.may_insert(self.held.next_rows())):
+            before = self._replay.inserted
+            self._take(*self.held.pop())
+            if limiter is not None:
+                limiter.inserted(self._replay.inserted - before)
+
+    def _take(self, batch: Batch, account: Account) -> None:
+        """Insert the next batch of an account; a malformed one is used up all the same."""
         start, count = self._replay.inserted, len(batch.rows) if batch.rows.ndim else 0
         try:
             self._replay.insert(batch.records(self._spec))

@@ -20,7 +20,7 @@ from learner.checkpoint import Checkpoints
 from learner.demos import load_demos
 from learner.ingest import Ingest
 from learner.journal import Journal, Recovered
-from learner.publisher import PolicyPublisher
+from learner.publisher import PolicyPublisher, publish_interval_s
 from learner.quota import Quota
 from learner.rate_limiter import make_limiter
 from learner.replay import Mixture, Replay, Sampler
@@ -76,6 +76,7 @@ class Learner:
         self.sockets = sockets
         self.updates = 0
         self._awaited: set[Liveness] = {"alive", "late"}
+        self._in_step = flags.rate.updates_per_step is not None
         seeds = seed_sequence(flags.env.seed, "learner")
         agent_seed, replay_seed, demo_seed = seeds.spawn(3)
         self.limiter = make_limiter(flags, self.updates_n)
@@ -95,7 +96,7 @@ class Learner:
             actors_per_key_n=limits.max_actors_per_key_n,
         )
         quota = Quota(limits.max_actor_batches_per_s, limits.max_actor_bytes_per_s)
-        self.ingest = Ingest(spec, self.replay, journal, accounts, quota)
+        self.ingest = Ingest(spec, self.replay, journal, accounts, quota, self.limiter)
         self.publisher = PolicyPublisher(spec, self.agent, sockets.weights, run)
         self.checkpoints = Checkpoints(run.checkpoints, self.config.keep_checkpoints)
         self.checkpoints.sweep()
@@ -108,8 +109,9 @@ class Learner:
             raise StorageError(f"{run.journal}: {error.strerror}; nothing could be acknowledged") from None
         if not self._save():  # from here on the run can be resumed
             raise StorageError(f"{run.checkpoints}: the first checkpoint could not be written")
+        self._publishing = Interval(0.0)
         self._due: list[tuple[Interval, Callable[[], object]]] = [
-            (Interval(self.config.publish_interval_s), self.publish),
+            (self._publishing, self.publish),
             (Interval(0.0), self.deliver),
             (Interval(ACKNOWLEDGE_INTERVAL_S), self.acknowledge),
             (Interval(JUDGE_INTERVAL_S), self.judge),
@@ -127,11 +129,9 @@ class Learner:
     def run(self, stop: StopSignal) -> None:
         """Learn until `total_env_steps` or until told to stop; save in both cases."""
         self.reporter.state = "running"
-        while not stop.is_set() and self.env_steps < self.config.total_env_steps:
-            may_insert, arrived = self.limiter.may_insert(), 0
-            self.reporter.holds_actors(not may_insert)
-            if may_insert:
-                arrived = self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic(), self.limiter)
+        while not (stop.is_set() or self.limiter.done):
+            arrived = self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic())
+            self.reporter.holds_actors(bool(self.ingest.held))
             if self.limiter.may_sample():
                 batches = self.sampler.sample(self.updates_n, self.batch_size)
                 self.reporter.losses = self.agent.update_each(batches)
@@ -149,6 +149,7 @@ class Learner:
         if self.updates:
             self.publisher.publish(self.env_steps, self.updates)
             self.deliver()
+        self._publishing.seconds = publish_interval_s(self.config, self._in_step, self.ingest.actors_n)
 
     def deliver(self, *, wait: bool = False) -> None:
         """Send the policy that is being copied, if it has arrived by now."""
@@ -157,7 +158,7 @@ class Learner:
 
     def acknowledge(self) -> None:
         """Tell every actor that sent something what it may forget."""
-        for actor_id, ack in self.ingest.acknowledgements():
+        for actor_id, ack in self.ingest.acknowledgements(time.monotonic()):
             self.sockets.acknowledge(actor_id, ack)
 
     def checkpoint(self) -> None:
@@ -195,7 +196,7 @@ class Learner:
         while True:
             now_s = time.monotonic()
             arrived = self.sockets.wait(IDLE_WAIT_S)
-            self.limiter.inserted(self.ingest.drain(self.sockets.receive, FINISH_MAX_N, now_s))
+            self.ingest.drain(self.sockets.receive, FINISH_MAX_N, now_s, everything=True)
             self.acknowledge()
             if complete and status.due(now_s):
                 self.reporter.send_status()

@@ -1,8 +1,11 @@
 """Publishes the policy, remembers what was published, and keeps the best of it."""
 
 import logging
+import time
 from collections import OrderedDict
 
+from common.config import LearnerConfig
+from common.interval import Interval
 from common.messages import Evaluation, Weights
 from common.protocol import encode
 from common.run_directory import RunDirectory, write_atomically
@@ -16,8 +19,31 @@ from learner.sac import SACAgent
 
 log = logging.getLogger(__name__)
 
+PUBLISH_INTERVAL_S = 0.2
+"""Seconds between two broadcasts, unless the user says otherwise."""
+IN_STEP_PUBLISH_INTERVAL_S = 0.02
+"""The same where each env step asks for updates: the policy that acts is then a few env steps old."""
+IN_STEP_ACTORS_N = 4
+"""Actors up to which that holds; with more of them each steps less often, and broadcasts cost more."""
+REPEAT_INTERVAL_S = 0.2
+"""Seconds between two broadcasts of the same policy, for late joiners."""
 KEPT_VERSIONS = 128
 """Published frames kept, so that the best of them can be written down when its evaluation arrives."""
+
+
+def publish_interval_s(config: LearnerConfig, in_step: bool, actors_n: int) -> float:
+    """Return the seconds between two broadcasts.
+
+    Args:
+        config: the user's word goes first.
+        in_step: whether the rate limiter keeps updates and env steps together.
+        actors_n: live actors.
+    """
+    if config.publish_interval_s is not None:
+        return config.publish_interval_s
+    if not in_step:
+        return PUBLISH_INTERVAL_S
+    return min(PUBLISH_INTERVAL_S, IN_STEP_PUBLISH_INTERVAL_S * max(1.0, actors_n / IN_STEP_ACTORS_N))
 
 
 class PolicyPublisher:
@@ -39,6 +65,7 @@ class PolicyPublisher:
         self._run = run
         self._frames: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
         self._published_updates = -1
+        self._repeat = Interval(REPEAT_INTERVAL_S)
         self._copied: tuple[PolicyCopy, int, int] | None = None
 
     def publish(self, env_steps: int, updates: int) -> None:
@@ -46,7 +73,7 @@ class PolicyPublisher:
         if self._copied is None and updates != self._published_updates:
             self._published_updates = updates
             self._copied = (self._agent.copy_policy(), env_steps, updates)
-        elif self._frames:  # for late joiners
+        elif self._frames and self._repeat.due_now():
             self._socket.publish(self._frames[self.version][1])
 
     def deliver(self, *, wait: bool = False) -> None:
@@ -77,6 +104,7 @@ class PolicyPublisher:
         while len(self._frames) > KEPT_VERSIONS:
             self._frames.popitem(last=False)
         self._socket.publish(self._frames[self.version][1])
+        self._repeat.restart(time.monotonic())
 
     def write_last(self) -> None:
         """Write the newest published policy into the run directory."""

@@ -6,14 +6,21 @@ from typing import Any
 from common.errors import ConfigError
 from common.flags import LearnerFlags
 
+TOLERANCE_N = 4
+"""Transitions by which actors may be ahead or behind at --updates-per-step, unless the user says otherwise:
+few enough that a policy acts a few env steps after it was learned."""
+FREE_TOLERANCE_N = 100
+"""The same at --samples-per-insert, where throughput matters more than step for step."""
+
 
 class RateLimiter:
     """Keeps `samples` within a band around `samples_per_insert * inserts`.
 
     deficit = samples_per_insert * (inserts - min_inserts) - samples
 
-    Sampling waits while deficit < -tolerance, inserting while deficit > +tolerance. Neither counts
-    before `min_inserts` transitions are there: until then only inserting goes on.
+    An amount passes only if the deficit stays within ±tolerance afterwards. An amount that is larger than the
+    band passes when the other side cannot go on without it, so the two never wait for each other. Neither
+    side counts before `min_inserts` transitions are there: until then only inserting goes on.
 
     Args:
         samples_per_insert: target ratio; None lets both sides run free after `min_inserts`.
@@ -21,10 +28,7 @@ class RateLimiter:
         tolerance: half the band, in samples.
         batch_size: transitions of one update.
         updates_n: updates taken in one go.
-
-    Raises:
-        ConfigError: the band is narrower than what is sampled in one go, so both sides could wait for each
-            other.
+        max_inserts: transitions after which none are taken in; None: no end.
 
     Source: Cassirer et al. 2021, Reverb, section 3.4.
     """
@@ -37,20 +41,13 @@ class RateLimiter:
         tolerance: float,
         batch_size: int,
         updates_n: int = 1,
+        max_inserts: int | None = None,
     ) -> None:
-        at_once = batch_size * updates_n
-        if samples_per_insert is not None and 2 * tolerance < at_once:
-            least = math.ceil(at_once / (2 * samples_per_insert))
-            given = f"{tolerance / samples_per_insert:g}"
-            together = f" times --updates-per-dispatch {updates_n}" if updates_n > 1 else ""
-            raise ConfigError(
-                f"--rate-tolerance-n {given}: allowed is at least {least} (half of --batch-size"
-                f" {batch_size}{together} over {samples_per_insert:g} samples per insert)"
-            )
         self.samples_per_insert = samples_per_insert
         self.min_inserts = max(1, min_inserts)
+        self.max_inserts = math.inf if max_inserts is None else max_inserts
         self.tolerance = tolerance
-        self.at_once = at_once
+        self.at_once = batch_size * updates_n
         self.inserts = 0
         self.samples = 0
 
@@ -61,13 +58,33 @@ class RateLimiter:
             return 0.0
         return self.samples_per_insert * (self.inserts - self.min_inserts) - self.samples
 
-    def may_sample(self) -> bool:
-        """Whether updates may run now."""
-        return self.inserts >= self.min_inserts and self.deficit >= -self.tolerance
+    @property
+    def done(self) -> bool:
+        """Whether everything has been inserted that may be, and no update is owed for it."""
+        return self.inserts >= self.max_inserts and self.deficit < self.at_once
 
-    def may_insert(self) -> bool:
-        """Whether transitions may be taken in now."""
-        return self.inserts < self.min_inserts or self.deficit <= self.tolerance
+    def may_sample(self) -> bool:
+        """Whether the next updates may run now."""
+        if self.inserts < self.min_inserts:
+            return False
+        return self.samples_per_insert is None or self.deficit - self.at_once >= -self.tolerance
+
+    def may_insert(self, count: int) -> bool:
+        """Whether `count` transitions may be taken in now."""
+        if self.inserts >= self.max_inserts:
+            return False
+        if self.samples_per_insert is None:
+            return True
+        return self.deficit + self.samples_per_insert * count <= self.tolerance or not self.may_sample()
+
+    def room(self) -> float:
+        """Return how many transitions may be taken in before the next update; infinity: any number."""
+        left = self.max_inserts - self.inserts
+        if self.samples_per_insert is None:
+            return left
+        until_full = self.tolerance - self.deficit
+        until_sampling = self.at_once - self.tolerance - self.deficit
+        return max(0, min(left, math.ceil(max(until_full, until_sampling) / self.samples_per_insert)))
 
     def inserted(self, count: int) -> None:
         """Account for `count` transitions."""
@@ -97,7 +114,7 @@ def make_limiter(flags: LearnerFlags, updates_n: int) -> RateLimiter:
         updates_n: updates taken in one go.
 
     Raises:
-        ConfigError: its band is too narrow, or less than one transition may be kept.
+        ConfigError: there would be no update before the end.
     """
     rate, batch_size = flags.rate, flags.sac.batch_size
     ratio = rate.samples_per_insert
@@ -108,10 +125,14 @@ def make_limiter(flags: LearnerFlags, updates_n: int) -> RateLimiter:
             f"--explore-steps {flags.learner.explore_steps}: allowed is at most"
             f" --total-env-steps {flags.learner.total_env_steps}"
         )
+    tolerance_n = rate.rate_tolerance_n or (
+        FREE_TOLERANCE_N if rate.updates_per_step is None else TOLERANCE_N
+    )
     return RateLimiter(
         samples_per_insert=ratio,
         min_inserts=flags.learner.explore_steps,
-        tolerance=rate.rate_tolerance_n * (ratio or 0.0),
+        tolerance=tolerance_n * (ratio or 0.0),
         batch_size=batch_size,
         updates_n=updates_n,
+        max_inserts=flags.learner.total_env_steps,
     )

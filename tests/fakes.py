@@ -19,6 +19,7 @@ from common.transport import Received
 from learner.accounts import Accounts
 from learner.ingest import Ingest
 from learner.journal import Journal
+from learner.rate_limiter import RateLimiter
 from learner.replay import Replay
 
 SPEC = EnvSpec("Fake-v0", obs_dim=3, action_dim=2, discount=0.5, n_step=1)
@@ -54,19 +55,21 @@ def make_batch(records: Records, *, spec: EnvSpec = SPEC, **fields: Any) -> Batc
     return Batch(**{**defaults, **fields})
 
 
-def make_ingest(folder: Path, replay: Replay) -> Ingest:
+def make_ingest(folder: Path, replay: Replay, limiter: RateLimiter | None = None) -> Ingest:
     """Return an ingest with a new journal."""
     journal = Journal(folder / "journal.bin")
-    ingest = Ingest(SPEC, replay, journal, Accounts(silent_after_s=5.0, gone_after_s=30.0))
+    accounts = Accounts(silent_after_s=5.0, gone_after_s=30.0)
+    ingest = Ingest(SPEC, replay, journal, accounts, limiter=limiter)
     ingest.checkpoint()
     return ingest
 
 
-def recover_ingest(folder: Path, capacity: int) -> tuple[Ingest, Replay]:
+def recover_ingest(folder: Path, capacity: int, limiter: RateLimiter | None = None) -> tuple[Ingest, Replay]:
     """Return what a learner finds that starts in the folder of one that was killed."""
     replay = Replay(folder / "replay.bin", SPEC.record, capacity, np.random.default_rng(0))
     journal = Journal(folder / "journal.bin")
-    ingest = Ingest(SPEC, replay, journal, Accounts(silent_after_s=5.0, gone_after_s=30.0))
+    accounts = Accounts(silent_after_s=5.0, gone_after_s=30.0)
+    ingest = Ingest(SPEC, replay, journal, accounts, limiter=limiter)
     ingest.restore(journal.recover())
     return ingest, replay
 
@@ -89,7 +92,13 @@ def seal(frame: bytes) -> bytes:
 
 
 def make_writer(spec: EnvSpec = SPEC, actor_id: str = "a", boot_id: str = BOOT, **limits: Any) -> Writer:
-    defaults = {"batch_max_n": 2, "batch_max_delay_s": 1.0, "window_n": 3, "resend_after_s": 5.0}
+    defaults = {
+        "batch_max_n": 2,
+        "batch_max_delay_s": 1.0,
+        "max_unacked_transitions": 6,
+        "max_unacked_bytes": 1 << 20,
+        "resend_after_s": 5.0,
+    }
     return Writer(spec, actor_id, boot_id, **{**defaults, **limits})
 
 

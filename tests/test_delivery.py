@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from actor.writer import MAX_PATIENCE, Writer
-from common.messages import Ack, Batch, Hello
+from common.messages import Ack, Batch
 from common.protocol import decode
+from learner.rate_limiter import RateLimiter
 from learner.replay import Replay
 from tests.fakes import BOOT, OTHER_BOOT, SPEC, make_ingest, make_writer, recover_ingest
 
@@ -18,6 +19,11 @@ CAPACITY = 5000
 WINDOW_N, BATCH_N, RESEND_AFTER_S = 3, 2, 5.0
 actors = st.integers(0, 1)
 positions = st.integers(0, 1 << 30)
+
+
+def make_limiter() -> RateLimiter:
+    """Return a limiter that holds most batches until there was an update."""
+    return RateLimiter(samples_per_insert=1.0, min_inserts=1, tolerance=3.0, batch_size=2)
 
 
 class Source:
@@ -29,7 +35,7 @@ class Source:
             actor_id=f"actor-{index}",
             boot_id=(BOOT, OTHER_BOOT)[index],
             batch_max_n=BATCH_N,
-            window_n=WINDOW_N,
+            max_unacked_transitions=WINDOW_N * BATCH_N,
             resend_after_s=RESEND_AFTER_S,
         )
         self.made: list[float] = []
@@ -56,12 +62,6 @@ class Source:
             assert self.sealed.setdefault(batch.seq, numbers) == numbers  # a number names a batch for ever
         return frame
 
-    @property
-    def unacknowledged_n(self) -> int:
-        hello = decode(self.writer.hello())
-        assert isinstance(hello, Hello)
-        return self.writer.next_seq - hello.next_seq
-
     def expected(self) -> list[float]:
         batches = [self.sealed[seq] for seq in sorted(self.sealed)]
         assert [number for batch in batches for number in batch] == self.made
@@ -76,7 +76,8 @@ class Delivery(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name)
         self.replay = Replay(self.path / "replay.bin", SPEC.record, CAPACITY, np.random.default_rng(0))
-        self.ingest = make_ingest(self.path, self.replay)
+        self.limiter = make_limiter()
+        self.ingest = make_ingest(self.path, self.replay, self.limiter)
         self.sources = [Source(0), Source(1)]
         self.frames: list[bytes] = []
         self.acks: list[tuple[str, Ack]] = []
@@ -85,7 +86,7 @@ class Delivery(RuleBasedStateMachine):
     @rule(actor=actors, count=st.integers(1, 5), bad=st.sampled_from([False] * 5 + [True]))
     def step_environment(self, actor: int, count: int, bad: bool) -> None:
         for _ in range(count):
-            if self.sources[actor].writer.has_room:
+            if self.sources[actor].writer.has_room():
                 self.sources[actor].add(bad=bad)
 
     @rule(actor=actors, episode_return=st.floats(-1, 1))
@@ -127,7 +128,7 @@ class Delivery(RuleBasedStateMachine):
 
     @rule()
     def acknowledge(self) -> None:
-        self.acks += self.ingest.acknowledgements()
+        self.acks += self.ingest.acknowledgements(self.now_s)
 
     @precondition(lambda self: self.acks)
     @rule(position=positions, again=st.booleans())
@@ -144,8 +145,18 @@ class Delivery(RuleBasedStateMachine):
 
     @rule()
     def kill_the_learner_and_start_it_again(self) -> None:
-        self.ingest, self.replay = recover_ingest(self.path, CAPACITY)
+        self.limiter = make_limiter()
+        self.ingest, self.replay = recover_ingest(self.path, CAPACITY, self.limiter)
+        self.limiter.inserts = self.replay.inserted
+        self.limiter.samples = max(0, self.replay.inserted - 1)  # as if no update was owed
         assert self.ingest.counters["torn"] == 0
+
+    @rule(updates=st.integers(1, 4))
+    def update(self, updates: int) -> None:
+        for _ in range(updates):
+            if self.limiter.may_sample():
+                self.limiter.sampled()
+        self.ingest.drain(lambda: None, 1, self.now_s)
 
     @rule()
     def write_a_checkpoint(self) -> None:
@@ -158,7 +169,7 @@ class Delivery(RuleBasedStateMachine):
     @invariant()
     def windows_are_bounded(self) -> None:
         for source in self.sources:
-            assert source.unacknowledged_n <= WINDOW_N
+            assert source.writer.unacked <= WINDOW_N * BATCH_N
 
     @invariant()
     def the_books_balance(self) -> None:
@@ -170,7 +181,7 @@ class Delivery(RuleBasedStateMachine):
     def _hand_over(self, actor_id: str, ack: Ack) -> None:
         for source in self.sources:
             if (source.writer.actor_id, source.writer.boot_id) == (actor_id, ack.boot_id):
-                source.writer.acknowledge(ack.next_seq, self.now_s)
+                source.writer.acknowledge(ack.next_seq, self.now_s, held=ack.held, room=ack.room)
 
     def teardown(self) -> None:
         """The network comes to its senses: everything that was made arrives, once and in order."""
@@ -180,13 +191,15 @@ class Delivery(RuleBasedStateMachine):
         while not all(source.writer.is_empty for source in self.sources):
             self.now_s += MAX_PATIENCE * RESEND_AFTER_S + 1
             for source in self.sources:
+                self.frames.append(source.writer.hello())
                 while (frame := source.next_frame(self.now_s)) is not None:
                     self.frames.append(frame)
                     source.writer.sent(self.now_s)
             for frame in self.frames:
                 self.ingest.accept(frame, self.now_s)
             self.frames.clear()
-            for actor_id, ack in [*self.acks, *self.ingest.acknowledgements()]:
+            self.ingest.drain(lambda: None, 1, self.now_s, everything=True)
+            for actor_id, ack in [*self.acks, *self.ingest.acknowledgements(self.now_s)]:
                 self._hand_over(actor_id, ack)
             rounds += 1
             assert rounds < 10

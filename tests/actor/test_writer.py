@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from actor.link import Inbox, Link
-from actor.writer import MAX_PATIENCE, Writer
+from actor.writer import MAX_PARTIAL_BATCHES, MAX_PATIENCE, Writer
 from common.messages import MAX_EPISODES, Ack, Batch, Bye, Hello, Message
 from common.protocol import decode
 from common.transport import ExperienceSender
@@ -109,38 +109,102 @@ def test_more_episodes_than_a_message_may_carry_take_several() -> None:
 
 
 def test_the_window_is_bounded_and_an_ack_makes_room() -> None:
-    writer = make_writer(window_n=3)
+    writer = make_writer(max_unacked_transitions=6)
     fill(writer, 3)
-    assert not writer.has_room
+    assert not writer.has_room()
     assert send_all(writer, 0.0) == [0, 1, 2]
     writer.acknowledge(1, 0.0)
-    assert writer.has_room
+    assert (writer.has_room(2), writer.has_room(3), writer.unacked) == (True, False, 4)
 
 
-def test_a_full_window_does_not_seal_what_is_incomplete() -> None:
-    writer = make_writer(window_n=1, batch_max_delay_s=0.0)
-    fill(writer, 1)
-    add_transition(writer, 9)
-    assert send_all(writer, 100.0) == [0]
-    writer.acknowledge(1, 100.0)
-    assert send_all(writer, 100.0) == [1]
+def test_the_learner_may_allow_fewer_transitions_but_not_more() -> None:
+    writer = make_writer(max_unacked_transitions=6)
+    writer.acknowledge(0, 0.0, room=1)
+    assert writer.has_room(1)
+    assert writer.has_room(3)  # one turn of three environments, with nothing unacknowledged
+    add_transition(writer, 0)
+    assert not writer.has_room(1)
+    writer.acknowledge(0, 0.0, room=1 << 30)
+    assert (writer.has_room(5), writer.has_room(6)) == (True, False)
+    writer.acknowledge(0, 0.0, room=0)
+    writer.seal()
+    writer.acknowledge(1, 0.0, room=0)
+    assert not writer.has_room()  # the run is over
 
 
-def test_without_an_ack_everything_is_sent_again() -> None:
+def test_memory_is_bounded_whatever_the_learner_allows() -> None:
+    writer = make_writer(max_unacked_transitions=1 << 24, max_unacked_bytes=1 << 16, batch_max_n=4)
+    added = 0
+    while writer.fits(3):
+        for _ in range(3):  # a turn of three environments, each of which ends an episode
+            add_transition(writer, added)
+            writer.add_episode((1e100, 1 << 40, True, 1 << 40))
+            added += 1
+    frames = []
+    while (frame := writer.next_frame(0.0)) is not None:
+        frames.append(frame)
+        writer.sent(0.0)
+    assert 1 << 15 < sum(map(len, frames)) <= 1 << 16
+    assert not writer.has_room(3)
+
+
+def test_many_small_batches_on_their_way_make_the_next_one_wait_to_fill() -> None:
+    writer = make_writer(max_unacked_transitions=100, batch_max_delay_s=0.0)
+    for number in range(MAX_PARTIAL_BATCHES + 1):
+        add_transition(writer, number)
+        send_all(writer, 100.0)
+    assert writer.next_seq == MAX_PARTIAL_BATCHES
+    assert send_all(writer, 200.0) == []
+    writer.acknowledge(1, 200.0)
+    assert send_all(writer, 200.0) == [MAX_PARTIAL_BATCHES]
+
+
+def test_a_learner_that_has_not_answered_yet_is_sent_nothing_twice() -> None:
     writer = make_writer(resend_after_s=5.0)
     fill(writer, 3)
     assert send_all(writer, 0.0) == [0, 1, 2]
-    assert send_all(writer, 5.0) == []
-    assert send_all(writer, 5.1) == [0, 1, 2]
+    assert send_all(writer, 1000.0) == []  # it may be starting: the frames lie where it will find them
+    writer.acknowledge(0, 1000.0)
+    assert send_all(writer, 1000.0) == [0, 1, 2]
     assert writer.resent == 3
-    assert send_all(writer, 15.0) == []  # and the next wait is twice as long
-    assert send_all(writer, 15.2) == [0, 1, 2]
+
+
+def test_what_the_learner_never_took_is_sent_again_with_growing_patience() -> None:
+    writer = make_writer(resend_after_s=5.0)
+
+    def heard(now_s: float) -> list[int]:
+        writer.acknowledge(0, now_s)
+        return send_all(writer, now_s)
+
+    fill(writer, 3)
+    assert send_all(writer, 0.0) == [0, 1, 2]
+    assert heard(5.0) == []
+    assert heard(5.1) == [0, 1, 2]
+    assert writer.resent == 3
+    assert heard(15.0) == []  # and the next wait is twice as long
+    assert heard(15.2) == [0, 1, 2]
     now_s = 15.2
     for _ in range(10):
         now_s += MAX_PATIENCE * 5.0 + 0.1
-        assert send_all(writer, now_s) == [0, 1, 2]
+        assert heard(now_s) == [0, 1, 2]
     writer.acknowledge(1, now_s)
+    writer.acknowledge(1, now_s + 5.1)
     assert send_all(writer, now_s + 5.1) == [1, 2]  # progress: patience begins anew
+
+
+def test_what_the_learner_holds_is_not_sent_again_unless_it_forgets() -> None:
+    writer = make_writer(resend_after_s=5.0)
+    fill(writer, 3)
+    assert send_all(writer, 0.0) == [0, 1, 2]
+    writer.acknowledge(0, 1.0, held=3)
+    writer.acknowledge(0, 900.0, held=3)
+    assert send_all(writer, 900.0) == []
+    writer.acknowledge(0, 901.0, held=2)  # the last one never arrived
+    assert send_all(writer, 901.0) == [2]
+    writer.acknowledge(0, 910.0, held=0)  # killed and started again
+    assert send_all(writer, 920.0) == [0, 1, 2]
+    writer.acknowledge(3, 921.0)
+    assert writer.is_empty
 
 
 def test_progress_puts_the_resending_off() -> None:
@@ -148,6 +212,7 @@ def test_progress_puts_the_resending_off() -> None:
     fill(writer, 3)
     send_all(writer, 0.0)
     writer.acknowledge(1, 4.0)
+    writer.acknowledge(1, 5.0)
     assert send_all(writer, 8.9) == []
     assert send_all(writer, 9.1) == [1, 2]
 
@@ -161,7 +226,7 @@ def test_an_ack_from_before_or_beyond_the_window_changes_nothing(next_seq: int) 
     before = writer.hello()
     writer.acknowledge(next_seq, 4.9)
     assert writer.hello() == before
-    assert writer.next_seq == 3
+    assert (writer.next_seq, writer.unacked) == (3, 4)
     assert send_all(writer, 5.1) == [1, 2]  # it is no progress either
 
 
@@ -169,6 +234,7 @@ def test_an_ack_of_what_was_sealed_and_went_back_unsent_is_taken() -> None:
     writer = make_writer()
     fill(writer, 3)
     send_all(writer, 0.0)
+    writer.acknowledge(0, 6.0)
     assert writer.next_frame(6.0) is not None  # gone back to 0, nothing sent again yet
     writer.acknowledge(2, 6.0)
     assert send_all(writer, 6.0) == [2]
@@ -232,7 +298,7 @@ def test_the_link_hears_only_acks_of_its_own_boot() -> None:
     link.pump()
     inbox.messages.append(Ack(boot_id=OTHER_BOOT, next_seq=3))
     link.pump()
-    assert not writer.has_room
+    assert not writer.has_room()
     inbox.messages.append(Ack(boot_id=BOOT, next_seq=3))
     link.pump()
     assert writer.is_empty

@@ -82,7 +82,14 @@ class Carnage:
     def _start_actor(self, index: int | None = None) -> None:
         number = len(self.actors) if index is None else index
         name = f"a{number}-{self.killed_actors}"
-        limits = ("--window-n", str(WINDOW_N), "--batch-max-n", str(BATCH_N), "--linger-s", "30")
+        limits = (
+            "--max-unacked-transitions",
+            str(WINDOW_N * BATCH_N),
+            "--batch-max-n",
+            str(BATCH_N),
+            "--linger-s",
+            "30",
+        )
         env = ("--env", ENV, "--env-args", f"folder={self.made}")
         command = ("actor", *env, "--actor-id", f"a{number}", *limits, *self.fleet.addresses())
         self.fleet.start(name, *command)

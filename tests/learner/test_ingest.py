@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import learner.accounts
+import learner.holding
 from common.errors import StorageError
 from common.messages import MAX_ROWS, Ack, Bye, Evaluation, Hello, Status
 from common.protocol import encode
@@ -188,10 +189,85 @@ def test_rows_overwritten_since_the_checkpoint_are_no_torn_end(tmp_path: Path) -
     assert rows.sample(1000)["reward"].min() >= rows.inserted - 50
 
 
-def test_a_limiter_is_asked_before_each_frame(ingest: Ingest) -> None:
-    limiter = RateLimiter(samples_per_insert=1.0, min_inserts=1, tolerance=2.0, batch_size=4)
-    assert ingest.drain(receive_from([good(seq) for seq in range(9)]), 9, 0.0, limiter) == 4
-    assert not limiter.may_insert()
+@pytest.fixture
+def limited(replay: Replay, tmp_path: Path) -> Ingest:
+    """An ingest that takes four transitions before an update of four samples."""
+    limiter = RateLimiter(samples_per_insert=1.0, min_inserts=1, tolerance=3.0, batch_size=4, max_inserts=100)
+    return make_ingest(tmp_path, replay, limiter)
+
+
+def test_batches_beyond_the_limit_are_held_and_what_is_behind_them_is_heard(limited: Ingest) -> None:
+    frames = [good(seq) for seq in range(9)]
+    behind = [hello(0, actor_id="b", boot_id=OTHER_BOOT), good(0, actor_id="b", boot_id=OTHER_BOOT)]
+    assert limited.drain(receive_from([*frames, *behind, None]), 99, 0.0) == 4
+    assert (len(limited.held), limited.held.transitions) == (8, 16)
+    assert limited.liveness() == {"a": "alive", "b": "alive"}
+    acks = dict(limited.acknowledgements(0.0))
+    assert (acks["a"].next_seq, acks["a"].held) == (2, 7)
+    assert (acks["b"].next_seq, acks["b"].held) == (0, 1)
+    assert limited.drain(receive_from([good(3), good(9), None]), 99, 0.1) == 0  # a copy, and the next one
+    assert limited.counters["duplicates"] == 1
+    assert limited._limiter is not None
+    limited._limiter.sampled()
+    assert limited.drain(receive_from([None]), 99, 0.2) == 4
+    assert limited.drain(receive_from([None]), 99, 0.2, everything=True) == 14
+    assert not limited.held
+    assert limited.accounts.totals()["inserted"] == 22
+
+
+def test_an_actor_whose_batches_are_held_hears_that_it_is_heard(limited: Ingest) -> None:
+    limited.drain(receive_from([good(seq) for seq in range(4)] + [None]), 99, 0.0)
+    assert [ack.held for _, ack in limited.acknowledgements(0.0)] == [2]
+    assert limited.acknowledgements(0.01) == []
+    assert [ack.held for _, ack in limited.acknowledgements(0.06)] == [2]
+    limited.drain(receive_from([None]), 99, 0.1, everything=True)
+    assert [ack.held for _, ack in limited.acknowledgements(0.2)] == [0]
+    assert limited.acknowledgements(0.3) == []
+
+
+def test_live_actors_share_what_the_limiter_lets_pass(limited: Ingest) -> None:
+    limited.accept(hello(0), 0.0)
+    limited.drain(receive_from([None]), 9, 0.0)
+    assert [ack.room for _, ack in limited.acknowledgements(0.0)] == [4]
+    for name in "bcd":
+        limited.accept(hello(0, actor_id=name, boot_id=OTHER_BOOT), 1.0)
+    limited.drain(receive_from([None]), 9, 1.0)
+    assert [ack.room for _, ack in limited.acknowledgements(1.0)] == [1, 1, 1]
+    limited.drain(receive_from([good(0), good(1), None]), 9, 1.1)
+    assert [ack.room for _, ack in limited.acknowledgements(1.1)] == [1]  # nobody stands still for ever
+
+
+def test_nothing_more_is_wanted_at_the_end(limited: Ingest) -> None:
+    assert limited._limiter is not None
+    limited._limiter.max_inserts = 3
+    limited.drain(receive_from([good(seq) for seq in range(3)] + [None]), 9, 0.0)
+    assert limited.accounts.totals()["inserted"] == 4  # one batch may pass the end
+    assert [ack.room for _, ack in limited.acknowledgements(0.0)] == [0]
+
+
+def test_a_goodbye_does_not_lose_what_is_held(limited: Ingest) -> None:
+    frames = [good(seq) for seq in range(9)] + [bye(9), None]
+    assert limited.drain(receive_from(frames), 99, 0.0) == 18
+    assert limited.counters["lost"] == 0
+    assert limited.liveness() == {"a": "left"}
+
+
+def test_held_batches_are_bounded_for_each_actor_and_in_all(
+    limited: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = len(make_records(2)) * SPEC.record.itemsize
+    monkeypatch.setattr(learner.holding, "MAX_HELD_BYTES_PER_ACTOR", 3 * size)
+    monkeypatch.setattr(learner.holding, "MAX_HELD_BYTES", 4 * size)
+    limited.drain(receive_from([good(seq) for seq in range(9)] + [None]), 99, 0.0)
+    assert len(limited.held) == 3
+    assert limited.counters["throttled: too-far-ahead"] == 1
+    assert limited.counters["gaps"] == 3
+    other = [good(seq, actor_id="b", boot_id=OTHER_BOOT) for seq in range(2)]
+    limited.drain(receive_from([*other, None]), 99, 0.0)
+    assert len(limited.held) == 4
+    assert limited.counters["throttled: too-much-held"] == 1
+    limited.drain(receive_from([good(seq) for seq in range(5, 9)] + [None]), 99, 0.0, everything=True)
+    assert limited.accounts.totals()["inserted"] == 20  # what came again is taken, and nothing twice
 
 
 def test_goodbye_after_everything_has_arrived(ingest: Ingest) -> None:
