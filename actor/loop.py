@@ -80,9 +80,9 @@ class Actor:
         self._obs = np.empty((len(envs), self.spec.obs_dim), np.float32)
         self._look = Interval(LOOK_INTERVAL_S)
         self._pace = Pace()
-        self._turn_n = (
-            len(envs) * self.spec.n_step
-        )  # transitions that one turn may add: all that an end sets free
+        # Transitions that one turn may add: an episode's end sets free all that wait for their n-step reward.
+        self._turn_n = len(envs) * self.spec.n_step
+        self.writer.require_room(self._turn_n)
 
     def run(self, stop: StopSignal) -> None:
         """Step until told to stop, the run ends or `max_episodes` are done; then deliver everything."""

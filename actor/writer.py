@@ -4,28 +4,31 @@ In: transitions and finished episodes. Out: frames to send, in order. It opens n
 clock: time comes in as an argument, so every case can be tested without waiting.
 """
 
+import logging
 from collections import deque
 
 import numpy as np
 
 from common.envelope import ENVELOPE_BYTES
+from common.errors import ConfigError
 from common.messages import MAX_EPISODE_BYTES, MAX_EPISODES, Batch, Bye, Episode, Hello
 from common.protocol import encode
 from common.specs import EnvSpec, Floats
 
+log = logging.getLogger(__name__)
+
 MAX_PATIENCE = 16
 """Times `resend_after_s`: the longest wait between two attempts."""
 MAX_PARTIAL_BATCHES = 8
-"""Batches on their way beyond which one that is not full waits for more transitions, as in Nagle's algorithm
-(RFC 896)."""
+"""Batches on their way beyond which one that is not full waits to fill, as in Nagle's algorithm (RFC 896)."""
 
 
 class Writer:
     """The actor's half of the delivery guarantee.
 
-    A batch is sealed when it holds `batch_max_n` transitions or its first one waited `batch_max_delay_s`. What
-    was added is kept until the learner acknowledges it. A caller asks `has_room` before it steps, which bounds
-    how far an actor runs ahead, and `fits`, which bounds memory; neither is passed if it does.
+    A batch is sealed when it holds `batch_max_n` transitions or its first one waited `batch_max_delay_s`.
+    Transitions are kept until the learner acknowledges them. A caller that asks `has_room` before it steps
+    never runs further ahead than allowed, and one that asks `fits` never keeps more than `max_unacked_bytes`.
 
     Args:
         spec: what a transition looks like.
@@ -70,9 +73,8 @@ class Writer:
         self._sealed_n = 0
         self._opened_s: float | None = None
         self._episodes: list[Episode] = []
-        self._window: deque[tuple[bytes, int]] = (
-            deque()
-        )  # (frame, its rows), oldest first: seq = _acked + position
+        # Sealed frames and their numbers of transitions, oldest first: seq = _acked + position.
+        self._window: deque[tuple[bytes, int]] = deque()
         self._window_rows = self._window_bytes = 0
         self._acked = 0
         self._sent = 0  # how many of the window have been sent since the last time we went back
@@ -96,6 +98,26 @@ class Writer:
         """Return whether the memory allows for `count` more transitions, however they are batched."""
         more = (len(self._rows) + count) * (self.spec.record.itemsize + MAX_EPISODE_BYTES) + ENVELOPE_BYTES
         return self._window_bytes + more <= self._max_unacked_bytes
+
+    def require_room(self, count: int) -> None:
+        """Say how much is kept, and refuse a bound that not even `count` transitions fit.
+
+        Raises:
+            ConfigError: `max_unacked_bytes` is too small.
+        """
+        row_bytes = self.spec.record.itemsize + MAX_EPISODE_BYTES
+        kept = (self._max_unacked_bytes - ENVELOPE_BYTES) // row_bytes
+        if kept < count:
+            raise ConfigError(
+                f"--max-unacked-bytes {self._max_unacked_bytes}: too small for {count} transitions;"
+                f" allowed: at least {count * row_bytes + ENVELOPE_BYTES}"
+            )
+        log.info(
+            "%s keeps up to %d transitions until they are acknowledged, %d while its learner answers",
+            self.actor_id,
+            kept,
+            min(kept, self._max_unacked_transitions),
+        )
 
     @property
     def unacked(self) -> int:

@@ -220,8 +220,8 @@ class LearnerConfig(Section):
     publish_interval_s: float | None = Field(
         None,
         gt=0,
-        description="Seconds between weight broadcasts; default: 0.2, at --updates-per-step 0.02 for up to four"
-        " actors and more for more.",
+        description="Seconds between weight broadcasts; default: 0.2, or with --updates-per-step 0.02 for"
+        " up to four actors and more for more.",
     )
     checkpoint_interval_s: float = Field(30.0, gt=0, description="A checkpoint is written so often.")
     keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept, besides the best.")
@@ -253,13 +253,13 @@ class ActorConfig(Section):
         256,
         ge=1,
         le=1 << 24,
-        description="Transitions that an actor may be ahead of the learner's word; the learner may allow fewer.",
+        description="Transitions not yet acknowledged at the most; the learner may allow fewer.",
     )
     max_unacked_bytes: int = Field(
         64 << 20,
         ge=1 << 16,
-        description="Bytes of transitions kept until acknowledged; an environment in real time, with env steps"
-        " of 10 ms and more, goes on up to here while its learner is silent.",
+        description="Bytes of transitions kept until acknowledged at the most; an environment whose env steps"
+        " take 10 ms or more (a robot) goes on up to here while its learner is silent.",
     )
 
 

@@ -8,7 +8,6 @@ from common.config import LearnerConfig, RateConfig, SACConfig
 from common.errors import ConfigError
 from common.flags import LearnerFlags
 from learner.rate_limiter import RateLimiter, make_limiter
-from tests.fakes import ONE_LINE
 
 
 @given(
