@@ -1,9 +1,11 @@
 """Any Gymnasium environment with flat Box spaces, as the actors see it.
 
 In: a Gymnasium id and its arguments. Out: float32 observations, actions taken within [-1, 1]. Whatever
-the environment is about stays inside it.
+the environment is about stays inside it, and so does whatever it raises: a call of it that fails is a
+`BrokenEpisodeError`, which costs an episode and no more.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,20 +13,34 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from actor.contract import ContractError, read_reset, read_step, reason
+from actor.patience import Patience
+from actor.registry import FAULTS, env_id, make
+from actor.success import SuccessReader
 from common.config import EnvConfig, ReturnConfig
-from common.errors import ConfigError
+from common.errors import BrokenEpisodeError, ConfigError
 from common.flags import parse_env_args
 from common.specs import MAX_MAGNITUDE, EnvSpec, Floats
 
+log = logging.getLogger(__name__)
+
+PERMANENT = (ImportError, NameError, AttributeError, TypeError, NotImplementedError, FileNotFoundError)
+"""Errors of the first reset and step that no other seed and no pause would mend."""
+
 
 class Environment:
-    """One environment with its spec and its actions scaled.
+    """One environment with its spec and its actions scaled; every call of foreign code is here.
 
     Args:
         config: which environment.
         returns: discount and n, which the spec fixes too.
         headless: whether to show no window.
-        render_mode: Gymnasium's, for pictures instead.
+        render_mode: Gymnasium's, in place of the config's.
+
+    Attributes:
+        name: what `--env` says.
+        success: reads an episode's success off its last info.
+        patience: counts the episodes that break.
 
     Raises:
         ConfigError: it is unknown, cannot be made, or its spaces do not fit.
@@ -41,28 +57,57 @@ class Environment:
         arguments = parse_env_args(config.env_args)
         if config.max_episode_steps is not None:
             arguments["max_episode_steps"] = config.max_episode_steps
-        self.env = make(config.env, arguments, render_mode=render_mode if headless else "human")
-        self.spec = EnvSpec.of(self.env, config.env, discount=returns.discount, n_step=returns.n_step)
+        mode = (render_mode or config.render_mode) if headless else "human"
+        if mode is not None:  # an environment need not know what it is not asked for
+            arguments["render_mode"] = mode
+        self.name = config.env
+        self.env = make(config.env, arguments)
+        self.spec = EnvSpec.of(self.env, env_id(config.env), discount=returns.discount, n_step=returns.n_step)
+        self.patience = Patience(config.env)
+        self.success = SuccessReader(config.success_key)
         space = self.env.action_space
         assert isinstance(space, gymnasium.spaces.Box)
         self._dtype = space.dtype
+        self._shape = (self.spec.obs_dim,)
         self._max_reward = MAX_MAGNITUDE / returns.n_step  # a record holds the sum of n of them
-        self._low, self._high = space.low, space.high
+        self._low, self._high = space.low.copy(), space.high.copy()
         self._is_unit = bool((self._low == -1).all() and (self._high == 1).all())  # nothing to scale
         self._middle = (self._high.astype(np.float64) + self._low) / 2
         self._half = (self._high.astype(np.float64) - self._low) / 2
 
-    def reset(self, seed: int) -> Floats:
-        """Start an episode and return its first observation, [obs_dim] float32.
+    def check(self, seeds: np.random.Generator) -> None:
+        """Reset and take one step in the middle of the action space: is this what the rest may build on?
+
+        An episode that breaks is tried again with another seed; what breaks the contract is not.
+
+        Args:
+            seeds: source of seeds that are used here alone.
 
         Raises:
-            FloatingPointError: it is not finite; `recoverable`, see `is_recoverable`.
+            ConfigError: the environment returns what it must not, or does not begin.
         """
-        obs, _ = self.env.reset(seed=seed)
-        obs = np.asarray(obs, np.float32)
-        if not _is_sound(obs):
-            raise FloatingPointError(f"the environment began with NaN or beyond {MAX_MAGNITUDE:g}")
-        return obs
+        while True:
+            try:
+                obs = Environment.reset(self, int(seeds.integers(2**31)))
+                self._mention_bounds(obs)
+                Environment.step(self, np.zeros(self.spec.action_dim, np.float32))
+                return
+            except BrokenEpisodeError as error:
+                if isinstance(error, ContractError) or isinstance(error.__cause__, PERMANENT):
+                    raise ConfigError(f"--env {self.name}: {error}") from None
+                self.patience.broke(error, 0)
+
+    def reset(self, seed: int) -> Floats:
+        """Start an episode and return its first observation, [obs_dim] float32, which nobody else changes.
+
+        Raises:
+            BrokenEpisodeError: no episode begins with this seed, or with an observation that is not finite.
+        """
+        try:
+            result = self.env.reset(seed=seed)
+        except FAULTS as error:
+            raise BrokenEpisodeError(f"reset(seed={seed}) raised {reason(error)}") from error
+        return read_reset(result, self._shape)
 
     def step(self, action: Floats) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
         """Take one step.
@@ -71,28 +116,64 @@ class Environment:
             action: [action_dim] in [-1, 1]; it is scaled to the environment's bounds.
 
         Returns:
-            next observation [obs_dim] float32, reward, terminated, truncated, info.
+            next observation [obs_dim] float32, reward, terminated, truncated, and info, which is the
+            environment's own: read it at once.
 
         Raises:
-            FloatingPointError: an observation or reward is not finite, or huge; see `is_recoverable`.
+            BrokenEpisodeError: the environment raised, or returned a number that is not finite, or huge.
         """
-        obs, reward, terminated, truncated, info = self.env.step(self._scaled(action))
-        obs, reward = np.asarray(obs, np.float32), float(reward)
-        if not (_is_sound(obs) and abs(reward) <= self._max_reward):
-            raise FloatingPointError(
-                f"the environment returned NaN, a value beyond {MAX_MAGNITUDE:g} or a reward of {reward:g}"
+        try:
+            result = self.env.step(self._scaled(action))
+        except FAULTS as error:
+            raise BrokenEpisodeError(f"step() raised {reason(error)}") from error
+        read = read_step(result, self._shape)
+        if not abs(read[1]) <= self._max_reward:
+            raise BrokenEpisodeError(
+                f"step() returned a reward of {read[1]:g}; allowed: within ± {self._max_reward:g}"
             )
-        return obs, reward, bool(terminated), bool(truncated), info
+        return read
 
     def reinit(self) -> None:
-        """Rebuild the simulation, if the environment knows how to; call before `reset`."""
-        rebuild = getattr(self.env.unwrapped, "reinit", None)
-        if rebuild is not None:
-            rebuild()
+        """Rebuild the simulation, if the environment knows how to; call before `reset`.
+
+        Raises:
+            BrokenEpisodeError: the environment raised.
+        """
+        try:
+            rebuild = getattr(self.env.unwrapped, "reinit", None)
+            if rebuild is not None:
+                rebuild()
+        except FAULTS as error:
+            raise BrokenEpisodeError(f"reinit() raised {reason(error)}") from error
+
+    def render(self) -> Any:
+        """Return what the environment draws.
+
+        Raises:
+            BrokenEpisodeError: the environment raised.
+        """
+        try:
+            return self.env.render()
+        except FAULTS as error:
+            raise BrokenEpisodeError(f"render() raised {reason(error)}") from error
 
     def close(self) -> None:
-        """Give back what the environment holds."""
-        self.env.close()
+        """Give back what the environment holds; what it raises is only logged, for its work is done."""
+        try:
+            self.env.close()
+        except FAULTS as error:
+            log.warning("--env %s: close() raised %s", self.name, reason(error))
+
+    def _mention_bounds(self, obs: Floats) -> None:
+        """Log that an observation lies outside its declared space: nothing here depends on it."""
+        space = self.env.observation_space
+        assert isinstance(space, gymnasium.spaces.Box)
+        outside = np.flatnonzero((obs < space.low) | (obs > space.high))
+        if outside.size:
+            log.warning(
+                "--env %s: the first observation has %g at index %d, outside its space",
+                *(self.name, obs[outside[0]], outside[0]),
+            )
 
     def _scaled(self, action: Floats) -> NDArray[Any]:
         """Return an action in [-1, 1] within the environment's own bounds."""
@@ -102,27 +183,3 @@ class Environment:
         np.maximum(scaled, self._low, out=scaled)  # np.clip does the same and takes three times as long
         np.minimum(scaled, self._high, out=scaled)
         return scaled.astype(self._dtype, copy=False)
-
-
-def _is_sound(obs: Floats) -> bool:
-    """Whether every number of [obs_dim] is finite and at most `MAX_MAGNITUDE`."""
-    return bool(np.abs(obs).max() <= MAX_MAGNITUDE)  # false for NaN too
-
-
-def is_recoverable(error: Exception) -> bool:
-    """Whether a failed step spoils only its episode: NaNs, or an error that says `recoverable` of itself."""
-    return isinstance(error, FloatingPointError) or bool(getattr(error, "recoverable", False))
-
-
-def make(name: str, arguments: Mapping[str, Any], *, render_mode: str | None) -> "gymnasium.Env[Any, Any]":
-    """Return a new environment.
-
-    Raises:
-        ConfigError: no such environment, or it refuses its arguments.
-    """
-    try:
-        return gymnasium.make(name, render_mode=render_mode, disable_env_checker=True, **arguments)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"--env {name}: {error}; allowed: a Gymnasium id, or package:Id-v0") from None
-    except (gymnasium.error.Error, TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"--env {name} {dict(arguments) or ''}: {' '.join(str(error).split())}") from None

@@ -3,19 +3,13 @@
 In: actions. Out: transitions and episode summaries, to the writer. It knows neither policy nor sockets.
 """
 
-import logging
-
 import numpy as np
 
-from actor.environment import Environment, is_recoverable
+from actor.environment import Environment
 from actor.writer import Writer
+from common.errors import BrokenEpisodeError
 from common.nstep import NStepAdder
 from common.specs import Floats
-
-log = logging.getLogger(__name__)
-
-MAX_BROKEN_RESETS = 10
-"""In a row; then the environment itself is at fault."""
 
 
 class EpisodeRunner:
@@ -48,9 +42,7 @@ class EpisodeRunner:
         """Take one step with `action` [action_dim]; a broken one is thrown away and counted."""
         try:
             obs, reward, terminated, truncated, info = self.env.step(action)
-        except Exception as error:
-            if not is_recoverable(error):
-                raise
+        except BrokenEpisodeError as error:
             self._discard(error)
             return
         self._adder.add(self.obs, action, reward, obs, terminated=terminated, truncated=truncated)
@@ -58,37 +50,33 @@ class EpisodeRunner:
         self._return += reward
         self._length += 1
         if terminated or truncated:
-            success = info.get("is_success")
-            summary = (self._return, self._length, None if success is None else bool(success), self._seed)
-            self._writer.add_episode(summary)
+            self._writer.add_episode((self._return, self._length, self.env.success(info), self._seed))
+            self.env.patience.whole()
             self.episodes += 1
-            if self.episodes % self._reinit_episodes == 0:
-                self.env.reinit()
-            self._begin()
+            self._begin(rebuild=self.episodes % self._reinit_episodes == 0)
 
     def cut(self) -> None:
         """Hand over the transitions still waiting for their n-step reward."""
         self._adder.cut()
 
-    def _begin(self) -> None:
-        for _ in range(MAX_BROKEN_RESETS):
-            self._seed = int(self._seeds.integers(2**31))
-            try:
-                self.obs = self.env.reset(self._seed)
-                break
-            except Exception as error:
-                if not is_recoverable(error):
-                    raise
-                log.warning("no episode begins with seed %d: %s", self._seed, error)
-                self.env.reinit()
-        else:
-            raise RuntimeError(f"{MAX_BROKEN_RESETS} resets in a row broke")
+    def _begin(self, *, rebuild: bool = False) -> None:
+        """Begin the next episode, with another seed for as long as the environment begins none."""
         self._return: float = 0.0
         self._length: int = 0
+        while True:
+            self._seed = int(self._seeds.integers(2**31))
+            try:
+                if rebuild:
+                    self.env.reinit()
+                self.obs = self.env.reset(self._seed)
+                return
+            except BrokenEpisodeError as error:
+                self.env.patience.broke(error, 0)
+                rebuild = True
 
-    def _discard(self, error: Exception) -> None:
-        log.warning("episode with seed %d broke after %d steps: %s", self._seed, self._length, error)
+    def _discard(self, error: BrokenEpisodeError) -> None:
+        """Throw the broken step away, keep what was sound before it, and begin anew."""
         self._writer.discarded += 1
         self._adder.cut()
-        self.env.reinit()
-        self._begin()
+        self.env.patience.broke(error, self._length)
+        self._begin(rebuild=True)

@@ -2,14 +2,15 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from actor.environment import Environment, is_recoverable
+from actor.environment import Environment
 from actor.video import FilmedEnvironment
 from common.config import EnvConfig, ReturnConfig
-from common.errors import ConfigError, ProtocolError
+from common.errors import BrokenEpisodeError, ConfigError, ProtocolError
 from common.files import read_limited
 from common.flags import EvaluateFlags, EvaluatorFlags, evaluated_env_args, load_yaml
 from common.heartbeat import Heartbeat
@@ -26,17 +27,38 @@ MAX_POLICY_BYTES = 4 << 30
 """Twice the policy of the widest settings; a larger file is none."""
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of some episodes: summaries of whole ones, and how many broke."""
+
+    episodes: list[Episode]
+    broken: int
+
+    @property
+    def count(self) -> int:
+        """Episodes that were begun."""
+        return len(self.episodes) + self.broken
+
+
 def run_episode(env: Environment, policy: NumpyPolicy, seed: int) -> Episode:
-    """Return the summary of one episode of the policy's mean actions."""
+    """Return the summary of one episode of the policy's mean actions.
+
+    Raises:
+        BrokenEpisodeError: the environment broke it off; `steps` says after how many.
+    """
     obs = env.reset(seed)
     total, length = 0.0, 0
     while True:
-        obs, reward, terminated, truncated, info = env.step(policy.act(obs[None], deterministic=True)[0])
+        action = policy.act(obs[None], deterministic=True)[0]
+        try:
+            obs, reward, terminated, truncated, info = env.step(action)
+        except BrokenEpisodeError as error:
+            error.steps = length
+            raise
         total += reward
         length += 1
         if terminated or truncated:
-            success = info.get("is_success")
-            return total, length, None if success is None else bool(success), seed
+            return total, length, env.success(info), seed
 
 
 def run_episodes(
@@ -46,21 +68,27 @@ def run_episodes(
     count: int,
     stop: StopSignal,
     heartbeat: Heartbeat | None = None,
-) -> list[Episode]:
-    """Return `count` episodes, fewer when told to stop; a broken simulation counts as a failure."""
+) -> Outcome:
+    """Begin `count` episodes, fewer when told to stop; those that break are counted and have no summary.
+
+    Raises:
+        ConfigError: too many in a row broke before their first step was done.
+    """
     episodes: list[Episode] = []
-    while len(episodes) < count and not stop.is_set():
+    broken, rebuild = 0, False
+    while len(episodes) + broken < count and not stop.is_set():
         if heartbeat is not None:
             heartbeat.beat()
-        seed = int(seeds.integers(2**31))
         try:
-            episodes.append(run_episode(env, policy, seed))
-        except Exception as error:
-            if not is_recoverable(error):
-                raise
-            env.reinit()
-            episodes.append((0.0, 0, False, seed))
-    return episodes
+            if rebuild:
+                env.reinit()
+            episodes.append(run_episode(env, policy, int(seeds.integers(2**31))))
+            rebuild = False
+            env.patience.whole()
+        except BrokenEpisodeError as error:
+            broken, rebuild = broken + 1, True
+            env.patience.broke(error, error.steps, bounded=False)
+    return Outcome(episodes, broken)
 
 
 def load_policy(run: RunDirectory, which: str, spec: EnvSpec) -> NumpyPolicy:
@@ -94,7 +122,7 @@ def load_policy(run: RunDirectory, which: str, spec: EnvSpec) -> NumpyPolicy:
 
 
 def evaluated_settings(
-    run: RunDirectory, env_args: tuple[str, ...], seed: int
+    run: RunDirectory, env_args: tuple[str, ...], seed: int, success_key: str | None = None
 ) -> tuple[EnvConfig, ReturnConfig]:
     """Return what a run's policy is evaluated in: its `config.yaml`, then `env_args`, where later words win.
 
@@ -111,25 +139,31 @@ def evaluated_settings(
             if name in EvaluatorFlags.model_fields and name != "run"
         }
     )
-    arguments = (*evaluated_env_args(trained), *env_args)
-    return EnvConfig(**{**trained.env.model_dump(), "env_args": arguments, "seed": seed}), trained.returns
+    changed: dict[str, object] = {"env_args": (*evaluated_env_args(trained), *env_args), "seed": seed}
+    if success_key is not None:
+        changed["success_key"] = success_key
+    return EnvConfig(**{**trained.env.model_dump(), **changed}), trained.returns
 
 
 def evaluate(flags: EvaluateFlags, stop: StopSignal) -> int:
     """Run the command; return its exit status."""
     run = RunDirectory(flags.run_dir)
-    config, returns = evaluated_settings(run, flags.env_args, flags.seed)
+    config, returns = evaluated_settings(run, flags.env_args, flags.seed, flags.success_key)
     env = _environment(flags, config, returns)
-    policy = load_policy(run, flags.policy, env.spec)
-    seeds = np.random.default_rng(seed_sequence(config.seed, "evaluate"))
-    episodes = run_episodes(env, policy, seeds, flags.episodes, stop)
-    env.close()
-    if not episodes:
-        return 130
+    try:
+        policy = load_policy(run, flags.policy, env.spec)
+        env.check(np.random.default_rng(seed_sequence(config.seed, "check")))
+        seeds = np.random.default_rng(seed_sequence(config.seed, "evaluate"))
+        outcome = run_episodes(env, policy, seeds, flags.episodes, stop)
+        if not outcome.count:
+            return 130
+        summary = summarise(outcome.episodes, outcome.broken)
+        print(json.dumps(summary) if flags.json_output else describe(summary), flush=True)
+    finally:  # after the result: closing is foreign code, and may fail
+        env.close()
     if flags.video is not None:
-        print(f"filmed {min(flags.video_episodes, len(episodes))} episodes: {flags.video}", file=sys.stderr)
-    summary = summarise(episodes)
-    print(json.dumps(summary) if flags.json_output else describe(summary))
+        filmed = min(flags.video_episodes, len(outcome.episodes))
+        print(f"filmed {filmed} episodes: {flags.video}", file=sys.stderr)
     return 0
 
 

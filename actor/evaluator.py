@@ -31,6 +31,7 @@ class Evaluator:
         config = EnvConfig(**{**flags.env.model_dump(), "env_args": evaluated_env_args(flags)})
         self._env = Environment(config, flags.returns)
         self._rng = np.random.default_rng(boot_seeds(config.seed, self._boot_id))
+        self._env.check(self._rng)
         self._heartbeat = Heartbeat()
         self._hello = Interval(HELLO_INTERVAL_S)
         self._inbox = Inbox(flags.actor.learner, flags.transport, actor_id, self._boot_id)
@@ -77,14 +78,15 @@ class Evaluator:
 
     def _evaluate(self, weights: Weights, policy: NumpyPolicy, stop: StopSignal) -> None:
         count = self._flags.evaluator.eval_episodes
-        episodes = run_episodes(self._env, policy, self._rng, count, stop, self._heartbeat)
-        if len(episodes) < count:
+        outcome = run_episodes(self._env, policy, self._rng, count, stop, self._heartbeat)
+        if outcome.count < count:
             return
         report = Evaluation(
             actor_id=self._actor_id,
             boot_id=self._boot_id,
             weights_version=weights.version,
             env_steps=weights.env_steps,
-            episodes=tuple(episodes),
+            episodes=tuple(outcome.episodes),
+            broken=outcome.broken,
         )
         self._sender.send(encode(report))

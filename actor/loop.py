@@ -43,13 +43,14 @@ class Actor:
         self._config: ActorConfig = flags.actor
         self._linger_s = flags.transport.linger_s
         boot_id = new_boot_id()
-        streams = boot_seeds(flags.env.seed, boot_id).spawn(self._config.envs_per_actor + 1)
-        self._rng = np.random.default_rng(streams.pop())
+        streams = boot_seeds(flags.env.seed, boot_id).spawn(self._config.envs_per_actor + 2)
+        self._rng, check_seeds = (np.random.default_rng(streams.pop()) for _ in range(2))
         envs = [
             Environment(flags.env, flags.returns, headless=flags.env.headless or index > 0)
             for index in range(self._config.envs_per_actor)
         ]
         self.spec = envs[0].spec
+        envs[0].check(check_seeds)
         size_bytes = self._config.batch_max_n * (self.spec.record.itemsize + MAX_EPISODE_BYTES)
         require_fit(flags.transport, size_bytes, f"a batch of {self._config.batch_max_n} (--batch-max-n)")
         self.writer = Writer(

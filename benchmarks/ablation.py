@@ -116,7 +116,7 @@ def learn(flags: TrainFlags, seed: int, steps_n: int, episodes_n: int, folder: P
             policy = NumpyPolicy(copy.average() or copy.arrays(), spec, np.random.default_rng(0))
             seeds = np.random.default_rng(seed_sequence(SEED, "judge"))
             done = run_episodes(judged_in, policy, seeds, episodes_n, StopSignal())
-            success[step] = mean(bool(episode[2]) for episode in done)
+            success[step] = sum(bool(episode[2]) for episode in done.episodes) / done.count
     return success
 
 

@@ -101,7 +101,8 @@ def successes_of(frame: bytes, config: EnvConfig, start: int, count: int) -> lis
     assert isinstance(weights, Weights)
     policy = NumpyPolicy(weights.judged, EnvSpec.from_mapping(weights.spec), np.random.default_rng(0))
     seeds = np.random.default_rng(seed_sequence(SEED, f"judge {start}"))
-    return [bool(one[2]) for one in run_episodes(_environment(config), policy, seeds, count, StopSignal())]
+    outcome = run_episodes(_environment(config), policy, seeds, count, StopSignal())
+    return [bool(one[2]) for one in outcome.episodes] + [False] * outcome.broken
 
 
 @cache

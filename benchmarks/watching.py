@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from actor.environment import Environment, is_recoverable
+from actor.environment import Environment
 from actor.evaluate import evaluated_settings, load_policy, run_episode
 from actor.grasp import GraspEnv, camera
 from actor.grasp.catalogue import MASS_KG
@@ -16,7 +16,7 @@ from actor.grasp.observation import GraspState
 from actor.grasp.scene import Scene
 from benchmarks.contact_sheet import Tile
 from benchmarks.failure_rule import Outcome, last_closing, lying_m, outcome
-from common.errors import ConfigError
+from common.errors import BrokenEpisodeError, ConfigError
 from common.nstep import Floats
 from common.policy import NumpyPolicy
 from common.run_directory import RunDirectory
@@ -81,9 +81,7 @@ def try_object(path: str, which: str, seeds: Sequence[int], object_name: str) ->
         success = broken = False
         try:
             success = bool(run_episode(env, policy, seed)[2])
-        except Exception as error:
-            if not is_recoverable(error):
-                raise
+        except BrokenEpisodeError:
             broken = True
             env.reinit()
         states = env.states

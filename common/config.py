@@ -13,6 +13,12 @@ from common.errors import ConfigError
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
+ENV_ARGS = (
+    "KEY=VALUE, the value in YAML 1.2: 2, -0.5, 1e-3 and .inf are numbers, true and false booleans, null is"
+    " None, [1, 2] is a list; all else is a string (yes, on, 1:30, 2026-01-31), as is what stands in quotes."
+)
+"""How `--env-args` are read."""
+
 
 def flag(name: str) -> str:
     """Return the command-line spelling of a field's name."""
@@ -51,15 +57,22 @@ class EnvConfig(Section):
     """Which environment, and how long an episode is."""
 
     env: str = Field(
-        "Grasp-v0", description="Gymnasium id with flat Box spaces; `package:Id-v0` imports package."
+        "Grasp-v0",
+        description="Gymnasium id with flat Box spaces, or module:Id-v0, or path/to/file.py:Id-v0.",
     )
-    env_args: tuple[str, ...] = Field(
-        (), description="Arguments of the environment, as KEY=VALUE (YAML values)."
-    )
+    env_args: tuple[str, ...] = Field((), description=f"Arguments of the environment: {ENV_ARGS}")
     max_episode_steps: int | None = Field(
         None, ge=1, description="Episode length, env steps; default: its own."
     )
     headless: bool = Field(True, description="Without a window; --no-headless shows the first environment.")
+    render_mode: str | None = Field(
+        None, min_length=1, description="Gymnasium's render_mode, for environments that ask for one."
+    )
+    success_key: str = Field(
+        "is_success",
+        min_length=1,
+        description="Key of an episode's last info that says if it succeeded.",
+    )
     seed: int = Field(0, ge=0, description="Root of every random stream of the run.")
 
 

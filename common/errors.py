@@ -1,7 +1,8 @@
 """The one exception tree: whose fault is it?
 
 `ConfigError` is the user's, `ProtocolError` the peer's, `StorageError` the disk's, `DivergedError` the
-training's. Anything else that is raised is our own bug and keeps its traceback.
+training's, `BrokenEpisodeError` the environment's. Anything else that is raised is our own bug and keeps its
+traceback.
 """
 
 import errno
@@ -47,3 +48,13 @@ class ProtocolError(GraspfleetError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+
+
+class BrokenEpisodeError(GraspfleetError):
+    """An environment raised, or returned no finite number: discard the episode, count it, begin another.
+
+    Attributes:
+        steps: env steps of the episode that were sound.
+    """
+
+    steps = 0

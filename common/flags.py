@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
-import yaml
 from pydantic import Field
 
 from common.config import (
+    ENV_ARGS,
     ActorConfig,
     EnvConfig,
     EvaluatorConfig,
@@ -32,6 +32,7 @@ from common.config import (
 )
 from common.errors import ConfigError
 from common.files import read_limited
+from common.plain_yaml import format_yaml, parse_yaml
 from common.run_directory import RunDirectory
 
 PRESETS = Path(__file__).parent / "presets"
@@ -39,16 +40,6 @@ PLAIN = "plain"
 MAX_SETTINGS_BYTES = 1 << 20
 """A larger file holds no settings."""
 Command = TypeVar("Command", bound=Section)
-
-
-class PlainLoader(yaml.SafeLoader):
-    """Builds plain values, and refuses references: nine lines of them can stand for billions of values."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """Compose a node that is no reference to another one."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("*references are not allowed")
-        return super().compose_node(parent, index)
 
 
 class ActorFlags(Section):
@@ -96,7 +87,10 @@ class EvaluateFlags(Section):
     episodes: int = Field(100, ge=1, description="Episodes.")
     policy: str = Field("best", pattern="^(best|last)$", description="Which policy of the run: best or last.")
     seed: int = Field(1_000_003, ge=0, description="Root of the episodes' seeds.")
-    env_args: tuple[str, ...] = Field((), description="Arguments of the environment, as KEY=VALUE.")
+    env_args: tuple[str, ...] = Field((), description=f"Arguments of the environment: {ENV_ARGS}")
+    success_key: str | None = Field(
+        None, min_length=1, description="Key of the info that says success; default: the run's."
+    )
     headless: bool = Field(True, description="Without a window.")
     video: str | None = Field(None, description="Film the first episodes: path of an MP4 file.")
     video_episodes: int = Field(5, ge=1, description="Episodes in the film.")
@@ -165,13 +159,11 @@ def load_yaml(path: Path, name: str) -> dict[str, Any]:
         ConfigError: unreadable, or no mapping.
     """
     try:
-        data = PlainLoader(read_limited(path, MAX_SETTINGS_BYTES)).get_single_data()
+        data = parse_yaml(read_limited(path, MAX_SETTINGS_BYTES))
     except OSError as error:
         raise ConfigError(f"{name} {path}: {error.strerror}") from None
-    except (ValueError, yaml.YAMLError) as error:  # a ValueError is a date that is none, or no text
-        raise ConfigError(f"{name} {path}: {' '.join(str(error).split())[:300]}") from None
-    except RecursionError:
-        raise ConfigError(f"{name} {path}: nested too deeply") from None
+    except ValueError as error:
+        raise ConfigError(f"{name} {path}: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{name} {path}: allowed is a YAML mapping of sections")
     return data
@@ -179,7 +171,7 @@ def load_yaml(path: Path, name: str) -> dict[str, Any]:
 
 def dump_yaml(settings: Section) -> str:
     """Return settings as YAML that `--config` takes: all but which run they were for."""
-    return yaml.safe_dump(settings.model_dump(mode="json", exclude={"run"}), sort_keys=False)
+    return format_yaml(settings.model_dump(mode="json", exclude={"run"}))
 
 
 def parse_env_args(env_args: Iterable[str]) -> dict[str, Any]:
@@ -194,9 +186,9 @@ def parse_env_args(env_args: Iterable[str]) -> dict[str, Any]:
         if not (equals and key.isidentifier()):
             raise ConfigError(f"--env-args {word}: allowed is KEY=VALUE")
         try:
-            arguments[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"--env-args {word}: its value is no YAML") from None
+            arguments[key] = parse_yaml(value)
+        except ValueError as error:
+            raise ConfigError(f"--env-args {word}: {error}") from None
     return arguments
 
 

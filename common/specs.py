@@ -26,6 +26,9 @@ MAX_MAGNITUDE = float(1 << 24)
 """Largest observation or n-step reward; beyond it float32 does not even tell integers apart. What a network
 makes of it stays far from where float32 ends, whereas one batch of 3e38 would turn every weight into NaN."""
 
+MAX_ACTION_BOUND = 1e9
+"""Largest bound of an action, in the environment's own units; ± the largest float means: no bound."""
+
 RANGES = {
     "obs": (-MAX_MAGNITUDE, MAX_MAGNITUDE),
     "next_obs": (-MAX_MAGNITUDE, MAX_MAGNITUDE),
@@ -72,19 +75,22 @@ class EnvSpec:
         """Read the spec off an environment.
 
         Raises:
-            ConfigError: a space is not a flat Box, or the action Box is unbounded.
+            ConfigError: a space is not a flat Box, or the action Box is unbounded or not one of floats.
         """
-        for space, role in ((env.observation_space, "observation"), (env.action_space, "action")):
-            if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-                raise ConfigError(f"--env {name}: its {role} space is {space}; allowed: a flat Box")
-        assert isinstance(env.action_space, gymnasium.spaces.Box)
-        if not env.action_space.is_bounded():
+        obs, action = (_flat_box(env, name, role) for role in ("observation", "action"))
+        if action.dtype.kind != "f":
             raise ConfigError(
-                f"--env {name}: its action space {env.action_space} is unbounded; allowed: a bounded Box"
+                f"--env {name}: its action space {action} holds {action.dtype}, which would cut off"
+                " fractions; allowed: a Box of floats"
             )
-        assert env.observation_space.shape is not None
-        low, high = (tuple(map(float, bound)) for bound in (env.action_space.low, env.action_space.high))
-        return cls(name, env.observation_space.shape[0], len(low), discount, n_step, low, high)
+        low, high = action.low.astype(np.float64), action.high.astype(np.float64)
+        bounded = (np.abs(low) <= MAX_ACTION_BOUND) & (np.abs(high) <= MAX_ACTION_BOUND)  # false for NaN
+        if not (bounded & (low <= high)).all():
+            raise ConfigError(
+                f"--env {name}: its action space {action} is unbounded or empty;"
+                f" allowed: bounds within ± {MAX_ACTION_BOUND:g}, low <= high"
+            )
+        return cls(name, obs.shape[0], len(low), discount, n_step, tuple(low.tolist()), tuple(high.tolist()))
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> "EnvSpec":
@@ -179,6 +185,26 @@ class EnvSpec:
         if len(row) != self.record.itemsize:
             raise ValueError(f"a transition of {len(row)} bytes, allowed {self.record.itemsize}")
         return row
+
+
+def _flat_box(env: "gymnasium.Env[Any, Any]", name: str, role: str) -> gymnasium.spaces.Box:
+    """Return a space of an environment: `role` is observation or action.
+
+    Raises:
+        ConfigError: it is not a flat Box of 1 to `MAX_DIM` numbers.
+    """
+    space = getattr(env, f"{role}_space", None)
+    if not (
+        isinstance(space, gymnasium.spaces.Box)
+        and len(space.shape) == 1
+        and 1 <= space.shape[0] <= MAX_DIM
+        and space.dtype.kind in "fiub"
+    ):
+        raise ConfigError(
+            f"--env {name}: its {role} space is {' '.join(str(space).split())};"
+            f" allowed: a flat Box of 1 to {MAX_DIM} numbers"
+        )
+    return space
 
 
 def _bound(data: Mapping[str, Any], key: str) -> tuple[float, ...] | None:

@@ -132,10 +132,11 @@ def test_two_files_of_a_run_are_enough_anywhere(tmp_path: Path, capsys: pytest.C
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "policy-best.gfp"]
 
 
-def test_a_broken_simulation_counts_as_a_failure() -> None:
+def test_broken_episodes_are_counted_and_none_of_their_numbers_kept() -> None:
     stage = Stage("length=2", "broken=[3]", "success=true")
     policy = NumpyPolicy(arrays(SPEC), SPEC, np.random.default_rng(0))
-    episodes = run_episodes(stage.runner.env, policy, np.random.default_rng(0), 3, StopSignal())
-    assert [episode[:3] for episode in episodes] == [(3.0, 2, True), (0.0, 0, False), (3.0, 2, True)]
+    outcome = run_episodes(stage.runner.env, policy, np.random.default_rng(0), 3, StopSignal())
+    assert [episode[:3] for episode in outcome.episodes] == [(3.0, 2, True), (3.0, 2, True)]
+    assert (outcome.broken, outcome.count) == (1, 3)
     calls = stage.order()
     assert calls[calls.index("reinit") + 1] == "reset"

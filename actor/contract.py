@@ -1,0 +1,121 @@
+"""What an environment's `reset` and `step` may return, and how it is read: exactly, or not at all.
+
+In: whatever foreign code returns. Out: arrays of our own and plain values. Nothing is cast that would change
+by it, but for float64 observations, which are rounded to float32. It knows no episodes, policies or sockets.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from common.errors import BrokenEpisodeError
+from common.specs import MAX_MAGNITUDE, Floats
+
+MAX_TEXT = 300
+"""Characters of a foreign value or error that one line shows."""
+PAIRS = (tuple, list)
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+class ContractError(BrokenEpisodeError):
+    """Foreign code returned what it must not; at the first reset and step this ends the process."""
+
+
+def read_reset(result: Any, shape: tuple[int, ...]) -> Floats:
+    """Return the observation in what `reset` returned, a new array of float32.
+
+    Raises:
+        ContractError: it is no pair of an observation of `shape` and an info.
+        BrokenEpisodeError: a number is not finite or huge.
+    """
+    if not (isinstance(result, PAIRS) and len(result) == 2):
+        raise ContractError(f"reset() returned {shown(result)}; allowed: observation, info")
+    obs, info = result
+    _require_mapping("reset()", info)
+    return _observation("reset()", obs, shape)
+
+
+def read_step(result: Any, shape: tuple[int, ...]) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
+    """Return what `step` returned: observation (a new array of float32), reward, terminated, truncated, info.
+
+    Raises:
+        ContractError: it is something else.
+        BrokenEpisodeError: a number of the observation is not finite or huge.
+    """
+    if not (isinstance(result, PAIRS) and len(result) == 5):
+        raise ContractError(
+            f"step() returned {shown(result)}; allowed: observation, reward, terminated, truncated, info"
+        )
+    obs, reward, terminated, truncated, info = result
+    if type(reward) is not float:
+        reward = _scalar("reward", reward, "fiub", "a number")
+    if type(terminated) is not bool:
+        terminated = _scalar("terminated", terminated, "b", "a bool")
+    if type(truncated) is not bool:
+        truncated = _scalar("truncated", truncated, "b", "a bool")
+    if type(info) is not dict:
+        _require_mapping("step()", info)
+    return _observation("step()", obs, shape), float(reward), bool(terminated), bool(truncated), info
+
+
+def _observation(source: str, obs: Any, shape: tuple[int, ...]) -> Floats:
+    """Return a copy, for foreign code may fill the same array anew; copied first, for it may do so now."""
+    try:
+        array = np.array(obs)
+    except Exception as error:  # no array can be made of it, or its own conversion fails
+        raise ContractError(f"{source} returned {shown(obs)} as observation: {reason(error)}") from None
+    if array.shape != shape or array.dtype.kind not in "fiub":
+        raise ContractError(
+            f"{source} returned {shown(obs)} as observation; allowed: numbers of shape {shape}"
+        )
+    if array.dtype is not FLOAT32 and array.dtype is not FLOAT64:
+        array = array.astype(FLOAT64)
+    sizes = np.abs(array)
+    if not np.maximum.reduce(sizes) <= MAX_MAGNITUDE:  # also for NaN; `max()` takes twice as long
+        index = int(np.argmin(sizes <= MAX_MAGNITUDE))
+        raise BrokenEpisodeError(
+            f"{source} returned {array[index]:g} in an observation, at index {index};"
+            f" allowed: finite numbers within ± {MAX_MAGNITUDE:g}"
+        )
+    return array if array.dtype is FLOAT32 else array.astype(FLOAT32)
+
+
+def _scalar(name: str, value: Any, kinds: str, allowed: str) -> Any:
+    """Return a NumPy scalar, or a tensor without dimensions, as a plain value."""
+    try:
+        array = np.asarray(value)
+        if array.shape == () and array.dtype.kind in kinds:
+            return array.item()
+    except Exception as error:
+        raise ContractError(f"step() returned {shown(value)} as {name}: {reason(error)}") from None
+    raise ContractError(f"step() returned {shown(value)} as {name}; allowed: {allowed}")
+
+
+def _require_mapping(source: str, info: Any) -> None:
+    if not isinstance(info, Mapping):
+        raise ContractError(f"{source} returned {shown(info)} as info; allowed: a dict")
+
+
+def shown(value: Any) -> str:
+    """Return a foreign value in a few words."""
+    kind = type(value).__name__
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    if isinstance(value, PAIRS):
+        return f"a {kind} of {len(value)}"
+    return _line(f"{value!r}" if value is None or isinstance(value, str) else f"{kind} {value!r}", 80)
+
+
+def reason(error: BaseException) -> str:
+    """Return a foreign error in one line: its kind, its words, and the line of code that raised it."""
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        place = f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return _line(f"{type(error).__name__}: {error}", MAX_TEXT) + place
+
+
+def _line(text: str, most: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"

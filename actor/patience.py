@@ -1,0 +1,60 @@
+"""How often an environment may break before it is the environment that is broken."""
+
+import logging
+import time
+
+from common.errors import BrokenEpisodeError, ConfigError
+
+log = logging.getLogger(__name__)
+
+MAX_BROKEN_STARTS = 20
+"""Episodes in a row that break before their first step is done; their pauses add up to 14 s."""
+MAX_BROKEN_IN_ROW = 64
+"""Episodes in a row that break before `SOUND_STEPS`; never by chance, though two of three break."""
+SOUND_STEPS = 1000
+"""An episode that lasted so many env steps does not count as one in a row, though it broke at last."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 1.0
+"""Pause after an episode that broke before its first step was done; it doubles."""
+
+
+class Patience:
+    """Counts the episodes that break, says so in few lines, and gives up when nothing else happens.
+
+    Args:
+        name: of the environment.
+
+    Attributes:
+        broken: episodes so far.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.broken = 0
+        self._name = name
+        self._in_row = 0
+        self._starts_in_row = 0
+
+    def whole(self) -> None:
+        """Note that an episode came to its own end."""
+        self._in_row = self._starts_in_row = 0
+
+    def broke(self, error: BrokenEpisodeError, steps: int, *, bounded: bool = True) -> None:
+        """Note that an episode broke after `steps`, and pause if it did not even begin.
+
+        Args:
+            error: what broke it.
+            steps: env steps of it that were sound.
+            bounded: whether episodes that broke later than at their first step may be too many as well.
+
+        Raises:
+            ConfigError: too many in a row.
+        """
+        self.broken += 1
+        if self.broken & (self.broken - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...: the log stays small
+            log.warning("broken episode %d, discarded after %d steps: %s", self.broken, steps, error)
+        self._in_row = 0 if steps >= SOUND_STEPS else self._in_row + 1
+        self._starts_in_row = 0 if steps else self._starts_in_row + 1
+        most = MAX_BROKEN_IN_ROW if bounded and self._in_row >= MAX_BROKEN_IN_ROW else MAX_BROKEN_STARTS
+        if most == MAX_BROKEN_IN_ROW or self._starts_in_row >= MAX_BROKEN_STARTS:
+            raise ConfigError(f"--env {self._name}: {most} episodes in a row broke; the last: {error}")
+        if not steps:
+            time.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._starts_in_row - 1)))

@@ -1,0 +1,165 @@
+"""Finds and makes the environment that `--env` names, by the same rule in every command.
+
+In: `Id-v0`, `module:Id-v0` or `path/to/file.py:Id-v0`, and arguments. Out: a Gymnasium environment. Modules
+are looked for where Python's are, then in the working directory. No module of the user's stands in for one of
+this program.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import gymnasium
+
+from actor.contract import reason
+from common.errors import ConfigError
+
+FAULTS = (Exception, SystemExit)
+"""What foreign code may raise; what ends this process (KeyboardInterrupt) is not among it."""
+OURS = ("actor", "common", "learner")
+STATISTICS = "RunningMeanStd"
+"""Class by which wrappers that normalize by running statistics are known, or by an attribute `*_rms`."""
+MAX_LAYERS = 100
+"""Wrappers around one environment that are looked at."""
+
+_theirs: dict[Path, dict[str, ModuleType]] = {}
+"""Folder -> modules of the user's whose names are ours too."""
+
+
+def env_id(name: str) -> str:
+    """Return what peers and files call an environment: a path on this machine is no part of it."""
+    place, _, gymnasium_id = name.rpartition(":")
+    return gymnasium_id if place.endswith(".py") else name
+
+
+def make(name: str, arguments: Mapping[str, Any]) -> "gymnasium.Env[Any, Any]":
+    """Return a new environment.
+
+    Args:
+        name: what `--env` says.
+        arguments: of its constructor.
+
+    Raises:
+        ConfigError: there is none of that name, its module or its constructor raises, or it is normalized by
+            statistics of its own.
+    """
+    if "" not in sys.path and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    place, _, gymnasium_id = name.rpartition(":")
+    words = f"--env {name} {dict(arguments) or ''}".rstrip()
+    try:
+        with _names_of(_folder(place) if place else None):
+            if place:
+                _import(place)
+            env = gymnasium.make(gymnasium_id, disable_env_checker=True, **arguments)
+    except ConfigError:
+        raise
+    except ModuleNotFoundError as error:
+        allowed = "a Gymnasium id, module:Id-v0 or path/to/file.py:Id-v0"
+        raise ConfigError(f"{words}: {error}; allowed: {allowed}") from None
+    except gymnasium.error.Error as error:
+        raise ConfigError(f"{words}: {' '.join(str(error).split())}") from None
+    except FAULTS as error:
+        hint = " (--render-mode, --no-headless, --video)" if "render_mode" in str(error) else ""
+        raise ConfigError(f"{words}: {reason(error)}{hint}") from None
+    _refuse_running_statistics(env, name)
+    return env
+
+
+def _import(place: str) -> None:
+    """Import a module by its name or its file."""
+    if not place.endswith(".py"):
+        importlib.import_module(place)
+        return
+    path = Path(place).expanduser().resolve()
+    if not path.is_file():
+        raise ConfigError(f"--env {place}: no such file")
+    if str(path.parent) not in sys.path:  # for what it imports itself
+        sys.path.append(str(path.parent))
+    stem = re.sub(r"\W", "_", path.stem)
+    # Under its own name if that leads to this very file, so that an import of it elsewhere finds it loaded.
+    if stem not in OURS and (found := importlib.util.find_spec(stem)) and found.origin == str(path):
+        importlib.import_module(stem)
+        return
+    spec = importlib.util.spec_from_file_location(f"file_{stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    if spec.name not in sys.modules:
+        sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[spec.name]
+            raise
+
+
+def _folder(place: str) -> Path | None:
+    """Return the folder that a module of the user's is imported from; None: it is ours, or not found."""
+    if place.endswith(".py"):
+        return Path(place).expanduser().resolve().parent
+    root = place.partition(".")[0]
+    spec = None if root in OURS else importlib.util.find_spec(root)
+    if spec is None:
+        return None
+    places = list(spec.submodule_search_locations or ())
+    origin = places[0] if places else spec.origin
+    return Path(origin).resolve().parent if origin else None
+
+
+@contextlib.contextmanager
+def _names_of(folder: Path | None) -> Iterator[None]:
+    """While code in `folder` is imported, let names that it shares with this program mean its modules."""
+    shared = [] if folder is None else [name for name in OURS if _holds(folder, name)]
+    if folder is None or not shared:
+        yield
+        return
+    ours = _take_out(shared)
+    sys.modules.update(_theirs.pop(folder, {}))
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        _theirs[folder] = _take_out(shared)
+        sys.modules.update(ours)
+
+
+def _holds(folder: Path, name: str) -> bool:
+    """Whether a folder holds a module called `name` that is not this program's own."""
+    package = Path(sys.modules[name].__path__[0]) if name in sys.modules else None
+    candidate = folder / name
+    if package is not None and candidate.is_dir() and candidate.samefile(package):
+        return False
+    return candidate.is_dir() or candidate.with_suffix(".py").is_file()
+
+
+def _take_out(roots: list[str]) -> dict[str, ModuleType]:
+    """Remove these modules and all below them from those that are imported, and return them."""
+    names = [name for name in sys.modules if name.partition(".")[0] in roots]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+def _refuse_running_statistics(env: "gymnasium.Env[Any, Any]", name: str) -> None:
+    """Refuse wrappers whose output hangs on what this very process has seen.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    layer: Any = env
+    for _ in range(MAX_LAYERS):
+        own = getattr(layer, "__dict__", {})
+        kinds = {type(value).__name__ for value in own.values()}
+        running = STATISTICS in kinds or any(key.endswith("_rms") for key in own)
+        if running and own.get("_update_running_mean", True):  # False: frozen, the same everywhere
+            raise ConfigError(
+                f"--env {name}: {type(layer).__name__} normalizes by running statistics, which differ between"
+                " processes; allowed: a fixed scale (docs/environments.md)"
+            )
+        layer = own.get("env")

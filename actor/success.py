@@ -1,0 +1,55 @@
+"""An episode's success as the environment says it: `info[--success-key]` of the last step."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from actor.contract import shown
+
+log = logging.getLogger(__name__)
+
+LIKELY_KEYS = ("is_success", "success", "task_success", "goal_achieved", "solved")
+"""Names that environments have for it; one that is seen in place of the right key is pointed at."""
+
+
+class SuccessReader:
+    """Reads success off an info, once an episode.
+
+    Args:
+        key: where an info says it.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._has_warned = False
+
+    def __call__(self, info: Mapping[str, Any]) -> bool | None:
+        """Return success, None where the environment says nothing or something that is neither yes nor no."""
+        said = info.get(self._key)
+        if said is None:
+            self._point_at_another(info)
+            return None
+        if type(said) is bool:
+            return said
+        try:
+            value = np.asarray(said)
+            if value.shape == () and value.dtype.kind in "fiub" and value.item() in (0, 1):
+                return bool(value.item())
+        except Exception:  # noqa: S110  # what cannot be read says nothing, as below
+            pass
+        self._warn(f"info[{self._key!r}] is {shown(said)}, no success; allowed: a bool, 0 or 1")
+        return None
+
+    def _point_at_another(self, info: Mapping[str, Any]) -> None:
+        others = [key for key in LIKELY_KEYS if key != self._key and info.get(key) is not None]
+        if others:
+            self._warn(
+                f"info has no {self._key!r}, but {others[0]!r}: --success-key {others[0]} takes it as success"
+            )
+
+    def _warn(self, text: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning("%s", text)

@@ -1,0 +1,110 @@
+"""YAML as people read it: the core schema of YAML 1.2, without references, tags of its own or dates.
+
+In: text of settings or of one value. Out: None, booleans, numbers, strings, lists and mappings. YAML 1.1,
+which PyYAML reads, makes a string of `1e3`, a boolean of `on`, 8 of `010` and 90 of `1:30`.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+NULL, BOOL, INT, FLOAT, STR, SEQ, MAP = (
+    f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")
+)
+SCALARS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    NULL: (r"~|null|Null|NULL|", lambda text: None),
+    BOOL: (r"true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true"),
+    INT: (
+        r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
+        lambda text: int(text[2:], {"o": 8, "x": 16}[text[1]]) if text[1:2] in ("o", "x") else int(text),
+    ),
+    FLOAT: (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        lambda text: float(re.sub(r"\.(?=[inIN])", "", text)),
+    ),
+}
+"""Tag -> how its plain text looks, what it stands for. All else is a string. Source: YAML 1.2.2, 10.3.2."""
+MAX_ERROR_CHARS = 300
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Builds plain values, and refuses references: nine lines of them can stand for billions of values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node that is no reference to another one."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("*references are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_scalar_value(self, node: Any) -> Any:
+        """Return a plain value of one of `SCALARS`, which an explicit tag may name as well."""
+        pattern, build = SCALARS[node.tag]
+        if not re.fullmatch(pattern, node.value):
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(None, None, f"{node.value!r} is no {kind}")
+        return build(node.value)
+
+    def construct_text(self, node: Any) -> Any:
+        """Return a string."""
+        return self.construct_scalar(node)
+
+    def construct_whole_sequence(self, node: Any) -> list[Any]:
+        """Return a list."""
+        return self.construct_sequence(node, deep=True)
+
+    def construct_unique_mapping(self, node: Any) -> dict[Any, Any]:
+        """Return a mapping, none of whose keys may stand there twice."""
+        pairs = [
+            (self.construct_object(key, deep=True), self.construct_object(value, deep=True))
+            for key, value in node.value
+        ]
+        mapping: dict[Any, Any] = {}
+        for key, value in pairs:
+            if isinstance(key, list | dict) or key in mapping:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands there twice, or is none", node.start_mark
+                )
+            mapping[key] = value
+        return mapping
+
+    def refuse(self, node: Any) -> Any:
+        """Refuse any other tag."""
+        raise yaml.constructor.ConstructorError(None, None, f"tag {node.tag} is not allowed", node.start_mark)
+
+
+class PlainDumper(yaml.SafeDumper):
+    """Writes strings in quotes that YAML 1.1 or 1.2 would take for something else."""
+
+
+PlainLoader.yaml_implicit_resolvers = {}
+PlainLoader.yaml_constructors = {}
+for _tag, (_pattern, _) in SCALARS.items():
+    _regexp = re.compile(rf"(?:{_pattern})\Z")
+    PlainLoader.add_implicit_resolver(_tag, _regexp, None)
+    PlainDumper.add_implicit_resolver(_tag, _regexp, None)
+    PlainLoader.add_constructor(_tag, PlainLoader.construct_scalar_value)
+PlainLoader.add_constructor(STR, PlainLoader.construct_text)
+PlainLoader.add_constructor(SEQ, PlainLoader.construct_whole_sequence)
+PlainLoader.add_constructor(MAP, PlainLoader.construct_unique_mapping)
+PlainLoader.add_constructor(None, PlainLoader.refuse)
+
+
+def parse_yaml(text: str | bytes) -> Any:
+    """Return the value of a YAML document.
+
+    Raises:
+        ValueError: it is none; the message is one line.
+    """
+    try:
+        return PlainLoader(text).get_single_data()
+    except (ValueError, yaml.YAMLError) as error:  # a ValueError: no text, or a number of too many digits
+        raise ValueError(f"no YAML: {' '.join(str(error).split())[:MAX_ERROR_CHARS]}") from None
+    except RecursionError:
+        raise ValueError("no YAML: nested too deeply") from None
+
+
+def format_yaml(value: Any) -> str:
+    """Return plain values as YAML that `parse_yaml` reads back."""
+    return yaml.dump(value, Dumper=PlainDumper, sort_keys=False)
