@@ -22,6 +22,8 @@ ACK_TOPIC = b"ack/%s\0"
 STATUS_TOPIC = b"status\0"
 _KEEPALIVE_MS = 1000
 _LOST_AFTER_MS = 10_000
+LOOK_EVERY_N = 4
+"""Receives between two looks at who else has something; each costs 3 us, a receive 2 us."""
 ZAP_DOMAIN = b"graspfleet"
 """Any non-empty name: with it, and enforced, a socket without a gatekeeper lets nobody in."""
 
@@ -181,9 +183,17 @@ class ExperienceReceiver(Channel):
 
     def __init__(self, config: TransportConfig) -> None:
         super().__init__(zmq.PULL, config, hwm_n=config.experience_hwm_n)
+        self._receives = 0
 
     def receive(self) -> Received | None:
-        """Return the next frame, or None when there is none now; several parts are one bad frame."""
+        """Return the next frame, or None when there is none now; several parts are one bad frame.
+
+        Peers take turns. libzmq alone notices a peer that has something again only when the others have
+        nothing left or at every hundredth receive; reading a socket's events makes it notice.
+        """
+        self._receives += 1
+        if self._receives % LOOK_EVERY_N == 0:
+            self.socket.getsockopt(zmq.EVENTS)
         parts = self._receive()
         if parts is None:
             return None
