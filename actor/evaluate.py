@@ -1,6 +1,7 @@
 """Deterministic episodes of a policy: `graspfleet evaluate RUN_DIR`, and what the evaluator repeats."""
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from common.specs import EnvSpec
 from common.statistics import describe, summarise
 from common.stopping import StopSignal
 
+BOUND_TOLERANCE = 1e-6
+"""Relative; what float32 makes of a bound is still the same one."""
 MAX_POLICY_BYTES = 4 << 30
 """Twice the policy of the widest settings; a larger file is none."""
 
@@ -113,12 +116,32 @@ def load_policy(run: RunDirectory, which: str, spec: EnvSpec) -> NumpyPolicy:
     except (OSError, ProtocolError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: no readable policy ({reason})") from None
-    if (trained.obs_dim, trained.action_dim) != (spec.obs_dim, spec.action_dim):
-        raise ConfigError(
-            f"{path}: made for {trained.obs_dim} observations and {trained.action_dim} actions,"
-            f" the environment has {spec.obs_dim} and {spec.action_dim}"
-        )
+    if differs := difference(trained, spec):
+        raise ConfigError(f"{path}: {differs}; allowed: the environment that it was trained in")
     return policy
+
+
+def difference(trained: EnvSpec, present: EnvSpec) -> str:
+    """Return in which way a policy does not fit an environment, an empty text if it does.
+
+    Discount and n-step are no part of it: they say what it was taught, not what its numbers mean.
+    """
+    then, now = (spec.env.rpartition(":")[2] for spec in (trained, present))
+    if then != now:
+        return f"trained in {then}, the environment is {now}"
+    if (trained.obs_dim, trained.action_dim) != (present.obs_dim, present.action_dim):
+        return (
+            f"made for {trained.obs_dim} observations and {trained.action_dim} actions,"
+            f" the environment has {present.obs_dim} and {present.action_dim}"
+        )
+    for end in ("low", "high"):
+        bounds = (getattr(trained, f"action_{end}"), getattr(present, f"action_{end}"))
+        if None in bounds:  # a file without bounds
+            continue
+        for index, (old, new) in enumerate(zip(*bounds, strict=True)):
+            if not math.isclose(old, new, rel_tol=BOUND_TOLERANCE):
+                return f"trained with action {index} bounded by {old:g} ({end}), the environment has {new:g}"
+    return ""
 
 
 def evaluated_settings(
@@ -159,12 +182,11 @@ def evaluate(flags: EvaluateFlags, stop: StopSignal) -> int:
             return 130
         summary = summarise(outcome.episodes, outcome.broken)
         print(json.dumps(summary) if flags.json_output else describe(summary), flush=True)
+        if isinstance(env, FilmedEnvironment):
+            print(f"filmed {env.finish()} episodes: {flags.video}", file=sys.stderr)
+        return 0
     finally:  # after the result: closing is foreign code, and may fail
         env.close()
-    if flags.video is not None:
-        filmed = min(flags.video_episodes, len(outcome.episodes))
-        print(f"filmed {filmed} episodes: {flags.video}", file=sys.stderr)
-    return 0
 
 
 def _environment(flags: EvaluateFlags, config: EnvConfig, returns: ReturnConfig) -> Environment:

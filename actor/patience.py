@@ -14,7 +14,7 @@ MAX_BROKEN_IN_ROW = 64
 SOUND_STEPS = 1000
 """An episode that lasted so many env steps does not count as one in a row, though it broke at last."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 1.0
-"""Pause after an episode that broke before its first step was done; it doubles."""
+"""Pause after an error before an episode's first step is done; it doubles."""
 
 
 class Patience:
@@ -38,7 +38,7 @@ class Patience:
         self._in_row = self._starts_in_row = 0
 
     def broke(self, error: BrokenEpisodeError, steps: int, *, bounded: bool = True) -> None:
-        """Note that an episode broke after `steps`, and pause if it did not even begin.
+        """Note that an episode broke after `steps`, and pause if an error kept it from beginning.
 
         Args:
             error: what broke it.
@@ -56,5 +56,5 @@ class Patience:
         most = MAX_BROKEN_IN_ROW if bounded and self._in_row >= MAX_BROKEN_IN_ROW else MAX_BROKEN_STARTS
         if most == MAX_BROKEN_IN_ROW or self._starts_in_row >= MAX_BROKEN_STARTS:
             raise ConfigError(f"--env {self._name}: {most} episodes in a row broke; the last: {error}")
-        if not steps:
+        if not steps and error.__cause__ is not None:  # a wrong number is no passing fault
             time.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._starts_in_row - 1)))

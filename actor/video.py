@@ -4,6 +4,9 @@ In: any Gymnasium environment that draws pictures. Out: an MP4 file whose frames
 neither what is seen nor who acts.
 """
 
+import contextlib
+import logging
+import os
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,15 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actor.contract import shown
 from actor.environment import Environment
 from common.config import EnvConfig, ReturnConfig
-from common.errors import ConfigError
+from common.errors import BrokenEpisodeError, ConfigError
 from common.specs import Floats
 
 Picture = NDArray[np.uint8]
 """[height, width, 3]."""
 
+log = logging.getLogger(__name__)
+
 DEFAULT_FPS = 20
+MAX_FPS = 1000
+MAX_PICTURE_BYTES = 1 << 28
+"""Of one picture: 9,000 pixels square."""
 HOLD_FRAMES = 15
 """How often the last picture of an episode is shown, so that its outcome can be read."""
 BAND_PX, MARGIN_PX, TEXT_PX = 30, 10, 16
@@ -27,20 +36,22 @@ BAND, PLAIN, GOOD, BAD = (24, 27, 32), (236, 239, 242), (88, 214, 141), (240, 12
 
 
 class Film:
-    """An MP4 file, opened by its first picture.
+    """An MP4 file: begun by its first picture, in place of an older file once it is finished.
 
     Args:
-        path: of the file; an older one is replaced.
+        path: of the file.
         fps: pictures a second.
 
     Raises:
-        ConfigError: a package for it is missing, or there is no such folder.
+        ConfigError: a package for it is missing, there is no such folder, or it is another kind of file.
     """
 
     def __init__(self, path: Path, fps: int) -> None:
         """Check that it can be written."""
         if not path.parent.is_dir() or path.is_dir():
             raise ConfigError(f"--video {path}: cannot be written; allowed: a file in a folder that exists")
+        if path.suffix.lower() != ".mp4":
+            raise ConfigError(f"--video {path}: allowed: a file whose name ends in .mp4")
         try:
             import imageio_ffmpeg
             import PIL.ImageDraw
@@ -49,6 +60,8 @@ class Film:
             raise ConfigError(needs) from None
         self._encoder, self._drawing = imageio_ffmpeg, PIL.ImageDraw
         self._path, self._fps = path, fps
+        self._unfinished = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
+        self._shape: tuple[int, ...] | None = None
         self._frames: Generator[None, Any, None] | None = None
 
     def add(self, picture: Picture, left: str, right: str, color: tuple[int, int, int] = PLAIN) -> None:
@@ -59,15 +72,35 @@ class Film:
             left: said in plain color.
             right: said in `color`.
             color: red, green, blue, 0 to 255.
+
+        Raises:
+            ConfigError: another shape than the first picture's, or the file cannot be written.
         """
-        frame = self._captioned(picture, left, right, color)
-        if self._frames is None:
-            size = frame.shape[1], frame.shape[0]
-            self._frames = self._encoder.write_frames(
-                str(self._path), size, fps=self._fps, quality=7, macro_block_size=2, ffmpeg_log_level="error"
+        self._shape = self._shape or picture.shape
+        if picture.shape != self._shape:
+            raise ConfigError(
+                f"--video {self._path}: a picture of shape {picture.shape}; allowed: {self._shape}, as before"
             )
-            self._frames.send(None)
-        self._frames.send(np.ascontiguousarray(frame))
+        frame = self._captioned(picture, left, right, color)
+        try:
+            if self._frames is None:
+                self._frames = self._begun(frame.shape[1], frame.shape[0])
+            self._frames.send(np.ascontiguousarray(frame))
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _begun(self, width: int, height: int) -> Generator[None, Any, None]:
+        """Return the running encoder."""
+        frames: Generator[None, Any, None] = self._encoder.write_frames(
+            str(self._unfinished),
+            (width, height),
+            fps=self._fps,
+            quality=7,
+            macro_block_size=2,
+            ffmpeg_log_level="error",
+        )
+        frames.send(None)
+        return frames
 
     def _captioned(self, picture: Picture, left: str, right: str, color: tuple[int, int, int]) -> Picture:
         from PIL import Image, ImageFont
@@ -82,10 +115,32 @@ class Film:
         return np.asarray(image)
 
     def close(self) -> None:
-        """Finish the file; calling it again does nothing."""
+        """Finish the file; calling it again does nothing.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        if self._frames is None:
+            return
+        frames, self._frames = self._frames, None
+        try:
+            frames.close()
+            os.replace(self._unfinished, self._path)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def drop(self) -> None:
+        """Leave nothing of a file that was not finished."""
         if self._frames is not None:
-            self._frames.close()
+            with contextlib.suppress(OSError):
+                self._frames.close()
             self._frames = None
+        with contextlib.suppress(OSError):
+            self._unfinished.unlink()
+
+    def _unwritable(self, error: OSError) -> ConfigError:
+        why = error.strerror or "the encoder failed"
+        return ConfigError(f"--video {self._path}: cannot be written ({why})")
 
 
 class FilmedEnvironment(Environment):
@@ -103,10 +158,14 @@ class FilmedEnvironment(Environment):
 
     def __init__(self, config: EnvConfig, returns: ReturnConfig, path: Path, episodes: int) -> None:
         super().__init__(config, returns, render_mode="rgb_array")
-        self._film = Film(path, int(self.env.metadata.get("render_fps", DEFAULT_FPS)))
-        self._left = episodes
-        self._name = config.env
+        self._film = Film(path, fps_of(self.env.metadata))
+        self._episodes = self._left = episodes
         self._episode = 0
+
+    def check(self, seeds: np.random.Generator) -> None:
+        """As `Environment.check`; the environment must draw a picture, too."""
+        super().check(seeds)
+        self._picture()
 
     def reset(self, seed: int) -> Floats:
         """As `Environment.reset`; begins the next scene, or ends the film after the last."""
@@ -114,7 +173,7 @@ class FilmedEnvironment(Environment):
         self._episode += 1
         self._step, self._return = 0, 0.0
         if self._left == 0:
-            self._film.close()
+            self.finish()
         else:
             self._shoot("", PLAIN)
         return obs
@@ -126,7 +185,7 @@ class FilmedEnvironment(Environment):
         self._step += 1
         self._return += reward
         if self._left > 0:
-            success, ended = info.get("is_success"), terminated or truncated
+            success, ended = self.success(info), terminated or truncated
             word = (
                 "" if success is None else "success" if success else "failed" if ended else "no success yet"
             )
@@ -136,9 +195,7 @@ class FilmedEnvironment(Environment):
         return result
 
     def _shoot(self, word: str, color: tuple[int, int, int], times: int = 1) -> None:
-        picture: Any = self.env.render()
-        if not isinstance(picture, np.ndarray) or picture.ndim != 3:
-            raise ConfigError(f"--video: {self._name} draws no pictures (render_mode rgb_array)")
+        picture = self._picture()
         # Like `reinit`, a name of what is dealt with is an environment's own to have.
         names = [name] if (name := getattr(self.env.unwrapped, "object_name", "")) else []
         text = "   ".join(
@@ -147,7 +204,50 @@ class FilmedEnvironment(Environment):
         for _ in range(times):
             self._film.add(picture, text, word, color)
 
-    def close(self) -> None:
-        """Finish the film and give back what the environment holds."""
+    def _picture(self) -> Picture:
+        """Return what the environment draws.
+
+        Raises:
+            ConfigError: it is no picture.
+        """
+        try:
+            picture = self.render()
+        except BrokenEpisodeError as error:
+            raise ConfigError(f"--video: {self.name} draws no pictures: {error}") from None
+        if not (
+            isinstance(picture, np.ndarray)
+            and picture.dtype == np.uint8
+            and picture.ndim == 3
+            and picture.shape[2] == 3
+            and 0 < picture.size <= MAX_PICTURE_BYTES
+        ):
+            raise ConfigError(
+                f"--video: {self.name} draws {shown(picture)};"
+                " allowed: render_mode rgb_array, an array [height, width, 3] of uint8"
+            )
+        return picture
+
+    def finish(self) -> int:
+        """Finish the film and return how many whole episodes it shows.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
         self._film.close()
+        return self._episodes - self._left
+
+    def close(self) -> None:
+        """Give back what the environment holds; nothing stays of a film that was not finished."""
+        self._film.drop()
         super().close()
+
+
+def fps_of(metadata: Any) -> int:
+    """Return the pictures a second that an environment declares, `DEFAULT_FPS` where it declares none."""
+    said = metadata.get("render_fps") if isinstance(metadata, Mapping) else None
+    if said is None:
+        return DEFAULT_FPS
+    if not isinstance(said, int | float | np.number) or not 1 <= said <= MAX_FPS:  # false for NaN
+        log.warning("render_fps is %s, allowed 1 to %d: the film has %d", shown(said), MAX_FPS, DEFAULT_FPS)
+        return DEFAULT_FPS
+    return round(float(said))
