@@ -9,7 +9,7 @@ from common.config import EnvConfig
 from common.flags import EvaluatorFlags, evaluated_env_args
 from common.heartbeat import Heartbeat
 from common.interval import Interval
-from common.messages import Ack, Evaluation, Hello, Weights
+from common.messages import Ack, Evaluation, EvaluationStarted, Hello, Weights
 from common.policy import NumpyPolicy
 from common.protocol import encode
 from common.seeds import boot_seeds, new_boot_id
@@ -78,6 +78,14 @@ class Evaluator:
 
     def _evaluate(self, weights: Weights, policy: NumpyPolicy, stop: StopSignal) -> None:
         count = self._flags.evaluator.eval_episodes
+        # However long the episodes take, the learner keeps this policy until their report.
+        started = EvaluationStarted(
+            actor_id=self._actor_id,
+            boot_id=self._boot_id,
+            weights_version=weights.version,
+            env_steps=weights.env_steps,
+        )
+        self._sender.send(encode(started))
         outcome = run_episodes(self._env, policy, self._rng, count, stop, self._heartbeat)
         if outcome.count < count:
             return

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.errors import ConfigError
+from common.messages import MAX_EPISODES
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -279,7 +280,14 @@ class ActorConfig(Section):
 class EvaluatorConfig(Section):
     """Deterministic episodes, beside the training and after it."""
 
-    eval_episodes: int = Field(20, ge=1, description="Episodes an evaluation.")
+    eval_episodes: int = Field(20, ge=1, le=MAX_EPISODES, description="Episodes an evaluation.")
+    compare_episodes: int = Field(
+        100,
+        ge=0,
+        le=MAX_EPISODES,
+        description="Episodes of each finalist and of the last policy, after training, before one of them is"
+        " named the best; 0: none.",
+    )
     eval_interval_s: float = Field(10.0, gt=0, description="Pause between the starts of two evaluations.")
     eval_env_args: tuple[str, ...] = Field(
         (), description="Added to --env-args for evaluation; later words win."

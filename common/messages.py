@@ -156,6 +156,21 @@ class Bye(Message):
     next_seq: Count
 
 
+class EvaluationStarted(Message):
+    """Deterministic episodes of one published policy begin: it is to be kept until they are reported.
+
+    Attributes:
+        weights_version: of the policy.
+        env_steps: the learner's, when it was published.
+    """
+
+    kind = "evaluation_started"
+    actor_id: ActorId
+    boot_id: BootId
+    weights_version: Count
+    env_steps: Count
+
+
 class Evaluation(Message):
     """Deterministic episodes of one published policy.
 
@@ -274,5 +289,6 @@ class Status(Message):
 
 
 KINDS: dict[str, type[Message]] = {
-    message.kind: message for message in (Hello, Batch, Bye, Evaluation, Weights, Ack, Refusal, Status)
+    message.kind: message
+    for message in (Hello, Batch, Bye, Evaluation, EvaluationStarted, Weights, Ack, Refusal, Status)
 }

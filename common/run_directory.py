@@ -49,6 +49,8 @@ class RunDirectory:
         self.endpoints = self.path / "endpoints.json"
         self.metrics = self.path / "metrics.jsonl"
         self.evaluation = self.path / "evaluation.json"
+        self.selection = self.path / "selection.json"
+        self.candidates = self.path / "candidates"
         self.curve = self.path / "curve.png"
         self.replay = self.path / "replay.bin"
         self.journal = self.path / "journal.bin"

@@ -30,6 +30,16 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
 
 
+def mean_low(values: Sequence[float]) -> float:
+    """Return the lower end of a mean's 95 % interval; minus infinity for fewer than two values.
+
+    mean − z s / √n,   s² = Σ (x − mean)² / (n − 1)
+    """
+    if len(values) < 2:
+        return -math.inf
+    return float(np.mean(values) - Z_95 * np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
 def summarise(episodes: Sequence[Episode], broken: int = 0) -> Summary:
     """Return success rate with interval (None where the environment names no success), return and counts.
 

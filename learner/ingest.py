@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from common.errors import ConfigError, ProtocolError
 from common.interval import Interval
-from common.messages import MAX_ROOM, Ack, Batch, Bye, Episode, Evaluation, Hello, Message
+from common.messages import MAX_ROOM, Ack, Batch, Bye, Episode, Evaluation, EvaluationStarted, Hello, Message
 from common.protocol import Buffer, decode
 from common.security import require_own
 from common.specs import EnvSpec
@@ -27,8 +27,8 @@ from learner.replay import Replay
 
 log = logging.getLogger(__name__)
 
-MAX_EVALUATIONS = 4
-"""Taken in between two looks at them; each may cost a checkpoint."""
+MAX_EVALUATIONS = 16
+"""Taken in between two looks at them, announcements included; each may cost a checkpoint."""
 REPEAT_INTERVAL_S = 0.05
 """Seconds between two acknowledgements to an actor whose batches are held: it hears that it is heard."""
 COUNT_ACTORS_INTERVAL_S = 0.25
@@ -40,7 +40,6 @@ class News:
     """What has come in since the last look."""
 
     episodes: list[Episode] = field(default_factory=list)
-    evaluations: list[Evaluation] = field(default_factory=list)
     lag_sum: int = 0
     lag_n: int = 0
 
@@ -64,7 +63,8 @@ class Ingest:
         actors_n: live actors as last counted, at least 1; they share what the limiter lets pass.
         counters: duplicates, gaps, lost, throttled and malformed batches, torn journals, and rejections by
             reason.
-        news: what the loop has not yet looked at.
+        news: what the reporter has not yet looked at.
+        evaluations: what evaluators said and the loop has not yet looked at.
         weights_version: newest version published, for the lag.
     """
 
@@ -81,6 +81,7 @@ class Ingest:
         self.held = HeldBatches()
         self.counters: Counter[str] = Counter()
         self.news = News()
+        self.evaluations: list[Evaluation | EvaluationStarted] = []
         self.weights_version = 0
         self._spec = spec
         self._replay = replay
@@ -140,6 +141,11 @@ class Ingest:
         """Return what has come in since the last call."""
         news, self.news = self.news, News()
         return news
+
+    def take_evaluations(self) -> list[Evaluation | EvaluationStarted]:
+        """Return what evaluators have said since the last call, in order."""
+        evaluations, self.evaluations = self.evaluations, []
+        return evaluations
 
     def acknowledgements(self, now_s: float = 0.0) -> list[tuple[str, Ack]]:
         """Return (actor_id, message) for every actor that has sent something since the last call.
@@ -221,13 +227,13 @@ class Ingest:
         return entry.rows_crc == zlib.crc32(self._replay.read(entry.start, entry.inserted).data)
 
     def _dispatch(self, message: Message, now_s: float, size_bytes: int, key: str | None) -> None:
-        if not isinstance(message, Batch | Hello | Bye | Evaluation):
+        if not isinstance(message, Batch | Hello | Bye | Evaluation | EvaluationStarted):
             raise ProtocolError("kind", f"{message.kind} is not for a learner")
         require_own(key, message.actor_id)
-        if isinstance(message, Evaluation):
-            if len(self.news.evaluations) >= MAX_EVALUATIONS:
+        if isinstance(message, Evaluation | EvaluationStarted):
+            if len(self.evaluations) >= MAX_EVALUATIONS:
                 raise ProtocolError("too-many-evaluations", f"{MAX_EVALUATIONS} not yet looked at")
-            self.news.evaluations.append(message)
+            self.evaluations.append(message)
             return
         if isinstance(message, Hello) and message.role == "evaluator":
             return

@@ -25,6 +25,7 @@ from learner.quota import Quota
 from learner.rate_limiter import make_limiter
 from learner.replay import Mixture, Replay, Sampler
 from learner.reporter import Reporter
+from learner.selection import Selection
 from learner.sockets import Sockets
 
 log = logging.getLogger(__name__)
@@ -37,9 +38,9 @@ IDLE_WAIT_S = 0.05
 """Longest sleep while there is nothing to learn from."""
 ACKNOWLEDGE_INTERVAL_S = 0.005
 """Acknowledgements of what came in meanwhile go out together."""
-PARTS = ("agent", "replay", "limiter", "publisher", "reporter")
+PARTS = ("agent", "replay", "limiter", "publisher", "selection", "reporter")
 """Attributes of the learner whose state a checkpoint holds."""
-JUDGE_INTERVAL_S = 0.2
+JUDGE_INTERVAL_S = 0.05
 """Evaluations that came in are looked at so often."""
 
 
@@ -98,6 +99,7 @@ class Learner:
         quota = Quota(limits.max_actor_batches_per_s, limits.max_actor_bytes_per_s)
         self.ingest = Ingest(spec, self.replay, journal, accounts, quota, self.limiter)
         self.publisher = PolicyPublisher(spec, self.agent, sockets.weights, run)
+        self.selection = Selection(self.publisher.frames, run)
         self.checkpoints = Checkpoints(run.checkpoints, self.config.keep_checkpoints)
         self.checkpoints.sweep()
         self.reporter = Reporter(self, run)
@@ -172,12 +174,15 @@ class Learner:
     def _save(self) -> bool:
         written = self.checkpoints.save(self.state_dict(), self.env_steps)
         self.publisher.write_last()
+        self.selection.write()
         return written is not None
 
     def judge(self) -> None:
         """Write down the evaluations that came in, and keep what was best."""
-        for evaluation in self.reporter.take_evaluations():
-            values, is_best = self.publisher.judge(evaluation)
+        for message in self.ingest.take_evaluations():
+            if (judged := self.selection.take(message)) is None:
+                continue
+            values, is_best = judged
             self.reporter.write(values)
             if is_best:
                 self.checkpoints.save(self.state_dict(), self.env_steps, best=True)
@@ -198,12 +203,12 @@ class Learner:
             arrived = self.sockets.wait(IDLE_WAIT_S)
             self.ingest.drain(self.sockets.receive, FINISH_MAX_N, now_s, everything=True)
             self.acknowledge()
+            self.judge()
             if complete and status.due(now_s):
                 self.reporter.send_status()
             staying = self._awaited & set(self.ingest.liveness().values())
             if now_s >= deadline_s or not (arrived or staying):
                 break
-        self.judge()
         self.deliver(wait=True)
         self.publish()
         self.deliver(wait=True)
@@ -224,6 +229,7 @@ class Learner:
     def _resume(self, recovered: Recovered, *, auto: bool) -> None:
         """Take over the accounts and rows of a journal, and everything else from the newest checkpoint."""
         self.ingest.restore(recovered)
+        self.selection.recover()
         if self.env_steps >= self.config.total_env_steps:
             # Killed while the actors were leaving: what they still keep is taken in, and they are told to go.
             self._awaited = {"alive", "late", "gone"}

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, SupportsFloat
 
-from common.messages import Evaluation, State, Status
+from common.messages import State, Status
 from common.run_directory import RunDirectory
 from learner.metrics import EpisodeMeans, MetricsLog, Values
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 COUNTERS = ("duplicates", "gaps", "lost", "torn", "throttled", "malformed")
 """Of the ingest's counters those that are metrics; the others tell reasons."""
+EVALUATION_COUNTERS = ("evaluations", "repeated_evaluations", "uncounted_evaluations")
+"""Counters of the selection."""
 
 
 class Reporter:
@@ -36,7 +38,6 @@ class Reporter:
         self._log = MetricsLog(run)
         self._episodes = EpisodeMeans()
         self._evaluation: Values = {}
-        self._evaluations: list[Evaluation] = []
         self._values: Values = {}
         self._policy_lag = 0.0
         self._lag_sum = self._lag_n = 0
@@ -59,12 +60,6 @@ class Reporter:
         if self._held_since_s is not None:
             self._actors_wait_s += now_s - self._held_since_s
         self._held_since_s = now_s if held else None
-
-    def take_evaluations(self) -> list[Evaluation]:
-        """Return the evaluations that have come in since the last call."""
-        self._collect()
-        evaluations, self._evaluations = self._evaluations, []
-        return evaluations
 
     def write(self, evaluation: Values | None = None) -> None:
         """Write one row of metrics; an evaluation's values stand in one row, and in every status after it."""
@@ -103,7 +98,6 @@ class Reporter:
     def _collect(self) -> None:
         news = self._learner.ingest.take_news()
         self._episodes.add(news.episodes)
-        self._evaluations.extend(news.evaluations)
         self._lag_sum += news.lag_sum
         self._lag_n += news.lag_n
 
@@ -121,6 +115,7 @@ class Reporter:
             **learner.sockets.counts(),
             **learner.ingest.accounts.totals(),
             **{name: counters[name] for name in COUNTERS},
+            **{name: learner.selection.counters[name] for name in EVALUATION_COUNTERS},
         }
 
     def _measure(self) -> Values:

@@ -7,7 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from common.messages import KINDS, Ack, Batch, Bye, Evaluation, Hello, Message, Refusal, Status, Weights
+from common.messages import (
+    KINDS,
+    Ack,
+    Batch,
+    Bye,
+    Evaluation,
+    EvaluationStarted,
+    Hello,
+    Message,
+    Refusal,
+    Status,
+    Weights,
+)
 from common.protocol import encode
 from tests.fakes import BOOT, SPEC, make_batch, make_records
 
@@ -47,6 +59,7 @@ def golden_messages() -> dict[str, Message]:
             episodes=((0.25, 50, False, 13),),
             broken=2,
         ),
+        EvaluationStarted(actor_id="e", boot_id=BOOT, weights_version=4, env_steps=900),
         Weights(version=4, env_steps=900, updates=800, spec=SPEC.to_mapping(), policy=policy),
         Ack(boot_id=BOOT, next_seq=(1 << 45) - 1, challenge=77),
         Refusal(boot_id=BOOT, key="k" * 40, reason="spec", detail="obs_dim 4, allowed 3"),

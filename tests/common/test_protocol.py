@@ -17,6 +17,7 @@ from common.messages import (
     Batch,
     Bye,
     Evaluation,
+    EvaluationStarted,
     Hello,
     Message,
     Refusal,
@@ -71,6 +72,9 @@ messages: dict[str, st.SearchStrategy[Message]] = {
         weights_version=counts,
         env_steps=counts,
         episodes=st.lists(episodes, min_size=1, max_size=4).map(tuple),
+    ),
+    "evaluation_started": st.builds(
+        EvaluationStarted, actor_id=actor_ids, boot_id=boot_ids, weights_version=counts, env_steps=counts
     ),
     "weights": st.builds(
         Weights,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common.errors import ProtocolError
-from common.messages import Bye, Evaluation, Hello, Message
+from common.messages import Bye, Evaluation, EvaluationStarted, Hello, Message
 from common.protocol import encode
 from learner.accounts import Accounts
 from learner.ingest import MAX_EVALUATIONS, Ingest
@@ -54,6 +54,7 @@ def test_a_right_key_with_anothers_actor_id_changes_nothing(
         Evaluation(
             actor_id=forged, boot_id=BOOT, weights_version=1, env_steps=2, episodes=((1e9, 1, True, 0),)
         ),
+        EvaluationStarted(actor_id=forged, boot_id=BOOT, weights_version=1, env_steps=2),
     ]
     with door.sender() as honest, door.sender(keys=str(door.keys), key_name="other") as thief:
         until(
@@ -63,13 +64,13 @@ def test_a_right_key_with_anothers_actor_id_changes_nothing(
             frame = encode(message)
             until(lambda frame=frame: thief.send(frame), "sent")
         until(
-            lambda: (drain(door, ingest), ingest.counters["malformed: actor-id"] == 4)[-1], "all four refused"
+            lambda: (drain(door, ingest), ingest.counters["malformed: actor-id"] == 5)[-1], "all five refused"
         )
         honest.send(batch(1))
         until(lambda: (drain(door, ingest), ingest.accounts["actor-1", BOOT].next_seq == 2)[-1], "it goes on")
     assert ingest.counters["lost"] == 0
     assert not ingest.accounts["actor-1", BOOT].left
-    assert ingest.take_news().evaluations == []
+    assert ingest.take_evaluations() == []
     assert len(ingest.accounts) == 1
 
 
@@ -144,7 +145,7 @@ def test_evaluations_are_limited_as_each_may_cost_a_checkpoint(ingest: Ingest) -
             actor_id="a", boot_id=BOOT, weights_version=version, env_steps=0, episodes=((1.0, 1, None, 0),)
         )
         ingest.accept(encode(message), 0.0)
-    assert len(ingest.take_news().evaluations) == MAX_EVALUATIONS
+    assert len(ingest.take_evaluations()) == MAX_EVALUATIONS
     assert ingest.counters["malformed: too-many-evaluations"] == 3
 
 

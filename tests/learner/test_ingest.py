@@ -279,7 +279,7 @@ def test_goodbye_after_everything_has_arrived(ingest: Ingest) -> None:
     assert ingest.accounts.liveness(1000.0) == {"a": "alive"}
 
 
-def test_news_are_episodes_evaluations_and_the_lag(ingest: Ingest) -> None:
+def test_news_are_episodes_and_the_lag_evaluations_go_their_own_way(ingest: Ingest) -> None:
     ingest.weights_version = 10
     for seq, version in enumerate((7, 9, 99)):
         episodes = ((float(seq), 1, True, 0),)
@@ -293,7 +293,8 @@ def test_news_are_episodes_evaluations_and_the_lag(ingest: Ingest) -> None:
     news = ingest.take_news()
     assert (news.lag_sum, news.lag_n) == (2 * 3 + 2 * 1 + 0, 6)
     assert [episode[0] for episode in news.episodes] == [0.0, 1.0, 2.0]
-    assert news.evaluations == [evaluation]
+    assert ingest.take_evaluations() == [evaluation]
+    assert ingest.take_evaluations() == []
     assert ingest.take_news().lag_n == 0
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,6 +113,11 @@ class FakePublisher:
 
 
 @dataclass
+class FakeSelection:
+    counters: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
 class FakeSockets:
     def counts(self) -> dict[str, int]:
         return {}
@@ -130,7 +136,7 @@ class FakeLearner:
         self.replay = Replay(folder / "replay.bin", SPEC.record, 10, np.random.default_rng(0))
         self.ingest = make_ingest(folder, self.replay)
         self.limiter = RateLimiter(samples_per_insert=None, min_inserts=1, tolerance=0.0, batch_size=4)
-        self.publisher, self.sockets = FakePublisher(), FakeSockets()
+        self.publisher, self.sockets, self.selection = FakePublisher(), FakeSockets(), FakeSelection()
         self.env_steps = self.updates = 7
 
 
