@@ -90,10 +90,11 @@ def run_learner(words: list[str], notes: Notes) -> None:
     from learner.__main__ import main
 
     class WatchedLearner(learner.loop.Learner):
-        def publish(self) -> None:
-            began_s = time.monotonic()
-            super().publish()
-            notes.put((LEARNER, self.publisher.version, began_s))
+        def publish(self, *, idle: bool = False) -> None:
+            began_s, before = time.monotonic(), self.publisher.version
+            super().publish(idle=idle)
+            if self.publisher.version != before:
+                notes.put((LEARNER, self.publisher.version, began_s))
 
     learner.loop.Learner = WatchedLearner  # type: ignore[misc]
     main(words)

@@ -234,8 +234,8 @@ class LearnerConfig(Section):
     publish_interval_s: float | None = Field(
         None,
         gt=0,
-        description="Seconds between weight broadcasts; default: 0.2, or with --updates-per-step 0.02 for"
-        " up to four actors and more for more.",
+        description="Seconds between weight broadcasts; default: 0.2, or with --updates-per-step every second"
+        " env step, more rarely with more than five actors.",
     )
     checkpoint_interval_s: float = Field(30.0, gt=0, description="A checkpoint is written so often.")
     keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept, besides the best.")

@@ -8,13 +8,10 @@ class Interval:
 
     Args:
         seconds: from one due time to the next; the first look is due at once.
-
-    Attributes:
-        seconds: may be changed; it holds from the next due time on.
     """
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+        self._seconds = seconds
         self._due_s = float("-inf")
 
     def due(self, now_s: float) -> bool:
@@ -30,7 +27,7 @@ class Interval:
 
     def restart(self, now_s: float) -> None:
         """Put the next due time off to a whole interval from now."""
-        self._due_s = now_s + self.seconds
+        self._due_s = now_s + self._seconds
 
     def due_now(self) -> bool:
         """Return `due` of the present moment."""

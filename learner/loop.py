@@ -16,11 +16,12 @@ from common.specs import EnvSpec
 from common.stopping import StopSignal
 from learner.accounts import Accounts, Liveness
 from learner.agent import choose_agent, updates_per_dispatch
+from learner.cadence import Cadence
 from learner.checkpoint import Checkpoints
 from learner.demos import load_demos
 from learner.ingest import Ingest
 from learner.journal import Journal, Recovered
-from learner.publisher import PolicyPublisher, publish_interval_s
+from learner.publisher import PolicyPublisher
 from learner.quota import Quota
 from learner.rate_limiter import make_limiter
 from learner.replay import Mixture, Replay, Sampler
@@ -77,7 +78,6 @@ class Learner:
         self.sockets = sockets
         self.updates = 0
         self._awaited: set[Liveness] = {"alive", "late"}
-        self._in_step = flags.rate.updates_per_step is not None
         seeds = seed_sequence(flags.env.seed, "learner")
         agent_seed, replay_seed, demo_seed = seeds.spawn(3)
         self.limiter = make_limiter(flags, self.updates_n)
@@ -111,9 +111,9 @@ class Learner:
             raise StorageError(f"{run.journal}: {error.strerror}; nothing could be acknowledged") from None
         if not self._save():  # from here on the run can be resumed
             raise StorageError(f"{run.checkpoints}: the first checkpoint could not be written")
-        self._publishing = Interval(0.0)
+        self._cadence = Cadence(self.config, in_step=flags.rate.updates_per_step is not None)
         self._due: list[tuple[Interval, Callable[[], object]]] = [
-            (self._publishing, self.publish),
+            (Interval(0.0), self.publish),
             (Interval(0.0), self.deliver),
             (Interval(ACKNOWLEDGE_INTERVAL_S), self.acknowledge),
             (Interval(JUDGE_INTERVAL_S), self.judge),
@@ -141,17 +141,18 @@ class Learner:
                 self.updates += self.updates_n
             elif not arrived:
                 self.acknowledge()  # actors whose windows are full would sleep as long as this does
+                self.publish(idle=True)
                 self.deliver(wait=True)
                 self.reporter.waited(self.sockets.wait, IDLE_WAIT_S)
             self._do_what_is_due()
         self._finish(complete=not stop.is_set())
 
-    def publish(self) -> None:
-        """Send the newest policy, once there is one and as soon as it has been copied."""
-        if self.updates:
-            self.publisher.publish(self.env_steps, self.updates)
+    def publish(self, *, idle: bool = False) -> None:
+        """Send the newest policy when it is due, or at once if `idle`, as soon as it has been copied."""
+        now_s = time.monotonic()
+        if self.updates and (idle or self._cadence.due(now_s, self.env_steps, self.ingest.actors_n)):
+            self.publisher.publish(self.env_steps, self.updates, now_s)
             self.deliver()
-        self._publishing.seconds = publish_interval_s(self.config, self._in_step, self.ingest.actors_n)
 
     def deliver(self, *, wait: bool = False) -> None:
         """Send the policy that is being copied, if it has arrived by now."""
@@ -210,7 +211,7 @@ class Learner:
             if now_s >= deadline_s or not (arrived or staying):
                 break
         self.deliver(wait=True)
-        self.publish()
+        self.publish(idle=True)
         self.deliver(wait=True)
         self.checkpoint()
         self.reporter.state = "done" if complete else "running"

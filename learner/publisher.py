@@ -1,10 +1,8 @@
 """Publishes the policy as numbered frames, and writes the last one down."""
 
 import logging
-import time
 
 from common.candidates import Key
-from common.config import LearnerConfig
 from common.interval import Interval
 from common.messages import Weights
 from common.protocol import encode
@@ -18,29 +16,8 @@ from learner.sac import SACAgent
 
 log = logging.getLogger(__name__)
 
-PUBLISH_INTERVAL_S = 0.2
-"""Seconds between two broadcasts, unless the user says otherwise."""
-IN_STEP_PUBLISH_INTERVAL_S = 0.02
-"""The same where each env step asks for updates: the policy that acts is then a few env steps old."""
-IN_STEP_ACTORS_N = 4
-"""Actors up to which that holds; with more of them each steps less often, and broadcasts cost more."""
 REPEAT_INTERVAL_S = 0.2
 """Seconds between two broadcasts of the same policy, for late joiners."""
-
-
-def publish_interval_s(config: LearnerConfig, in_step: bool, actors_n: int) -> float:
-    """Return the seconds between two broadcasts.
-
-    Args:
-        config: the user's word goes first.
-        in_step: whether the rate limiter keeps updates and env steps together.
-        actors_n: live actors.
-    """
-    if config.publish_interval_s is not None:
-        return config.publish_interval_s
-    if not in_step:
-        return PUBLISH_INTERVAL_S
-    return min(PUBLISH_INTERVAL_S, IN_STEP_PUBLISH_INTERVAL_S * max(1.0, actors_n / IN_STEP_ACTORS_N))
 
 
 class PolicyPublisher:
@@ -69,12 +46,19 @@ class PolicyPublisher:
         self._repeat = Interval(REPEAT_INTERVAL_S)
         self._copied: tuple[PolicyCopy, int, int] | None = None
 
-    def publish(self, env_steps: int, updates: int) -> None:
-        """Have the newest policy copied for `deliver`; send the last one again if there is no newer one."""
+    def publish(self, env_steps: int, updates: int, now_s: float) -> None:
+        """Have the newest policy copied for `deliver`; where there is none, repeat the last now and then.
+
+        Args:
+            env_steps: learned from so far.
+            updates: taken so far.
+            now_s: monotonic time, seconds.
+        """
         if self._copied is None and updates != self._published_updates:
             self._published_updates = updates
+            self._repeat.restart(now_s)
             self._copied = (self._agent.copy_policy(), env_steps, updates)
-        elif self._newest is not None and self._repeat.due_now():
+        elif self._newest is not None and self._repeat.due(now_s):
             self._socket.publish(self._newest)
 
     def deliver(self, *, wait: bool = False) -> None:
@@ -104,7 +88,6 @@ class PolicyPublisher:
         self._newest = encode(message)
         self.frames.add(Key(self.version, env_steps), self._newest)
         self._socket.publish(self._newest)
-        self._repeat.restart(time.monotonic())
 
     def write_last(self) -> None:
         """Write the newest published policy into the run directory."""

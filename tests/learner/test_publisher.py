@@ -54,9 +54,10 @@ def make_publisher(folder: Path, agent: SACAgent) -> tuple[PolicyPublisher, Sock
 
 def test_what_is_copied_at_once_is_sent_at_once(tmp_path: Path) -> None:
     publisher, socket = make_publisher(tmp_path, SACAgent(SPEC, SMALL, seed=0))
-    for env_steps, updates in ((10, 1), (20, 1), (30, 2)):
-        publisher.publish(env_steps, updates)
+    for env_steps, updates, now_s in ((10, 1, 5.0), (20, 1, 5.1), (20, 1, 5.3), (30, 2, 5.31)):
+        publisher.publish(env_steps, updates, now_s)
         publisher.deliver()
+    # The last one is repeated now and then, for whoever came late.
     assert socket.sent == [(1, 10, 1), (1, 10, 1), (2, 30, 2)]
 
 
@@ -64,15 +65,15 @@ def test_what_is_copied_at_once_is_sent_at_once(tmp_path: Path) -> None:
 def test_what_is_on_its_way_is_sent_when_it_arrives_or_is_waited_for(tmp_path: Path, wait: bool) -> None:
     agent = SlowAgent(SPEC, SMALL, seed=0)
     publisher, socket = make_publisher(tmp_path, agent)
-    publisher.publish(10, 1)
+    publisher.publish(10, 1, 5.0)
     publisher.deliver()
-    publisher.publish(20, 2)  # one at a time, or none would ever arrive
+    publisher.publish(20, 2, 5.1)  # one at a time, or none would ever arrive
     publisher.deliver()
     assert (socket.sent, publisher.version) == ([], 0)
     agent.event.arrived = not wait
     publisher.deliver(wait=wait)
     publisher.deliver(wait=wait)
     assert socket.sent == [(1, 10, 1)]
-    publisher.publish(30, 3)
+    publisher.publish(30, 3, 5.2)
     publisher.deliver(wait=True)
     assert socket.sent == [(1, 10, 1), (2, 30, 3)]

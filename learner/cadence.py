@@ -1,0 +1,43 @@
+"""When the newest policy is due to be published: after some seconds, or, in step, after some env steps.
+
+Pure: time and counters are passed in.
+"""
+
+from common.config import LearnerConfig
+from common.interval import Interval
+
+PUBLISH_INTERVAL_S = 0.2
+"""Seconds between two broadcasts where actors and updates run free, unless the user says otherwise."""
+ENV_STEPS = 2
+"""Env steps between two broadcasts in step: a policy that acts is a few env steps old."""
+ACTORS_PER_ENV_STEP = 2
+"""With more actors, each steps less often and a broadcast costs more: one env step more for so many."""
+
+
+class Cadence:
+    """Tells when to publish.
+
+    Args:
+        config: `publish_interval_s`, if the user set one.
+        in_step: whether the rate limiter keeps updates and env steps together.
+    """
+
+    def __init__(self, config: LearnerConfig, *, in_step: bool) -> None:
+        self._in_step = in_step and config.publish_interval_s is None
+        self._interval = Interval(config.publish_interval_s or PUBLISH_INTERVAL_S)
+        self._env_steps = 0
+
+    def due(self, now_s: float, env_steps: int, actors_n: int) -> bool:
+        """Return whether it is time, and if so start waiting for the next one.
+
+        Args:
+            now_s: monotonic time, seconds.
+            env_steps: learned from so far.
+            actors_n: live actors.
+        """
+        if not self._in_step:
+            return self._interval.due(now_s)
+        if env_steps - self._env_steps < max(ENV_STEPS, actors_n // ACTORS_PER_ENV_STEP):
+            return False
+        self._env_steps = env_steps
+        return True
