@@ -21,6 +21,7 @@ from common.transport import Received
 from learner.accounts import Account, Accounts, Boot, Liveness
 from learner.holding import HeldBatches
 from learner.journal import Entry, Journal, Recovered
+from learner.policy_lag import PolicyLag
 from learner.quota import Quota
 from learner.rate_limiter import RateLimiter
 from learner.replay import Replay
@@ -40,8 +41,6 @@ class News:
     """What has come in since the last look."""
 
     episodes: list[Episode] = field(default_factory=list)
-    lag_sum: int = 0
-    lag_n: int = 0
 
 
 class Ingest:
@@ -65,7 +64,7 @@ class Ingest:
             reason.
         news: what the reporter has not yet looked at.
         evaluations: what evaluators said and the loop has not yet looked at.
-        weights_version: newest version published, for the lag.
+        lag: how old the policies behind the transitions are.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class Ingest:
         self.counters: Counter[str] = Counter()
         self.news = News()
         self.evaluations: list[Evaluation | EvaluationStarted] = []
-        self.weights_version = 0
+        self.lag = PolicyLag()
         self._spec = spec
         self._replay = replay
         self._journal = journal
@@ -309,8 +308,7 @@ class Ingest:
         self._credit(account, entry)
         if inserted or not count:
             self.news.episodes.extend(batch.episodes)
-            self.news.lag_sum += inserted * max(0, self.weights_version - batch.weights_version)
-            self.news.lag_n += inserted
+            self.lag.arrived(inserted, batch.weights_version, start)
 
     @staticmethod
     def _credit(account: Account, entry: Entry) -> None:

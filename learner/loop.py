@@ -156,8 +156,9 @@ class Learner:
 
     def deliver(self, *, wait: bool = False) -> None:
         """Send the policy that is being copied, if it has arrived by now."""
-        self.publisher.deliver(wait=wait)
-        self.ingest.weights_version = self.publisher.version
+        sent = self.publisher.deliver(wait=wait)
+        if sent is not None:
+            self.ingest.lag.published(sent.version, sent.env_steps)
 
     def acknowledge(self) -> None:
         """Tell every actor that sent something what it may forget."""

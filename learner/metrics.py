@@ -29,6 +29,7 @@ METRICS: dict[str, str] = {
     "replay_size": "transitions",
     "weights_version": "versions",
     "policy_lag": "versions",
+    "policy_age": "env steps",
     "actors_alive": "processes",
     "produced": "transitions",
     "inserted": "transitions",

@@ -61,17 +61,20 @@ class PolicyPublisher:
         elif self._newest is not None and self._repeat.due(now_s):
             self._socket.publish(self._newest)
 
-    def deliver(self, *, wait: bool = False) -> None:
+    def deliver(self, *, wait: bool = False) -> Key | None:
         """Send the policy that is being copied, if there is one and it has arrived.
 
         Args:
             wait: until it has.
 
+        Returns:
+            the policy that was sent, if any.
+
         Raises:
             DivergedError: it holds numbers that no actor could act by.
         """
         if self._copied is None or not (wait or self._copied[0].ready()):
-            return
+            return None
         (copy, env_steps, updates), self._copied = self._copied, None
         policy, average = copy.arrays(), copy.average()
         for arrays in (policy, average):
@@ -86,8 +89,10 @@ class PolicyPublisher:
             average=average,
         )
         self._newest = encode(message)
-        self.frames.add(Key(self.version, env_steps), self._newest)
+        key = Key(self.version, env_steps)
+        self.frames.add(key, self._newest)
         self._socket.publish(self._newest)
+        return key
 
     def write_last(self) -> None:
         """Write the newest published policy into the run directory."""

@@ -39,8 +39,6 @@ class Reporter:
         self._episodes = EpisodeMeans()
         self._evaluation: Values = {}
         self._values: Values = {}
-        self._policy_lag = 0.0
-        self._lag_sum = self._lag_n = 0
         self._wait_s = 0.0
         self._actors_wait_s = 0.0
         self._held_since_s: float | None = None
@@ -98,8 +96,6 @@ class Reporter:
     def _collect(self) -> None:
         news = self._learner.ingest.take_news()
         self._episodes.add(news.episodes)
-        self._lag_sum += news.lag_sum
-        self._lag_n += news.lag_n
 
     def _counts(self) -> Values:
         learner = self._learner
@@ -120,9 +116,6 @@ class Reporter:
 
     def _measure(self) -> Values:
         self._collect()
-        if self._lag_n:
-            self._policy_lag = self._lag_sum / self._lag_n
-            self._lag_sum = self._lag_n = 0
         learner, now_s = self._learner, time.monotonic()
         steps, updates = self._row_counts
         span_s = max(1e-9, now_s - self._row_s)
@@ -134,7 +127,7 @@ class Reporter:
             "samples_per_insert": learner.limiter.samples / max(1, learner.limiter.inserts),
             "learner_wait_s": self._wait_s,
             "actors_wait_s": self._actors_wait_s,
-            "policy_lag": self._policy_lag,
+            **learner.ingest.lag.values(),
             **self._episodes.values(),
             # A diverged loss has no number that a row or a status could carry.
             **{name: value for name, loss in self.losses.items() if math.isfinite(value := float(loss))},

@@ -280,7 +280,7 @@ def test_goodbye_after_everything_has_arrived(ingest: Ingest) -> None:
 
 
 def test_news_are_episodes_and_the_lag_evaluations_go_their_own_way(ingest: Ingest) -> None:
-    ingest.weights_version = 10
+    ingest.lag.published(10, 5)
     for seq, version in enumerate((7, 9, 99)):
         episodes = ((float(seq), 1, True, 0),)
         ingest.accept(
@@ -291,11 +291,11 @@ def test_news_are_episodes_and_the_lag_evaluations_go_their_own_way(ingest: Inge
     )
     ingest.accept(encode(evaluation), 0.0)
     news = ingest.take_news()
-    assert (news.lag_sum, news.lag_n) == (2 * 3 + 2 * 1 + 0, 6)
+    assert ingest.lag.values()["policy_lag"] == (2 * 3 + 2 * 1 + 0) / 6
     assert [episode[0] for episode in news.episodes] == [0.0, 1.0, 2.0]
     assert ingest.take_evaluations() == [evaluation]
     assert ingest.take_evaluations() == []
-    assert ingest.take_news().lag_n == 0
+    assert not ingest.take_news().episodes
 
 
 def test_drain_takes_at_most_what_it_is_told_and_returns_what_it_inserted(ingest: Ingest) -> None:

@@ -132,7 +132,7 @@ def test_the_same_with_several_updates_in_one_go(
     assert whole.limiter.samples == whole.updates * 8
     newest = decode(whole.sockets.weights.frames[-1])  # type: ignore[attr-defined]
     assert isinstance(newest, Weights)
-    assert (newest.updates, newest.version) == (whole.updates, whole.ingest.weights_version)
+    assert (newest.updates, newest.version) == (whole.updates, whole.publisher.version)
     assert flat(whole.agent.state_dict()) == flat(parts.agent.state_dict())
     assert flat(whole.replay.state_dict()) == flat(parts.replay.state_dict())
     assert isinstance(whole.agent, GraphSACAgent) == captured

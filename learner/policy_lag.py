@@ -1,0 +1,57 @@
+"""The age of the policies behind the transitions that arrive.
+
+In: what was published, and by which version each batch was made. Out: two means. Pure.
+"""
+
+from collections import OrderedDict
+
+KEPT_VERSIONS = 4096
+"""Published versions whose env step is remembered; an older one counts as old as the oldest of them."""
+
+
+class PolicyLag:
+    """Means over the transitions since they were last asked for.
+
+    Attributes:
+        version: the newest version published; 0 is none.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._published: OrderedDict[int, int] = OrderedDict()
+        self._versions_sum = self._versions_n = 0
+        self._steps_sum = self._steps_n = 0
+        self._versions = self._steps = 0.0
+
+    def published(self, version: int, env_steps: int) -> None:
+        """Note that a version was published after `env_steps`; telling it again changes nothing."""
+        if version in self._published:
+            return
+        self.version = version
+        self._published[version] = env_steps
+        if len(self._published) > KEPT_VERSIONS:
+            self._published.popitem(last=False)
+
+    def arrived(self, count: int, version: int, env_steps: int) -> None:
+        """Count transitions that were taken in.
+
+        Args:
+            count: how many.
+            version: of the newest policy behind them; 0 is random actions.
+            env_steps: taken in before them.
+        """
+        self._versions_sum += count * max(0, self.version - version)
+        self._versions_n += count
+        if version and self._published:
+            published = self._published.get(version, next(iter(self._published.values())))
+            self._steps_sum += count * max(0, env_steps - published)
+            self._steps_n += count
+
+    def values(self) -> dict[str, float]:
+        """Return both means, those of before where nothing has arrived since."""
+        if self._versions_n:
+            self._versions = self._versions_sum / self._versions_n
+        if self._steps_n:
+            self._steps = self._steps_sum / self._steps_n
+        self._versions_sum = self._versions_n = self._steps_sum = self._steps_n = 0
+        return {"policy_lag": self._versions, "policy_age": self._steps}
