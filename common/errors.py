@@ -58,3 +58,7 @@ class BrokenEpisodeError(GraspfleetError):
     """
 
     steps = 0
+
+
+class RefusedError(ProtocolError):
+    """Nothing that this peer sends can be taken, whatever it says next; it is told so."""

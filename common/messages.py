@@ -19,7 +19,7 @@ MAX_ROWS = 4096
 """Transitions of one batch at the most."""
 MAX_STATUS_KEYS = 4096
 MAX_REFUSED_SHOWN = 64
-"""Refused peers that a status names, with the reason of each."""
+"""RefusedError peers that a status names, with the reason of each."""
 MAX_LINE = 300
 """Characters of a text for people."""
 MAX_ROOM = 1 << 30
@@ -39,6 +39,13 @@ Challenge = Annotated[int, Field(ge=0, lt=1 << 45)]
 """A random number that only a living process can say again; 0: none is asked for, or none was heard."""
 Line = Annotated[str, Field(pattern=r"^[ -~]*$", max_length=MAX_LINE)]
 """Printable, so that a peer cannot move the cursor of whoever reads it."""
+
+
+def to_line(text: str) -> str:
+    """Return a text as a `Line`: cut off at the limit, with a question mark for whatever is not printable."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text[:MAX_LINE])
+
+
 Role = Literal["actor", "evaluator"]
 State = Literal["alive", "late", "gone", "left", "refused"]
 """Of a peer, as the learner's status tells it."""
@@ -281,9 +288,9 @@ class Status(Message):
     kind = "status"
     state: Literal["waiting", "running", "draining", "done"]
     metrics: Annotated[dict[str, Finite | Total], Field(max_length=MAX_STATUS_KEYS)]
-    actors: Annotated[dict[ActorId, State], Field(max_length=MAX_STATUS_KEYS)]
-    evaluators: Annotated[dict[ActorId, State], Field(max_length=MAX_STATUS_KEYS)] = Field(
-        default_factory=dict
+    actors: Annotated[dict[ActorId, State], Field(max_length=MAX_STATUS_KEYS + MAX_REFUSED_SHOWN)]
+    evaluators: Annotated[dict[ActorId, State], Field(max_length=MAX_STATUS_KEYS + MAX_REFUSED_SHOWN)] = (
+        Field(default_factory=dict)
     )
     refused: Annotated[dict[ActorId, Line], Field(max_length=MAX_REFUSED_SHOWN)] = Field(default_factory=dict)
 

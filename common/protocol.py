@@ -12,7 +12,7 @@ from damage and can be named.
 import math
 import struct
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 import numpy as np
@@ -33,6 +33,10 @@ DTYPES: dict[str, np.dtype[Any]] = {"u1": np.dtype("u1"), "f4": np.dtype("<f4")}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 PREFIX = struct.Struct("<4sHHII")
 _CRC_AT = 12
+_PEEK_BYTES = 160
+"""Of a header; kind, table of arrays and actor id lie before that."""
+_ACTOR_KEY = msgpack.packb("actor_id")
+_EVALUATION = b"evaluation"
 
 Buffer = bytes | memoryview
 
@@ -80,6 +84,31 @@ def decode(frame: Buffer, *, oldest: int = VERSION) -> Message:
     except (ValidationError, TypeError) as error:
         where = error.errors()[0]["loc"] if isinstance(error, ValidationError) else "names"
         raise ProtocolError("field", f"{message.kind}: {where}") from None
+
+
+class Glimpse(NamedTuple):
+    """What a frame says of itself at its beginning; nothing of it has been checked.
+
+    Attributes:
+        actor_id: None if it is not where `encode` puts it.
+        is_evaluation: whether it says that it is one, or that one begins.
+    """
+
+    actor_id: str | None
+    is_evaluation: bool
+
+
+def peek(frame: Buffer) -> Glimpse:
+    """Look at a frame before it is decoded, for a small part of the time: whose is it, and how costly?"""
+    head = bytes(frame[PREFIX.size : PREFIX.size + _PEEK_BYTES])
+    at = head.find(_ACTOR_KEY)
+    if at < 0:
+        return Glimpse(None, False)
+    start = at + len(_ACTOR_KEY) + 1
+    size = head[start - 1] & 0x1F if start <= len(head) else 0
+    if head[start - 1 : start] == b"\xd9":  # longer than 31 bytes: the length stands in the next one
+        start, size = start + 1, head[start] if start < len(head) else 0
+    return Glimpse(head[start : start + size].decode("ascii", "replace"), _EVALUATION in head[:at])
 
 
 def _crc(prefix: Buffer, *body: Buffer) -> int:

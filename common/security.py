@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common.certificates import NAME, PUBLIC, SECRET, Certificate, CertificateError, read_certificate
 from common.config import KeysConfig, flag
-from common.errors import ConfigError, ProtocolError
+from common.errors import ConfigError, RefusedError
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +116,10 @@ def require_own(key: str | None, actor_id: str) -> None:
     """Refuse a message in another's name.
 
     Raises:
-        ProtocolError: the key of its sender may not use the id.
+        RefusedError: the key of its sender may not use the id.
     """
     if not may_use(key, actor_id):
-        raise ProtocolError("actor-id", f"key {key} may not speak for {actor_id}")
+        raise RefusedError("actor-id", f"key {key} may not speak for {actor_id}; allowed: {key} or {key}-...")
 
 
 def is_loopback(host: str) -> bool:

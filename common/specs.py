@@ -207,6 +207,16 @@ def _flat_box(env: "gymnasium.Env[Any, Any]", name: str, role: str) -> gymnasium
     return space
 
 
+def differences(given: Mapping[str, Any], allowed: Mapping[str, Any]) -> str:
+    """Return where two mappings of specs differ, for people: flags by their names."""
+    flags = {"env": "--env", "discount": "--discount", "n_step": "--n-step"}
+    return "; ".join(
+        f"{flags.get(name, name)} {given.get(name)}, allowed {allowed.get(name)}"
+        for name in {**allowed, **given}
+        if given.get(name) != allowed.get(name)
+    )
+
+
 def _bound(data: Mapping[str, Any], key: str) -> tuple[float, ...] | None:
     """Return the numbers of one bound that a peer declares, None when it declares none."""
     values = data.get(key)

@@ -81,7 +81,7 @@ def describe(status: Status) -> str:
         lines.append("warning            --insecure: unencrypted, and anybody is let in")
     shown = (
         *("env_steps", "updates", "env_steps_per_s", "updates_per_s", "samples_per_insert"),
-        *(*AUDIT, "discarded"),
+        *(*AUDIT, "discarded", "refused_actors"),
         *(
             "weights_version",
             "policy_lag",
@@ -92,9 +92,7 @@ def describe(status: Status) -> str:
         ),
     )
     lines += [f"{name:18} {metrics[name]:,.6g}" for name in shown if name in metrics]
-    for kind, states in (("actor", status.actors), ("evaluator", status.evaluators)):
-        lines += [
-            f"{kind} {name:12} {state}{': ' * (name in status.refused)}{status.refused.get(name, '')}"
-            for name, state in sorted(states.items())
-        ]
+    lines += [f"actor {name:12} {state}" for name, state in sorted(status.actors.items())]
+    lines += [f"evaluator {name:8} {state}" for name, state in sorted(status.evaluators.items())]
+    lines += [f"refused {name:10} {reason}" for name, reason in sorted(status.refused.items())]
     return "\n".join(lines)

@@ -65,6 +65,11 @@ class Gate:
         """Return whether frames of the key of this name are still welcome; None is plaintext."""
         return self._allowed is None or key in self._allowed.members
 
+    def public_key(self, key: str) -> str:
+        """Return the public key (Z85) of a name; empty if it is let in no longer."""
+        names = {} if self._allowed is None else self._allowed.names
+        return next((public.decode() for public, name in names.items() if name == key), "")
+
     def counts(self) -> dict[str, int]:
         """Return the gate's metrics."""
         assert self._thread.is_alive(), "the gate has died"

@@ -7,23 +7,24 @@ is opened here.
 
 import logging
 import zlib
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from common.errors import ConfigError, ProtocolError
 from common.interval import Interval
-from common.messages import MAX_ROOM, Ack, Batch, Bye, Episode, Evaluation, EvaluationStarted, Hello, Message
-from common.protocol import Buffer, decode
-from common.security import require_own
+from common.messages import MAX_ROOM, Ack, Batch, Bye, Episode, Evaluation, EvaluationStarted
+from common.protocol import Buffer
 from common.specs import EnvSpec
 from common.transport import Received
 from learner.accounts import Account, Accounts, Boot, Liveness
+from learner.admission import Admission
+from learner.complaints import Complaints
 from learner.holding import HeldBatches
 from learner.journal import Entry, Journal, Recovered
 from learner.policy_lag import PolicyLag
 from learner.quota import Quota
 from learner.rate_limiter import RateLimiter
+from learner.refusals import Refusals
 from learner.replay import Replay
 
 log = logging.getLogger(__name__)
@@ -56,12 +57,14 @@ class Ingest:
         accounts: still empty.
         quota: how much an actor may send; None: anything.
         limiter: is asked before each batch and told what it brought; None takes everything.
+        refusals: who is to be told that nothing of it is taken.
 
     Attributes:
+        evaluators: accounts of those who send evaluations.
         held: batches that wait for the limiter.
         actors_n: live actors as last counted, at least 1; they share what the limiter lets pass.
-        counters: duplicates, gaps, lost, throttled and malformed batches, torn journals, and rejections by
-            reason.
+        counters: duplicates, gaps, lost, throttled, refused and malformed messages, torn journals, and
+            rejections by reason.
         news: what the reporter has not yet looked at.
         evaluations: what evaluators said and the loop has not yet looked at.
         lag: how old the policies behind the transitions are.
@@ -75,17 +78,22 @@ class Ingest:
         accounts: Accounts,
         quota: Quota | None = None,
         limiter: RateLimiter | None = None,
+        *,
+        refusals: Refusals | None = None,
     ) -> None:
         self.accounts = accounts
+        self.evaluators = accounts.empty_copy()
+        self.refusals = Refusals() if refusals is None else refusals
         self.held = HeldBatches()
-        self.counters: Counter[str] = Counter()
+        self._complaints = Complaints()
+        self.counters = self._complaints.counters
         self.news = News()
         self.evaluations: list[Evaluation | EvaluationStarted] = []
         self.lag = PolicyLag()
         self._spec = spec
         self._replay = replay
         self._journal = journal
-        self._quota = quota
+        self._admission = Admission(spec, accounts, self.evaluators, quota, self.refusals, self._complaints)
         self._limiter = limiter
         self.actors_n = 1
         self._count_actors = Interval(COUNT_ACTORS_INTERVAL_S)
@@ -93,7 +101,6 @@ class Ingest:
         self._listened_s = float("-inf")
         self._unacknowledged: set[Boot] = set()
         self._waiting: set[Boot] = set()
-        self._logged: set[tuple[str, str]] = set()
 
     def drain(
         self, receive: Callable[[], Received | None], at_most: int, now_s: float, *, everything: bool = False
@@ -131,10 +138,21 @@ class Ingest:
         Raises:
             StorageError: the disk refuses the journal's entry.
         """
-        try:
-            self._dispatch(decode(frame), now_s, len(frame), key)
-        except ProtocolError as error:
-            self._refuse("malformed", "some peer" if key is None else f"key {key}", error)
+        evaluations = len(self.evaluations) < MAX_EVALUATIONS
+        admitted = self._admission.admit(frame, key, now_s, self._listened_s, evaluations=evaluations)
+        if admitted is None:
+            return
+        message, account = admitted
+        self._unacknowledged.add((message.actor_id, message.boot_id))
+        if isinstance(message, Batch):
+            self._hold(message, account)
+        elif isinstance(message, Evaluation | EvaluationStarted):
+            self.evaluations.append(message)
+        else:
+            if message.next_seq > account.next_seq:  # it will not come again: what is held of it counts now
+                self._take_held(everything=True)
+            self._give_up(account, message.next_seq)
+            account.left = account.left or isinstance(message, Bye)
 
     def take_news(self) -> News:
         """Return what has come in since the last call."""
@@ -156,15 +174,27 @@ class Ingest:
         """
         if self._repeat.due(now_s):
             self._unacknowledged |= self._waiting
-            self._waiting = {boot for boot in self._waiting if self.accounts[boot].held}
+            self._waiting = {
+                boot for boot in self._waiting if (account := self.accounts.get(boot)) and account.held
+            }
         room = self._room(now_s) if self._unacknowledged else 0
-        due = [(boot[0], self._acknowledgement(boot, room)) for boot in self._unacknowledged]
+        due = [
+            (boot[0], ack)
+            for boot in self._unacknowledged
+            if (ack := self._acknowledgement(boot, room, now_s))
+        ]
         self._unacknowledged.clear()
         return due
 
-    def _acknowledgement(self, boot: Boot, room: int) -> Ack:
-        account = self.accounts[boot]
-        return Ack(boot_id=boot[1], next_seq=account.next_seq, held=account.held, room=room)
+    def _acknowledgement(self, boot: Boot, room: int, now_s: float) -> Ack | None:
+        accounts = self._admission.accounts_of(boot)
+        account = accounts.get(boot)
+        if account is None:  # closed since: it had left
+            return None
+        challenge = accounts.challenge(boot[0], now_s)
+        return Ack(
+            boot_id=boot[1], next_seq=account.next_seq, held=account.held, room=room, challenge=challenge
+        )
 
     def _room(self, now_s: float) -> int:
         """Return how many transitions each live actor may make before it is heard again."""
@@ -181,6 +211,10 @@ class Ingest:
     def liveness(self) -> dict[str, Liveness]:
         """Return the state of every actor's newest boot, by actor id."""
         return self.accounts.liveness(self._listened_s)
+
+    def evaluators_liveness(self) -> dict[str, Liveness]:
+        """Return the same of the evaluators."""
+        return self.evaluators.liveness(self._listened_s)
 
     def checkpoint(self) -> None:
         """Have everything on the disk, and start the journal anew from here.
@@ -207,7 +241,7 @@ class Ingest:
         try:
             self._replay.inserted = recovered.snapshot["inserted"]
             self.accounts.load_state_dict(recovered.snapshot["accounts"])
-            self.counters = Counter(recovered.snapshot["counters"])
+            self.counters.update(recovered.snapshot["counters"])
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ConfigError("--resume: the journal's snapshot is damaged") from None
         end = max((entry.start + entry.inserted for entry in recovered.entries), default=0)
@@ -225,40 +259,10 @@ class Ingest:
     def _rows_are_there(self, entry: Entry) -> bool:
         return entry.rows_crc == zlib.crc32(self._replay.read(entry.start, entry.inserted).data)
 
-    def _dispatch(self, message: Message, now_s: float, size_bytes: int, key: str | None) -> None:
-        if not isinstance(message, Batch | Hello | Bye | Evaluation | EvaluationStarted):
-            raise ProtocolError("kind", f"{message.kind} is not for a learner")
-        require_own(key, message.actor_id)
-        if isinstance(message, Evaluation | EvaluationStarted):
-            if len(self.evaluations) >= MAX_EVALUATIONS:
-                raise ProtocolError("too-many-evaluations", f"{MAX_EVALUATIONS} not yet looked at")
-            self.evaluations.append(message)
-            return
-        if isinstance(message, Hello) and message.role == "evaluator":
-            return
-        if isinstance(message, Hello) and message.spec != self._spec.to_mapping():
-            raise ProtocolError("spec", f"{message.actor_id} has {message.spec}, allowed {self._spec}")
-        account = self._open(message.actor_id, message.boot_id, now_s, key)
-        if self._quota is not None and not self._quota.admits(message.actor_id, size_bytes, now_s):
-            self._refuse("throttled", message.actor_id, ProtocolError("too-fast", "see --max-actor-..."))
-        elif isinstance(message, Batch):
-            self._hold(message, account)
-        else:
-            if message.next_seq > account.next_seq:  # it will not come again: what is held of it counts now
-                self._take_held(everything=True)
-            self._give_up(account, message.next_seq)
-            account.left = account.left or isinstance(message, Bye)
-
     def _give_up(self, account: Account, next_seq: int) -> None:
         """Stop waiting for batches below `next_seq`: no actor keeps them any more."""
         self.counters["lost"] += max(0, next_seq - account.next_seq)
         account.next_seq = max(account.next_seq, next_seq)
-
-    def _open(self, actor_id: str, boot_id: str, now_s: float, key: str | None) -> Account:
-        account = self.accounts.open((actor_id, boot_id), key=key, now_s=now_s)
-        account.heard_s = now_s
-        self._unacknowledged.add((actor_id, boot_id))
-        return account
 
     def _hold(self, batch: Batch, account: Account) -> None:
         """Keep a batch if it is the next one, until the limiter lets it pass."""
@@ -269,7 +273,7 @@ class Ingest:
         try:
             self.held.put(batch, account)
         except ProtocolError as error:
-            self._refuse("throttled", batch.actor_id, error)
+            self._complaints.add("throttled", batch.actor_id, error)
             return
         self._take_held()
         if account.held:
@@ -290,7 +294,7 @@ class Ingest:
         try:
             self._replay.insert(batch.records(self._spec))
         except ProtocolError as error:
-            self._refuse("rejected batches", batch.actor_id, error)
+            self._complaints.add("rejected batches", batch.actor_id, error)
         inserted = self._replay.inserted - start
         entry = Entry(
             batch.actor_id,
@@ -317,10 +321,3 @@ class Ingest:
         account.rejected += entry.rejected
         account.produced, account.discarded = entry.produced, entry.discarded
         account.resent = entry.resent
-
-    def _refuse(self, what: str, who: str, error: ProtocolError) -> None:
-        self.counters[what] += 1
-        self.counters[f"{what}: {error.reason}"] += 1
-        if (who, error.reason) not in self._logged:
-            self._logged.add((who, error.reason))
-            log.warning("%s from %s: %s (further ones are only counted)", what, who, error)

@@ -97,7 +97,9 @@ class Learner:
             actors_per_key_n=limits.max_actors_per_key_n,
         )
         quota = Quota(limits.max_actor_batches_per_s, limits.max_actor_bytes_per_s)
-        self.ingest = Ingest(spec, self.replay, journal, accounts, quota, self.limiter)
+        self.ingest = Ingest(
+            spec, self.replay, journal, accounts, quota, self.limiter, refusals=sockets.refusals
+        )
         self.publisher = PolicyPublisher(spec, self.agent, sockets.weights, run)
         self.selection = Selection(self.publisher.frames, run)
         self.checkpoints = Checkpoints(run.checkpoints, self.config.keep_checkpoints)
@@ -161,9 +163,10 @@ class Learner:
             self.ingest.lag.published(sent.version, sent.env_steps)
 
     def acknowledge(self) -> None:
-        """Tell every actor that sent something what it may forget."""
+        """Tell every actor that sent something what it may forget, and whoever is refused that it is."""
         for actor_id, ack in self.ingest.acknowledgements(time.monotonic()):
             self.sockets.acknowledge(actor_id, ack)
+        self.sockets.refuse()
 
     def checkpoint(self) -> None:
         """Save everything that must survive."""

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+MAX_NAMES = 16_384
+"""With more names than this, those that have sent nothing in this second are dropped."""
+
 
 @dataclass
 class Second:
@@ -32,12 +35,16 @@ class Quota:
         """Charge an actor for a message; False when it has sent enough in this second.
 
         Args:
-            actor_id: one that has an account: this keeps no more names than those.
+            actor_id: one that has an account, or a name for all that have none.
             size_bytes: of the message.
             now_s: monotonic time.
         """
         second = self._seconds.get(actor_id)
         if second is None or now_s - second.start_s >= 1:
+            if len(self._seconds) > MAX_NAMES:
+                self._seconds = {
+                    name: last for name, last in self._seconds.items() if now_s - last.start_s < 1
+                }
             second = self._seconds[actor_id] = Second(now_s)
         if second.batches >= self._batches_per_s or second.size_bytes >= self._bytes_per_s:
             return False

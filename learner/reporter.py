@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, SupportsFloat
 
-from common.messages import State, Status
+from common.messages import Status
 from common.run_directory import RunDirectory
 from learner.metrics import EpisodeMeans, MetricsLog, Values
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from learner.loop import Learner
 
 
-COUNTERS = ("duplicates", "gaps", "lost", "torn", "throttled", "malformed")
+COUNTERS = ("duplicates", "gaps", "lost", "torn", "throttled", "malformed", "refused")
 """Of the ingest's counters those that are metrics; the others tell reasons."""
 EVALUATION_COUNTERS = ("evaluations", "repeated_evaluations", "uncounted_evaluations")
 """Counters of the selection."""
@@ -67,10 +67,15 @@ class Reporter:
 
     def send_status(self) -> None:
         """Publish the newest row, with fresh counters, and every actor's liveness."""
-        learner = self._learner
-        metrics = {**self._values, **self._counts(), **self._evaluation}
-        actors: dict[str, State] = {**learner.ingest.liveness()}
-        learner.sockets.status(Status(state=self.state, metrics=metrics, actors=actors))
+        ingest = self._learner.ingest
+        status = Status(
+            state=self.state,
+            metrics={**self._values, **self._counts(), **self._evaluation},
+            actors=ingest.refusals.among("actor", ingest.liveness()),
+            evaluators=ingest.refusals.among("evaluator", ingest.evaluators_liveness()),
+            refused=ingest.refusals.reasons(),
+        )
+        self._learner.sockets.status(status)
 
     def close(self) -> None:
         """Write the last row and say the last status."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from common.flags import LearnerFlags
-from common.messages import Ack, Status
+from common.messages import Ack, Refusal, Status
 from common.protocol import encode
 from common.run_directory import Endpoints
 from common.security import is_loopback, learner_keys
@@ -11,6 +11,7 @@ from common.transport import ControlPublisher, ExperienceReceiver, Received, Wei
 from learner.allowlist import AllowList
 from learner.connections import allow_connections
 from learner.gate import Gate
+from learner.refusals import Refusals
 
 
 class Sockets:
@@ -18,6 +19,9 @@ class Sockets:
 
     Args:
         flags: host, ports, keys and limits.
+
+    Attributes:
+        refusals: who is to be told that nothing of it is taken.
 
     Raises:
         ConfigError: a port is taken, the host is not this machine's, or the keys cannot be trusted.
@@ -28,6 +32,7 @@ class Sockets:
         keys = learner_keys(ports)
         self._insecure = keys is None and not is_loopback(host)
         self._revoked = 0
+        self.refusals = Refusals()
         self.gate = Gate(None if keys is None else AllowList(keys.allowed), allow_connections(ports))
         self.experience = ExperienceReceiver(ports)
         self.weights = WeightsPublisher(ports)
@@ -53,11 +58,23 @@ class Sockets:
 
     def counts(self) -> Mapping[str, int]:
         """Return the metrics of the connections."""
-        return {**self.gate.counts(), "revoked_frames": self._revoked, "insecure": int(self._insecure)}
+        return {
+            **self.gate.counts(),
+            "revoked_frames": self._revoked,
+            "insecure": int(self._insecure),
+            "refused_actors": self.refusals.count,
+        }
 
     def acknowledge(self, actor_id: str, ack: Ack) -> None:
         """Send an acknowledgement."""
         self.control.acknowledge(actor_id, encode(ack))
+
+    def refuse(self) -> None:
+        """Tell whoever is to be told that it is refused."""
+        for (actor_id, boot_id, _, key), reason, detail in self.refusals.due():
+            public = "" if key is None else self.gate.public_key(key)
+            refusal = Refusal(boot_id=boot_id, key=public, reason=reason, detail=detail)
+            self.control.refuse(actor_id, encode(refusal))
 
     def status(self, status: Status) -> None:
         """Send a status to everyone."""

@@ -1,60 +1,84 @@
 """What happens before the first update: hear what a transition looks like."""
 
-import logging
+import time
+from collections.abc import Mapping
 
 from common.config import flag
 from common.envelope import require_fit
-from common.errors import ConfigError, ProtocolError
+from common.errors import ConfigError, ProtocolError, RefusedError
 from common.flags import LearnerFlags
 from common.interval import Interval
 from common.messages import Hello, Status
 from common.policy import policy_bytes
 from common.protocol import decode
 from common.security import require_own
-from common.specs import EnvSpec
+from common.specs import EnvSpec, differences
 from common.stopping import StopSignal
+from learner.complaints import Complaints
 from learner.journal import Recovered
+from learner.refusals import Peer
 from learner.sockets import Sockets
-
-log = logging.getLogger(__name__)
-
-MAX_SAID_N = 1000
-"""Complaints in the log while waiting, so that nobody can fill the disk with them."""
 
 
 def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> EnvSpec | None:
     """Return the spec that the first fitting actor says hello with; None when told to stop before.
 
     The learner knows no environment: actors tell it what theirs looks like, and its flags say which
-    one, with which discount and n, it is willing to learn.
+    one, with which discount and n, it is willing to learn. Whoever has another one is told so.
     """
     status = Interval(1.0)
     wanted = wanted_of(flags)
-    said: set[str] = set()
+    complaints = Complaints()
     while not stop.is_set():
         sockets.wait(0.1)
+        sockets.refuse()
         if status.due_now():
-            sockets.status(Status(state="waiting", metrics=dict(sockets.counts()), actors={}))
+            sockets.status(_waiting(sockets))
         received = sockets.receive()
         if received is None:
             continue
         try:
             message = decode(received.frame)
-            if not isinstance(message, Hello):
-                continue
-            require_own(received.key, message.actor_id)
-            spec = EnvSpec.from_mapping(message.spec)
         except ProtocolError as error:
-            if error.reason not in said:
-                said.add(error.reason)
-                log.warning("dropped while waiting for the first actor: %s (further ones silently)", error)
+            complaints.add("malformed", f"key {received.key}", error)
             continue
-        if wanted.items() <= message.spec.items():
+        if not isinstance(message, Hello):
+            continue
+        peer = Peer.of(message, received.key)
+        try:
+            spec = _fitting(message, received.key, wanted)
+        except RefusedError as error:
+            sockets.refusals.refuse(peer, error, time.monotonic())
+            continue
+        if message.role == "actor":
             return spec
-        if message.actor_id not in said and len(said) < MAX_SAID_N:
-            said.add(message.actor_id)
-            log.warning("refused %s: it has %s, wanted is %s", message.actor_id, message.spec, wanted)
     return None
+
+
+def _fitting(hello: Hello, key: str | None, wanted: Mapping[str, object]) -> EnvSpec:
+    """Return the spec of a hello.
+
+    Raises:
+        RefusedError: it is in another's name, or the spec is none, or not what is wanted.
+    """
+    require_own(key, hello.actor_id)
+    if difference := differences({name: hello.spec.get(name) for name in wanted}, wanted):
+        raise RefusedError("spec", difference)
+    try:
+        return EnvSpec.from_mapping(hello.spec)
+    except ProtocolError as error:
+        raise RefusedError("spec", str(error)) from None
+
+
+def _waiting(sockets: Sockets) -> Status:
+    refusals = sockets.refusals
+    return Status(
+        state="waiting",
+        metrics=dict(sockets.counts()),
+        actors=refusals.among("actor", {}),
+        evaluators=refusals.among("evaluator", {}),
+        refused=refusals.reasons(),
+    )
 
 
 def resumed_spec(flags: LearnerFlags, recovered: Recovered) -> EnvSpec:

@@ -64,7 +64,7 @@ def test_a_right_key_with_anothers_actor_id_changes_nothing(
             frame = encode(message)
             until(lambda frame=frame: thief.send(frame), "sent")
         until(
-            lambda: (drain(door, ingest), ingest.counters["malformed: actor-id"] == 5)[-1], "all five refused"
+            lambda: (drain(door, ingest), ingest.counters["refused: actor-id"] == 5)[-1], "all five refused"
         )
         honest.send(batch(1))
         until(lambda: (drain(door, ingest), ingest.accounts["actor-1", BOOT].next_seq == 2)[-1], "it goes on")
@@ -123,7 +123,7 @@ def test_actors_of_one_key_are_limited_to_those_alive(tmp_path: Path, replay: Re
     ingest = make_limited(tmp_path, replay, accounts, None)
     for name in ("x-1", "x-2", "x-3", "y-1"):
         ingest.accept(batch(0, actor_id=name), 0.0, name[0])
-    assert (len(accounts), ingest.counters["malformed: too-many-actors"]) == (3, 1)
+    assert (len(accounts), ingest.counters["refused: too-many-actors"]) == (3, 1)
     ingest.accept(batch(1, actor_id="x-1"), 40.0, "x")
     ingest.accept(batch(0, actor_id="x-3"), 40.0, "x")  # x-2 has gone meanwhile
     assert accounts["x-3", BOOT].inserted == 2
@@ -146,7 +146,7 @@ def test_evaluations_are_limited_as_each_may_cost_a_checkpoint(ingest: Ingest) -
         )
         ingest.accept(encode(message), 0.0)
     assert len(ingest.take_evaluations()) == MAX_EVALUATIONS
-    assert ingest.counters["malformed: too-many-evaluations"] == 3
+    assert ingest.counters["throttled: too-many-evaluations"] == 3
 
 
 @pytest.mark.parametrize("name", ["obs", "next_obs", "reward"])

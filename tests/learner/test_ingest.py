@@ -158,7 +158,7 @@ def test_hello_beyond_what_is_known_moves_on_and_counts_the_lost(ingest: Ingest,
 def test_hello_of_another_spec_opens_no_account(ingest: Ingest) -> None:
     spec = {**SPEC.to_mapping(), "obs_dim": 4}
     ingest.accept(encode(Hello(actor_id="a", boot_id=BOOT, next_seq=0, spec=spec)), 0.0)
-    assert (len(ingest.accounts), ingest.counters["malformed: spec"]) == (0, 1)
+    assert (len(ingest.accounts), ingest.counters["refused: spec"]) == (0, 1)
 
 
 def test_an_actor_grows_late_and_gone_and_comes_back(ingest: Ingest) -> None:
@@ -331,7 +331,7 @@ def test_boots_are_bounded(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> N
     for number in range(5):
         ingest.accept(hello(0, actor_id=f"actor-{number}"), 0.0)
     assert len(ingest.accounts) == 3
-    assert ingest.counters["malformed: too-many-boots"] == 2
+    assert ingest.counters["refused: too-many-boots"] == 2
     ingest.accept(good(0, actor_id="actor-0"), 0.0)  # those that are known go on
     assert ingest.accounts.totals()["inserted"] == 2
 

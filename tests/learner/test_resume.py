@@ -19,6 +19,7 @@ from learner.device import Host
 from learner.graph import GraphSACAgent
 from learner.journal import Journal
 from learner.loop import Learner
+from learner.refusals import Refusals
 from tests.fakes import SPEC, make_batch, make_records
 from tests.learner.test_publisher import Event
 
@@ -39,6 +40,7 @@ class Stream:
         self.weights = self
         self.frames: list[bytes] = []
         self.statuses: list[Status] = []
+        self.refusals = Refusals()
 
     def receive(self) -> Received | None:
         self._looked = not self._looked
@@ -59,6 +61,9 @@ class Stream:
 
     def acknowledge(self, actor_id: str, ack: Ack) -> None:
         pass
+
+    def refuse(self) -> None:
+        assert self.refusals.due() == []
 
     def counts(self) -> dict[str, int]:
         return {}

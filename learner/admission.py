@@ -1,0 +1,138 @@
+"""Whose messages are heard: within its rate, well-formed, in its own name, of this run's spec, within limits.
+
+In: frames and the key that each came with. Out: messages with the account of whoever sent them. Whoever is
+refused as a whole is noted, to be told. Time is passed in; no socket is known here.
+"""
+
+from typing import NamedTuple
+
+from common.errors import ProtocolError, RefusedError
+from common.messages import Batch, Bye, Evaluation, EvaluationStarted, Hello
+from common.protocol import Buffer, decode, peek
+from common.security import may_use, require_own
+from common.specs import EnvSpec, differences
+from learner.accounts import Account, Accounts
+from learner.complaints import Complaints
+from learner.quota import Quota
+from learner.refusals import Peer, Refusals
+
+Heard = Batch | Hello | Bye | Evaluation | EvaluationStarted
+"""What a learner listens to."""
+
+
+class Admitted(NamedTuple):
+    """A message that is taken, and the account of its sender."""
+
+    message: Heard
+    account: Account
+
+
+class Admission:
+    """Decides about each frame.
+
+    Args:
+        spec: what a transition looks like; whoever has another one is refused.
+        actors: accounts of those who send batches.
+        evaluators: accounts of those who send evaluations.
+        quota: how much each may send; None: anything.
+        refusals: who is to be told that nothing of it is taken.
+        complaints: throttled, malformed and refused messages are counted there.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        actors: Accounts,
+        evaluators: Accounts,
+        quota: Quota | None,
+        refusals: Refusals,
+        complaints: Complaints,
+    ) -> None:
+        self._spec, self._mapping = spec, spec.to_mapping()
+        self._actors, self._evaluators = actors, evaluators
+        self._quota = quota
+        self._refusals = refusals
+        self._complaints = complaints
+
+    def admit(
+        self, frame: Buffer, key: str | None, now_s: float, listened_s: float, *, evaluations: bool
+    ) -> Admitted | None:
+        """Return what a frame holds if its sender is heard; None when it is dropped, which is counted.
+
+        Args:
+            frame: the bytes.
+            key: name of its sender's key, None in plaintext.
+            now_s: monotonic time.
+            listened_s: until when everything that had arrived was read.
+            evaluations: whether there is room for one more evaluation.
+        """
+        whose = "some peer" if key is None else f"key {key}"
+        try:
+            name = self._charge(frame, key, now_s, evaluations=evaluations)
+        except ProtocolError as error:
+            self._complaints.add("throttled", whose, error)
+            return None
+        try:
+            message = decode(frame)
+            if not isinstance(message, Heard):
+                raise ProtocolError("kind", f"{message.kind} is not for a learner")
+        except ProtocolError as error:
+            self._complaints.add("malformed", whose, error)
+            return None
+        peer = Peer.of(message, key)
+        try:
+            account = self._account(message, peer, now_s, listened_s)
+        except RefusedError as error:
+            self._complaints.count("refused", error)
+            self._refusals.refuse(peer, error, now_s)
+            return None
+        if name != peer.actor_id and self._quota is not None:  # its first message counts too
+            self._quota.admits(peer.actor_id, len(frame), now_s)
+        return Admitted(message, account)
+
+    def accounts_of(self, boot: tuple[str, str]) -> Accounts:
+        """Return the accounts that a process has its own among; the actors' for an unknown one."""
+        return self._actors if self._evaluators.get(boot) is None else self._evaluators
+
+    def _charge(self, frame: Buffer, key: str | None, now_s: float, *, evaluations: bool) -> str:
+        """Charge a frame's sender before any time is spent on the frame; return the name it went to.
+
+        Whoever has no account yet, and whatever is no message, is charged to all strangers of its key.
+
+        Raises:
+            ProtocolError: it has sent too much.
+        """
+        seen = peek(frame)
+        if seen.is_evaluation and not evaluations:
+            raise ProtocolError("too-many-evaluations", "the last ones have not been looked at yet")
+        name = seen.actor_id
+        if name is None or not (self._knows(name) and may_use(key, name)):
+            name = f"strangers with key {key}"
+        if self._quota is not None and not self._quota.admits(name, len(frame), now_s):
+            limits = "--max-actor-batches-per-s and --max-actor-bytes-per-s"
+            raise ProtocolError("too-fast", f"{name}; see {limits}")
+        return name
+
+    def _knows(self, actor_id: str) -> bool:
+        return self._actors.knows(actor_id) or self._evaluators.knows(actor_id)
+
+    def _account(self, message: Heard, peer: Peer, now_s: float, listened_s: float) -> Account:
+        """Return the account of a sender who may be heard.
+
+        Raises:
+            RefusedError: nothing of it can be taken.
+        """
+        require_own(peer.key, peer.actor_id)
+        if isinstance(message, Hello) and message.spec != self._mapping:
+            raise RefusedError("spec", differences(message.spec, self._mapping))
+        if isinstance(message, Batch) and message.digest != self._spec.digest:
+            raise RefusedError("spec", f"digest {message.digest.hex()}, allowed {self._spec.digest.hex()}")
+        boot = peer.actor_id, peer.boot_id
+        accounts = self._evaluators if peer.role == "evaluator" else self.accounts_of(boot)
+        is_new = self._refusals.any_shown and accounts.get(boot) is None
+        account = accounts.hear(boot, key=peer.key, now_s=now_s, listened_s=listened_s)
+        if is_new:
+            self._refusals.accept(peer.actor_id)
+        if isinstance(message, Hello) and message.answer:
+            accounts.answer(boot, message.answer)
+        return account
