@@ -12,8 +12,9 @@ import socket
 
 from actor.evaluate import evaluate
 from actor.evaluator import Evaluator
+from actor.foreign import Foreign
 from actor.loop import Actor
-from common.cli import run_main
+from common.cli import leave_with
 from common.errors import ConfigError
 from common.flags import ActorFlags, EvaluateFlags, EvaluatorFlags, parse
 from common.security import actor_keys, may_use
@@ -24,7 +25,8 @@ def main(argv: list[str]) -> int:
     """Run one actor; return its exit status."""
     flags = parse(ActorFlags, argv, prog="graspfleet actor")
     stop = StopSignal().install()
-    Actor(flags, actor_id_of(flags)).run(stop)
+    with Foreign(stop) as foreign:
+        Actor(flags, actor_id_of(flags), foreign).run(stop)
     return 0
 
 
@@ -32,13 +34,18 @@ def main_evaluator(argv: list[str]) -> int:
     """Run the evaluator that follows a learner; return its exit status."""
     flags = parse(EvaluatorFlags, argv, prog="graspfleet evaluator")
     stop = StopSignal().install()
-    Evaluator(flags, actor_id_of(flags)).run(stop)
+    with Foreign(stop) as foreign:
+        Evaluator(flags, actor_id_of(flags), foreign).run(stop)
     return 0
 
 
 def main_evaluate(argv: list[str]) -> int:
     """Evaluate a run's policy; return the exit status."""
-    return evaluate(parse(EvaluateFlags, argv, prog="graspfleet evaluate"), StopSignal().install())
+    flags = parse(EvaluateFlags, argv, prog="graspfleet evaluate")
+    stop = StopSignal().install()
+    with Foreign(stop, status=130) as foreign:
+        return evaluate(flags, foreign, stop)
+    return 130
 
 
 def actor_id_of(flags: ActorFlags) -> str:
@@ -58,4 +65,4 @@ def actor_id_of(flags: ActorFlags) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_main(main, sys.argv[1:]))
+    leave_with(main, sys.argv[1:])

@@ -7,6 +7,7 @@ the environment is about stays inside it, and so does whatever it raises: a call
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actor.contract import ContractError, read_reset, read_step, reason
+from actor.foreign import Foreign
 from actor.patience import Patience
 from actor.registry import FAULTS, env_id, make
 from actor.success import SuccessReader
@@ -36,6 +38,7 @@ class Environment:
         returns: discount and n, which the spec fixes too.
         headless: whether to show no window.
         render_mode: Gymnasium's, in place of the config's.
+        foreign: how it is called; by default without anybody who stands in meanwhile.
 
     Attributes:
         name: what `--env` says.
@@ -53,7 +56,9 @@ class Environment:
         *,
         headless: bool = True,
         render_mode: str | None = None,
+        foreign: Foreign | None = None,
     ) -> None:
+        self.foreign = foreign or Foreign()
         arguments = parse_env_args(config.env_args)
         if config.max_episode_steps is not None:
             arguments["max_episode_steps"] = config.max_episode_steps
@@ -61,9 +66,9 @@ class Environment:
         if mode is not None:  # an environment need not know what it is not asked for
             arguments["render_mode"] = mode
         self.name = config.env
-        self.env = make(config.env, arguments)
+        self.env = self.foreign.construct(partial(make, config.env, arguments))
         self.spec = EnvSpec.of(self.env, env_id(config.env), discount=returns.discount, n_step=returns.n_step)
-        self.patience = Patience(config.env)
+        self.patience = Patience(config.env, self.foreign.pause)
         self.success = SuccessReader(config.success_key)
         space = self.env.action_space
         assert isinstance(space, gymnasium.spaces.Box)
@@ -104,7 +109,7 @@ class Environment:
             BrokenEpisodeError: no episode begins with this seed, or with an observation that is not finite.
         """
         try:
-            result = self.env.reset(seed=seed)
+            result = self.foreign.call(partial(self.env.reset, seed=seed))
         except FAULTS as error:
             raise BrokenEpisodeError(f"reset(seed={seed}) raised {reason(error)}") from error
         return read_reset(result, self._shape)
@@ -123,7 +128,7 @@ class Environment:
             BrokenEpisodeError: the environment raised, or returned a number that is not finite, or huge.
         """
         try:
-            result = self.env.step(self._scaled(action))
+            result = self.foreign.call(self.env.step, self._scaled(action))
         except FAULTS as error:
             raise BrokenEpisodeError(f"step() raised {reason(error)}") from error
         read = read_step(result, self._shape)
@@ -142,7 +147,7 @@ class Environment:
         try:
             rebuild = getattr(self.env.unwrapped, "reinit", None)
             if rebuild is not None:
-                rebuild()
+                self.foreign.call(rebuild)
         except FAULTS as error:
             raise BrokenEpisodeError(f"reinit() raised {reason(error)}") from error
 
@@ -153,14 +158,14 @@ class Environment:
             BrokenEpisodeError: the environment raised.
         """
         try:
-            return self.env.render()
+            return self.foreign.call(self.env.render)
         except FAULTS as error:
             raise BrokenEpisodeError(f"render() raised {reason(error)}") from error
 
     def close(self) -> None:
         """Give back what the environment holds; what it raises is only logged, for its work is done."""
         try:
-            self.env.close()
+            self.foreign.close(self.env.close)
         except FAULTS as error:
             log.warning("--env %s: close() raised %s", self.name, reason(error))
 

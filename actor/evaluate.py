@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from actor.environment import Environment
+from actor.foreign import Foreign, Interrupted
 from actor.video import FilmedEnvironment
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError, ProtocolError
 from common.files import read_limited
 from common.flags import EvaluateFlags, EvaluatorFlags, evaluated_env_args, load_yaml
-from common.heartbeat import Heartbeat
 from common.messages import Episode, Weights
 from common.policy import NumpyPolicy
 from common.protocol import OLDEST_POLICY, decode
@@ -48,10 +48,12 @@ def run_episode(env: Environment, policy: NumpyPolicy, seed: int) -> Episode:
 
     Raises:
         BrokenEpisodeError: the environment broke it off; `steps` says after how many.
+        Interrupted: told to stop.
     """
     obs = env.reset(seed)
     total, length = 0.0, 0
     while True:
+        env.foreign.look()
         action = policy.act(obs[None], deterministic=True)[0]
         try:
             obs, reward, terminated, truncated, info = env.step(action)
@@ -70,7 +72,6 @@ def run_episodes(
     seeds: np.random.Generator,
     count: int,
     stop: StopSignal,
-    heartbeat: Heartbeat | None = None,
 ) -> Outcome:
     """Begin `count` episodes, fewer when told to stop; those that break are counted and have no summary.
 
@@ -80,8 +81,6 @@ def run_episodes(
     episodes: list[Episode] = []
     broken, rebuild = 0, False
     while len(episodes) + broken < count and not stop.is_set():
-        if heartbeat is not None:
-            heartbeat.beat()
         try:
             if rebuild:
                 env.reinit()
@@ -91,6 +90,9 @@ def run_episodes(
         except BrokenEpisodeError as error:
             broken, rebuild = broken + 1, True
             env.patience.broke(error, error.steps, bounded=False)
+        except Interrupted:
+            if not stop.is_set():
+                raise
     return Outcome(episodes, broken)
 
 
@@ -168,11 +170,11 @@ def evaluated_settings(
     return EnvConfig(**{**trained.env.model_dump(), **changed}), trained.returns
 
 
-def evaluate(flags: EvaluateFlags, stop: StopSignal) -> int:
+def evaluate(flags: EvaluateFlags, foreign: Foreign, stop: StopSignal) -> int:
     """Run the command; return its exit status."""
     run = RunDirectory(flags.run_dir)
     config, returns = evaluated_settings(run, flags.env_args, flags.seed, flags.success_key)
-    env = _environment(flags, config, returns)
+    env = _environment(flags, config, returns, foreign)
     try:
         policy = load_policy(run, flags.policy, env.spec)
         env.check(np.random.default_rng(seed_sequence(config.seed, "check")))
@@ -182,6 +184,7 @@ def evaluate(flags: EvaluateFlags, stop: StopSignal) -> int:
             return 130
         summary = summarise(outcome.episodes, outcome.broken)
         print(json.dumps(summary) if flags.json_output else describe(summary), flush=True)
+        foreign.status = 0  # the result is there, whatever the environment does from here on
         if isinstance(env, FilmedEnvironment):
             print(f"filmed {env.finish()} episodes: {flags.video}", file=sys.stderr)
         return 0
@@ -189,9 +192,11 @@ def evaluate(flags: EvaluateFlags, stop: StopSignal) -> int:
         env.close()
 
 
-def _environment(flags: EvaluateFlags, config: EnvConfig, returns: ReturnConfig) -> Environment:
+def _environment(
+    flags: EvaluateFlags, config: EnvConfig, returns: ReturnConfig, foreign: Foreign
+) -> Environment:
     if flags.video is None:
-        return Environment(config, returns, headless=flags.headless)
+        return Environment(config, returns, headless=flags.headless, foreign=foreign)
     if not flags.headless:
         raise ConfigError(f"--video {flags.video}: allowed only without a window (--headless)")
-    return FilmedEnvironment(config, returns, Path(flags.video), flags.video_episodes)
+    return FilmedEnvironment(config, returns, Path(flags.video), flags.video_episodes, foreign)

@@ -4,10 +4,10 @@ import numpy as np
 
 from actor.environment import Environment
 from actor.evaluate import run_episodes
+from actor.foreign import Foreign
 from actor.link import HELLO_INTERVAL_S, WAIT_S, Inbox
 from common.config import EnvConfig
 from common.flags import EvaluatorFlags, evaluated_env_args
-from common.heartbeat import Heartbeat
 from common.interval import Interval
 from common.messages import Ack, Evaluation, EvaluationStarted, Hello, Weights
 from common.policy import NumpyPolicy
@@ -23,16 +23,17 @@ class Evaluator:
     Args:
         flags: settings.
         actor_id: name that it reports under.
+        foreign: how the environment is called.
     """
 
-    def __init__(self, flags: EvaluatorFlags, actor_id: str) -> None:
+    def __init__(self, flags: EvaluatorFlags, actor_id: str, foreign: Foreign | None = None) -> None:
         self._flags = flags
         self._actor_id, self._boot_id = actor_id, new_boot_id()
         config = EnvConfig(**{**flags.env.model_dump(), "env_args": evaluated_env_args(flags)})
-        self._env = Environment(config, flags.returns)
+        self._foreign = foreign or Foreign()
+        self._env = Environment(config, flags.returns, foreign=self._foreign)
         self._rng = np.random.default_rng(boot_seeds(config.seed, self._boot_id))
         self._env.check(self._rng)
-        self._heartbeat = Heartbeat()
         self._hello = Interval(HELLO_INTERVAL_S)
         self._inbox = Inbox(flags.actor.learner, flags.transport, actor_id, self._boot_id)
         self._sender = ExperienceSender(flags.transport)
@@ -44,19 +45,28 @@ class Evaluator:
         Raises:
             ConfigError: the learner refuses this process, or none answers.
         """
+        self._foreign.meanwhile = self._stand_in
         next_evaluation = Interval(self._flags.evaluator.eval_interval_s)
         newest: tuple[Weights, NumpyPolicy] | None = None
-        while not stop.is_set() and self._inbox.state not in ("draining", "done"):
-            self._heartbeat.beat()
-            self._greet()
-            newest = self._inbox.newest_policy(self._env.spec, self._rng, judged=True) or newest
-            if newest is not None and next_evaluation.due_now():
-                self._evaluate(*newest, stop)
-            else:
-                self._inbox.weights.wait(WAIT_S)
-        self._env.close()
-        self._sender.close(linger_s=1.0)
-        self._inbox.close()
+        try:
+            while not stop.is_set() and self._inbox.state not in ("draining", "done"):
+                self._foreign.heartbeat.beat()
+                self._greet()
+                newest = self._inbox.newest_policy(self._env.spec, self._rng, judged=True) or newest
+                if newest is not None and next_evaluation.due_now():
+                    self._evaluate(*newest, stop)
+                else:
+                    self._inbox.weights.wait(WAIT_S)
+        finally:  # the environment comes last, for it may take its time
+            self._foreign.meanwhile = lambda: True
+            self._sender.close(linger_s=1.0)
+            self._inbox.close()
+            self._env.close()
+
+    def _stand_in(self) -> bool:
+        """Do what must go on during episodes; return whether they are still worth waiting for."""
+        self._greet()
+        return True
 
     def _greet(self) -> None:
         """Say that this evaluator is there, and hear what there is."""
@@ -86,7 +96,7 @@ class Evaluator:
             env_steps=weights.env_steps,
         )
         self._sender.send(encode(started))
-        outcome = run_episodes(self._env, policy, self._rng, count, stop, self._heartbeat)
+        outcome = run_episodes(self._env, policy, self._rng, count, stop)
         if outcome.count < count:
             return
         report = Evaluation(

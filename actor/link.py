@@ -149,13 +149,21 @@ class Link:
         self._sender = sender
         self._hello = Interval(HELLO_INTERVAL_S)
         self._heard_s = time.monotonic()
+        self._has_left = False
+
+    @property
+    def run_is_over(self) -> bool:
+        """Whether the learner needs no more transitions."""
+        return self.inbox.state in ("draining", "done")
 
     def silent_s(self, now_s: float) -> float:
         """Return the seconds since the learner's last word."""
         return now_s - self._heard_s
 
     def pump(self) -> None:
-        """Send what can be sent and hear what there is; never blocks."""
+        """Send what can be sent and hear what there is; never blocks. Does nothing after `leave`."""
+        if self._has_left:
+            return
         now_s = time.monotonic()
         if self._hello.due(now_s):
             self._sender.send(self._writer.hello())
@@ -182,7 +190,10 @@ class Link:
 
         Whoever is refused only closes: nothing of it would be taken.
         """
+        if self._has_left:
+            return self._writer.is_empty
         if self.inbox.refused:
+            self._has_left = True
             self._sender.close()
             self.inbox.close()
             return False
@@ -192,6 +203,7 @@ class Link:
         while not self._writer.is_empty and time.monotonic() < deadline_s:
             self.wait()
         self.pump()
+        self._has_left = True
         self._sender.send(self._writer.bye())
         self._sender.close(linger_s=max(0.1, deadline_s - time.monotonic()))
         self.inbox.close()

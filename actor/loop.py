@@ -2,19 +2,20 @@
 
 import logging
 import time
+from functools import partial
 
 import numpy as np
 
 from actor.behaviour import Behaviour
 from actor.environment import Environment
 from actor.episode import EpisodeRunner
+from actor.foreign import Foreign
 from actor.link import Inbox, Link
 from actor.pacing import Pace
 from actor.writer import Writer
 from common.config import ActorConfig
 from common.envelope import require_fit
 from common.flags import ActorFlags
-from common.heartbeat import Heartbeat
 from common.interval import Interval
 from common.messages import MAX_EPISODE_BYTES
 from common.seeds import boot_seeds, new_boot_id
@@ -34,23 +35,23 @@ class Actor:
     Args:
         flags: settings.
         actor_id: name of this actor, unique among those alive.
+        foreign: how the environments are called; while one is slow, the actor goes on sending and hearing.
 
     Raises:
         ConfigError: the environment or the learner's address is impossible.
     """
 
-    def __init__(self, flags: ActorFlags, actor_id: str) -> None:
+    def __init__(self, flags: ActorFlags, actor_id: str, foreign: Foreign | None = None) -> None:
         self._config: ActorConfig = flags.actor
+        self._foreign = foreign or Foreign()
         self._linger_s = flags.transport.linger_s
         boot_id = new_boot_id()
-        streams = boot_seeds(flags.env.seed, boot_id).spawn(self._config.envs_per_actor + 2)
-        self._rng, check_seeds = (np.random.default_rng(streams.pop()) for _ in range(2))
-        envs = [
-            Environment(flags.env, flags.returns, headless=flags.env.headless or index > 0)
-            for index in range(self._config.envs_per_actor)
-        ]
-        self.spec = envs[0].spec
-        envs[0].check(check_seeds)
+        self._streams = boot_seeds(flags.env.seed, boot_id).spawn(self._config.envs_per_actor + 2)
+        self._rng, check_seeds = (np.random.default_rng(self._streams.pop()) for _ in range(2))
+        self._make = partial(Environment, flags.env, flags.returns, foreign=self._foreign)
+        self._envs = [self._make(headless=flags.env.headless)]  # the others take their time later: `_begin`
+        self.spec = self._envs[0].spec
+        self._envs[0].check(check_seeds)
         size_bytes = self._config.batch_max_n * (self.spec.record.itemsize + MAX_EPISODE_BYTES)
         require_fit(flags.transport, size_bytes, f"a batch of {self._config.batch_max_n} (--batch-max-n)")
         self.writer = Writer(
@@ -63,10 +64,7 @@ class Actor:
             max_unacked_bytes=self._config.max_unacked_bytes,
             resend_after_s=flags.transport.resend_after_s,
         )
-        self.runners = [
-            EpisodeRunner(env, self.writer, np.random.default_rng(stream), self._config.reinit_episodes)
-            for env, stream in zip(envs, streams, strict=True)
-        ]
+        self.runners: list[EpisodeRunner] = []
         inbox = Inbox(self._config.learner, flags.transport, actor_id, boot_id)
         sender = ExperienceSender(flags.transport)
         sender.connect(self._config.learner, flags.transport.experience_port)
@@ -77,17 +75,18 @@ class Actor:
             deterministic=self._config.deterministic,
             random_share=self._config.random_share,
         )
-        self._heartbeat = Heartbeat()
-        self._obs = np.empty((len(envs), self.spec.obs_dim), np.float32)
+        self._obs = np.empty((len(self._streams), self.spec.obs_dim), np.float32)
         self._look = Interval(LOOK_INTERVAL_S)
         self._pace = Pace()
         # Transitions that one turn may add: an episode's end sets free all that wait for their n-step reward.
-        self._turn_n = len(envs) * self.spec.n_step
+        self._turn_n = len(self._streams) * self.spec.n_step
         self.writer.require_room(self._turn_n)
 
     def run(self, stop: StopSignal) -> None:
         """Step until told to stop, the run ends or `max_episodes` are done; then deliver everything."""
+        self._foreign.meanwhile, self._foreign.at_last = self._stand_in, self._deliver
         try:
+            self._begin()
             while not (stop.is_set() or self._finished()):
                 if may_step := self._may_step():
                     for runner, action in zip(self.runners, self._act(), strict=True):
@@ -100,9 +99,27 @@ class Actor:
                     self.link.pump()
                     self._take_newest_policy()
                     self._pace.look(time.monotonic())
-                    self._heartbeat.beat()
+                    self._foreign.heartbeat.beat()
         finally:  # a broken environment does not cost the transitions that it made before
-            self._leave()
+            try:
+                self._deliver()
+            finally:
+                for env in self._envs:
+                    env.close()
+
+    def _begin(self) -> None:
+        """Make the environments and start their first episodes."""
+        for stream in self._streams:
+            if self.runners:
+                self._envs.append(self._make())
+            seeds = np.random.default_rng(stream)
+            runner = EpisodeRunner(self._envs[-1], self.writer, seeds, self._config.reinit_episodes)
+            self.runners.append(runner)
+
+    def _stand_in(self) -> bool:
+        """Send and hear while an environment is slow; return whether it is still worth waiting for."""
+        self.link.pump()
+        return not self.link.run_is_over
 
     def _may_step(self) -> bool:
         """Whether each environment may take a step: the learner allows it, or cannot be waited for."""
@@ -124,12 +141,12 @@ class Actor:
             self.writer.weights_version, self.behaviour.policy = newest[0].version, newest[1]
 
     def _finished(self) -> bool:
-        if self.link.inbox.state in ("draining", "done"):
+        if self.link.run_is_over:
             return True
         limit = self._config.max_episodes
         return limit is not None and sum(runner.episodes for runner in self.runners) >= limit
 
-    def _leave(self) -> None:
+    def _deliver(self) -> None:
         for runner in self.runners:
             runner.cut()
         delivered = self.link.leave(self._linger_s)
@@ -141,5 +158,3 @@ class Actor:
             self.writer.resent,
             "all acknowledged" if delivered else "some never acknowledged",
         )
-        for runner in self.runners:
-            runner.env.close()

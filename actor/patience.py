@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 from common.errors import BrokenEpisodeError, ConfigError
 
@@ -22,14 +23,16 @@ class Patience:
 
     Args:
         name: of the environment.
+        pause: how to wait for some seconds.
 
     Attributes:
         broken: episodes so far.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, pause: Callable[[float], None] = time.sleep) -> None:
         self.broken = 0
         self._name = name
+        self._pause = pause
         self._in_row = 0
         self._starts_in_row = 0
 
@@ -57,4 +60,4 @@ class Patience:
         if most == MAX_BROKEN_IN_ROW or self._starts_in_row >= MAX_BROKEN_STARTS:
             raise ConfigError(f"--env {self._name}: {most} episodes in a row broke; the last: {error}")
         if not steps and error.__cause__ is not None:  # a wrong number is no passing fault
-            time.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._starts_in_row - 1)))
+            self._pause(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._starts_in_row - 1)))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from actor.contract import shown
 from actor.environment import Environment
+from actor.foreign import Foreign
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
 from common.specs import Floats
@@ -151,13 +152,21 @@ class FilmedEnvironment(Environment):
         returns: as `Environment`.
         path: of the film.
         episodes: how many are filmed.
+        foreign: as `Environment`.
 
     Raises:
         ConfigError: it draws no pictures, or the film cannot be written.
     """
 
-    def __init__(self, config: EnvConfig, returns: ReturnConfig, path: Path, episodes: int) -> None:
-        super().__init__(config, returns, render_mode="rgb_array")
+    def __init__(
+        self,
+        config: EnvConfig,
+        returns: ReturnConfig,
+        path: Path,
+        episodes: int,
+        foreign: Foreign | None = None,
+    ) -> None:
+        super().__init__(config, returns, render_mode="rgb_array", foreign=foreign)
         self._film = Film(path, fps_of(self.env.metadata))
         self._episodes = self._left = episodes
         self._episode = 0

@@ -6,8 +6,10 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from common.errors import DISK_ERRNOS, ConfigError, DivergedError, StorageError
+from common.stopping import exit_within_bound
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("common.launch", "main", "train on this machine: a learner, actors and an evaluator"),
@@ -51,6 +53,16 @@ def _say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def leave_with(main: Callable[[list[str]], int], argv: list[str]) -> NoReturn:
+    """Run a command and end the process with its exit status."""
+    status = 1
+    try:
+        status = run_main(main, argv)
+    finally:
+        exit_within_bound(status)
+    sys.exit(status)
+
+
 def main() -> None:
     """Entry point of the console command."""
     # The first process of a container has no default action for SIGTERM: without a handler a stop that comes
@@ -85,7 +97,7 @@ def dispatch(argv: list[str]) -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    sys.exit(run_main(command, argv[1:]))
+    leave_with(command, argv[1:])
 
 
 if __name__ == "__main__":

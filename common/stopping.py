@@ -2,10 +2,16 @@
 
 import os
 import signal
+import sys
+import threading
+import time
+from contextlib import suppress
 from types import FrameType
 
 PARENT_VARIABLE = "GRASPFLEET_PARENT_PID"
 """Set by a launcher for its children: they leave when they are orphaned."""
+EXIT_S = 5.0
+"""Threads and exit handlers of foreign code may hold a process up for so long that is done."""
 
 
 class StopSignal:
@@ -15,18 +21,54 @@ class StopSignal:
         parent = os.environ.get(PARENT_VARIABLE)
         self._parent_pid = int(parent) if parent else None
         self._stopped = False
+        self._installed = False
 
     def install(self) -> "StopSignal":
         """Take over SIGINT and SIGTERM of this process."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
+        self._installed = True
         return self
+
+    def retake(self) -> None:
+        """Take the signals over again if they were: foreign code may have installed handlers of its own."""
+        if self._installed:
+            self.install()
 
     def is_set(self) -> bool:
         """Return whether to leave."""
         return self._stopped or (self._parent_pid is not None and os.getppid() != self._parent_pid)
 
+    def note(self, number: int) -> None:
+        """Take note of a signal; those that do not ask to leave change nothing."""
+        if number in (signal.SIGINT, signal.SIGTERM):
+            if self._stopped and number == signal.SIGINT:
+                os._exit(130)
+            self._stopped = True
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._stopped and number == signal.SIGINT:
-            os._exit(130)
-        self._stopped = True
+        self.note(number)
+
+
+def exit_within_bound(status: int) -> None:
+    """Let the interpreter shut down, but end it with `status` if that takes longer than `EXIT_S`."""
+
+    def watch() -> None:
+        threading.main_thread().join()
+        time.sleep(EXIT_S)
+        os._exit(status)
+
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    threading.Thread(target=watch, name="exit", daemon=True).start()
+
+
+def _forget() -> None:
+    """Give a forked process its default signals: whoever forked it ends it with them."""
+    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if isinstance(getattr(signal.getsignal(number), "__self__", None), StopSignal):
+            signal.signal(number, default)
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from actor.evaluate import evaluate, load_policy, run_episodes
+from actor.foreign import Foreign
 from common.config import EnvConfig, EvaluatorConfig, ReplayConfig, ReturnConfig, TransportConfig
 from common.errors import ConfigError
 from common.flags import EvaluateFlags, TrainFlags, dump_yaml
@@ -103,7 +104,7 @@ def test_the_average_is_evaluated_where_one_is_kept(run: RunDirectory) -> None:
 def test_a_folder_without_a_run_is_answered_in_one_line(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(ConfigError, match=ONE_LINE) as caught:
-            evaluate(EvaluateFlags(run_dir=str(place)), StopSignal())
+            evaluate(EvaluateFlags(run_dir=str(place)), Foreign(), StopSignal())
         assert str(place) in str(caught.value)
 
 
@@ -112,7 +113,7 @@ def test_evaluate_prints_a_summary(run: RunDirectory, capsys: pytest.CaptureFixt
     flags = EvaluateFlags(
         run_dir=str(run.path), episodes=3, json_output=True, env_args=("length=4", "success=true")
     )
-    assert evaluate(flags, StopSignal()) == 0
+    assert evaluate(flags, Foreign(), StopSignal()) == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["episodes"], summary["success_rate"], summary["mean_return"]) == (3, 1.0, 10.0)
 
@@ -127,7 +128,7 @@ def test_two_files_of_a_run_are_enough_anywhere(tmp_path: Path, capsys: pytest.C
     )
     copy.config.write_text(dump_yaml(settings))
     copy.policy("best").write_bytes(weights())
-    assert evaluate(EvaluateFlags(run_dir=str(copy.path), episodes=2), StopSignal()) == 0
+    assert evaluate(EvaluateFlags(run_dir=str(copy.path), episodes=2), Foreign(), StopSignal()) == 0
     assert "success 100.0%" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "policy-best.gfp"]
 
