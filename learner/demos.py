@@ -37,6 +37,14 @@ class Demos:
         batch: Records = self._records[self._rng.integers(len(self._records), size=shape)]
         return batch
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the random numbers."""
+        return {"rng": self._rng.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        self._rng.bit_generator.state = state["rng"]
+
 
 def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
     """Return the demonstrations of a Minari dataset.

@@ -7,7 +7,7 @@ is opened here.
 
 import logging
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from common.errors import ConfigError, ProtocolError
@@ -24,6 +24,7 @@ from learner.journal import Entry, Journal, Recovered
 from learner.policy_lag import PolicyLag
 from learner.quota import Quota
 from learner.rate_limiter import RateLimiter
+from learner.recovery import Recovery
 from learner.refusals import Refusals
 from learner.replay import Replay
 
@@ -63,8 +64,9 @@ class Ingest:
         evaluators: accounts of those who send evaluations.
         held: batches that wait for the limiter.
         actors_n: live actors as last counted, at least 1; they share what the limiter lets pass.
-        counters: duplicates, gaps, lost, throttled, refused and malformed messages, torn journals, and
-            rejections by reason.
+        counters: duplicates, gaps, lost, throttled, refused and malformed messages, finished episodes,
+            torn and damaged journals, and rejections by reason.
+        said: counters as they were last told, also those of others than the ingest.
         news: what the reporter has not yet looked at.
         evaluations: what evaluators said and the loop has not yet looked at.
         lag: how old the policies behind the transitions are.
@@ -87,6 +89,7 @@ class Ingest:
         self.held = HeldBatches()
         self._complaints = Complaints()
         self.counters = self._complaints.counters
+        self.said: dict[str, float] = {}
         self.news = News()
         self.evaluations: list[Evaluation | EvaluationStarted] = []
         self.lag = PolicyLag()
@@ -95,6 +98,7 @@ class Ingest:
         self._journal = journal
         self._admission = Admission(spec, accounts, self.evaluators, quota, self.refusals, self._complaints)
         self._limiter = limiter
+        self._rows_crc = 0
         self.actors_n = 1
         self._count_actors = Interval(COUNT_ACTORS_INTERVAL_S)
         self._repeat = Interval(REPEAT_INTERVAL_S)
@@ -151,7 +155,7 @@ class Ingest:
         else:
             if message.next_seq > account.next_seq:  # it will not come again: what is held of it counts now
                 self._take_held(everything=True)
-            self._give_up(account, message.next_seq)
+            self._give_up((message.actor_id, message.boot_id), account, message.next_seq)
             account.left = account.left or isinstance(message, Bye)
 
     def take_news(self) -> News:
@@ -228,7 +232,9 @@ class Ingest:
                 "spec": self._spec.to_mapping(),
                 "inserted": self._replay.inserted,
                 "accounts": self.accounts.state_dict(),
+                "rows_crc": self._rows_crc,
                 "counters": dict(self.counters),
+                "said": self.said,
             }
         )
 
@@ -238,31 +244,37 @@ class Ingest:
         Raises:
             ConfigError: its snapshot makes no sense.
         """
+        snapshot = recovered.snapshot
         try:
-            self._replay.inserted = recovered.snapshot["inserted"]
-            self.accounts.load_state_dict(recovered.snapshot["accounts"])
-            self.counters.update(recovered.snapshot["counters"])
+            self._replay.inserted, rows_crc = snapshot["inserted"], snapshot["rows_crc"]
+            self.accounts.load_state_dict(snapshot["accounts"])
+            self.counters.update(snapshot["counters"])
+            self.said = {**snapshot["said"], **recovered.said}
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ConfigError("--resume: the journal's snapshot is damaged") from None
-        end = max((entry.start + entry.inserted for entry in recovered.entries), default=0)
-        for entry in recovered.entries:
-            # Older rows have been overwritten since, as they should: nothing is sampled from their places.
-            sampled = entry.start >= end - self._replay.capacity
-            if sampled and not self._rows_are_there(entry):
-                log.warning("the rows end at transition %d; later ones never reached the disk", entry.start)
-                self.counters["torn"] += 1
-                break
-            self._replay.inserted = entry.start + entry.inserted
-            self._credit(self.accounts.open((entry.actor_id, entry.boot_id)), entry)
-        self.counters["torn"] += recovered.torn_bytes > 0
+        recovery = Recovery(self._replay, self.accounts, rows_crc)
+        recovery.follow(recovered, self._credit)
+        self._rows_crc = recovery.rows_crc
+        self.counters["torn"] += recovery.torn
+        self.counters["damaged"] += recovered.damaged
 
-    def _rows_are_there(self, entry: Entry) -> bool:
-        return entry.rows_crc == zlib.crc32(self._replay.read(entry.start, entry.inserted).data)
+    def note(self, counters: Mapping[str, float]) -> None:
+        """Write down counters before they are told to anybody, so that no successor tells less.
 
-    def _give_up(self, account: Account, next_seq: int) -> None:
+        Raises:
+            StorageError: the disk refuses.
+        """
+        self._journal.note(dict(counters))
+        self.said.update(counters)
+
+    def _give_up(self, boot: Boot, account: Account, next_seq: int) -> None:
         """Stop waiting for batches below `next_seq`: no actor keeps them any more."""
-        self.counters["lost"] += max(0, next_seq - account.next_seq)
-        account.next_seq = max(account.next_seq, next_seq)
+        lost = next_seq - account.next_seq
+        if lost > 0:
+            kept = account.produced, account.discarded, account.resent
+            entry = Entry(*boot, next_seq - 1, self._replay.inserted, 0, 0, self._rows_crc, *kept, 0, lost)
+            self._journal.append(entry)
+            self._credit(account, entry)
 
     def _hold(self, batch: Batch, account: Account) -> None:
         """Keep a batch if it is the next one, until the limiter lets it pass."""
@@ -296,6 +308,8 @@ class Ingest:
         except ProtocolError as error:
             self._complaints.add("rejected batches", batch.actor_id, error)
         inserted = self._replay.inserted - start
+        rows_crc = zlib.crc32(batch.rows.data, self._rows_crc) if inserted else self._rows_crc
+        episodes = batch.episodes if inserted or not count else ()
         entry = Entry(
             batch.actor_id,
             batch.boot_id,
@@ -303,19 +317,24 @@ class Ingest:
             start,
             inserted,
             count - inserted,
-            zlib.crc32(batch.rows.data) if inserted else 0,
+            rows_crc,
             batch.produced,
             batch.discarded,
             batch.resent,
+            len(episodes),
+            lost=0,
         )
         self._journal.append(entry)
+        self._rows_crc = rows_crc
         self._credit(account, entry)
+        self.news.episodes.extend(episodes)
         if inserted or not count:
-            self.news.episodes.extend(batch.episodes)
             self.lag.arrived(inserted, batch.weights_version, start)
 
-    @staticmethod
-    def _credit(account: Account, entry: Entry) -> None:
+    def _credit(self, account: Account, entry: Entry) -> None:
+        """Move an account on by what the journal says of it."""
+        self.counters["episodes"] += entry.episodes
+        self.counters["lost"] += entry.lost
         account.next_seq = entry.seq + 1
         account.inserted += entry.inserted
         account.rejected += entry.rejected

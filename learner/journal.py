@@ -1,16 +1,18 @@
 """The journal: which batches the replay's rows came from, so that a crash forgets nothing acknowledged.
 
-In: one entry a batch, appended before the batch is acknowledged. Out, after a crash: the accounts of all
-actors and how far the replay is filled. It knows bytes and files, not what a transition means.
+In: one entry a batch, appended before the batch is acknowledged, and counters before anybody is told them.
+Out, after a crash: the accounts of all actors, how far the replay is filled, and what the counters must not
+fall below. It knows bytes and files, not what a transition means.
 
 The file begins with a snapshot of everything that went before; `rotate` starts a new one at each
-checkpoint. Each record is `length | CRC-32 | msgpack`. Rows and journal are written through the page cache:
-killing the learner loses nothing, and `fsync` at checkpoints bounds what a power cut can cost.
+checkpoint. Each record is `mark | length | CRC-32 | msgpack`. Rows and journal are written through the page
+cache: killing the learner loses nothing, and `fsync` at checkpoints bounds what a power cut can cost.
 """
 
 import os
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,23 +22,33 @@ import msgpack
 from common.errors import ConfigError, StorageError
 from common.files import read_limited
 from common.run_directory import write_atomically
+from learner.appender import Appender
 
+FORMAT = 2
+"""Of the file; runs of another one are refused."""
 MAX_RECORD_BYTES = 256 << 20
 """A longer record is taken for damage."""
 MAX_BYTES = 2 << 30
 """A larger file is no journal: each checkpoint starts it anew."""
-_ENTRY_TYPES = (str, str, *(int,) * 8)
-_FRAME = struct.Struct("<II")
+_ENTRY_TYPES = (str, str, *(int,) * 10)
+_MARK = b"\xb5GFJ"
+"""Before each record, and by no means within one: behind damage the next record is found by it."""
+_FRAME = struct.Struct("<4sII")
 
 
 class Entry(NamedTuple):
-    """One batch that was taken; a tuple, as it is packed at once.
+    """One batch that was taken, or some that were given up; a tuple, as it is packed at once.
 
     Attributes:
+        seq: of the batch, or of the last one given up.
         start: transitions inserted before it.
         inserted: its transitions that went into the replay.
         rejected: its transitions that did not.
-        rows_crc: CRC-32 of its rows.
+        rows_crc: CRC-32 of all rows inserted so far, its own the last: entries that cannot be read are
+            vouched for by the next one that can.
+        produced, discarded, resent: as the actor counts them.
+        episodes: finished ones that came with it.
+        lost: batches given up, those numbered up to `seq`; 0 for a batch that was taken.
     """
 
     actor_id: str
@@ -49,6 +61,13 @@ class Entry(NamedTuple):
     produced: int
     discarded: int
     resent: int
+    episodes: int
+    lost: int
+
+    @property
+    def first(self) -> int:
+        """The lowest number that it speaks of."""
+        return self.seq + 1 - self.lost if self.lost else self.seq
 
 
 @dataclass(frozen=True)
@@ -58,11 +77,15 @@ class Recovered:
     Attributes:
         snapshot: as it was given to `rotate`.
         entries: batches taken since, oldest first.
+        said: counters noted since, the largest of each.
+        damaged: places between whole records that cannot be read.
         torn_bytes: cut off at the end, where a write was interrupted.
     """
 
     snapshot: dict[str, Any]
     entries: list[Entry]
+    said: dict[str, float]
+    damaged: int
     torn_bytes: int
 
 
@@ -75,7 +98,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._descriptor: int | None = None
+        self._file: Appender | None = None
 
     def append(self, entry: Entry) -> None:
         """Write down a batch; it may be acknowledged afterwards.
@@ -83,14 +106,15 @@ class Journal:
         Raises:
             StorageError: the disk refuses.
         """
-        assert self._descriptor is not None
-        record = _pack(entry)
-        try:
-            written = os.write(self._descriptor, record)
-        except OSError as error:
-            raise StorageError(f"{self._path}: {error.strerror}; nothing more can be acknowledged") from None
-        if written < len(record):
-            raise StorageError(f"{self._path}: disk full; nothing more can be acknowledged")
+        self._append(entry)
+
+    def note(self, counters: dict[str, float]) -> None:
+        """Write down counters; they may be told afterwards.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        self._append(counters)
 
     def rotate(self, snapshot: dict[str, Any]) -> None:
         """Start the file anew from a snapshot; the old one stays until the new one is safe.
@@ -99,7 +123,7 @@ class Journal:
             OSError: the disk refuses; the old file goes on.
         """
         try:
-            write_atomically(self._path, _pack(snapshot))
+            write_atomically(self._path, _pack({"format": FORMAT, **snapshot}))
         finally:
             if self._path.exists():  # whichever of the two it is now
                 self._open()
@@ -108,54 +132,105 @@ class Journal:
         """Read the file and go on behind its last whole record.
 
         Raises:
-            ConfigError: there is none, or its beginning is damaged.
+            ConfigError: there is none, its beginning is damaged, or it has another format.
         """
         try:
             data = read_limited(self._path, MAX_BYTES)
         except OSError as error:
             raise ConfigError(f"--resume: {self._path}: {error.strerror}") from None
-        records, end = _unpack(data)
-        if not records or not isinstance(records[0], dict):
-            raise ConfigError(f"--resume: {self._path} is damaged at its beginning; nothing can be resumed")
+        beginning = _record(data, 0)
+        if beginning is None or not isinstance(beginning[0], dict):
+            raise ConfigError(
+                f"--resume: {self._path} is damaged at its beginning, or written by a version of graspfleet"
+                f" before journal format {FORMAT}; nothing can be resumed"
+            )
+        snapshot, end = beginning
+        if (found := snapshot.pop("format", None)) != FORMAT:
+            raise ConfigError(
+                f"--resume: {self._path} has journal format {found}; this version of graspfleet: {FORMAT}"
+            )
+        records, damaged, end = _unpack(data, end)
         try:
-            entries = [Entry(*record) for record in records[1:]]
-            if any(tuple(map(type, entry)) != _ENTRY_TYPES for entry in entries):
-                raise TypeError
+            entries = [_entry(record) for record in records if not isinstance(record, dict)]
+            said = _largest(record for record in records if isinstance(record, dict))
         except TypeError:
             raise ConfigError(f"--resume: {self._path} is of another version") from None
         if end < len(data):
             os.truncate(self._path, end)
         self._open()
-        return Recovered(records[0], entries, len(data) - end)
+        return Recovered(snapshot, entries, said, damaged, len(data) - end)
 
     def close(self) -> None:
         """Close the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _append(self, record: object) -> None:
+        assert self._file is not None
+        try:
+            self._file.write(_pack(record))
+        except OSError as error:
+            raise StorageError(f"{self._path}: {error.strerror}; nothing more can be acknowledged") from None
 
     def _open(self) -> None:
         self.close()
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        self._file = Appender(self._path, create=False)
 
 
 def _pack(value: object) -> bytes:
     body: bytes = msgpack.packb(value)
-    return _FRAME.pack(len(body), zlib.crc32(body)) + body
+    return _FRAME.pack(_MARK, len(body), zlib.crc32(body)) + body
 
 
-def _unpack(data: bytes) -> tuple[list[Any], int]:
-    """Return all whole records, and where the last of them ends."""
+def _unpack(data: bytes, end: int) -> tuple[list[Any], int, int]:
+    """Return all whole records from `end` on.
+
+    Returns:
+        The records; how many places between them are damaged; where the last of them ends.
+    """
     records: list[Any] = []
-    offset = 0
-    while offset + _FRAME.size <= len(data):
-        length, crc = _FRAME.unpack_from(data, offset)
-        body = data[offset + _FRAME.size : offset + _FRAME.size + length]
-        if length > MAX_RECORD_BYTES or len(body) < length or zlib.crc32(body) != crc:
-            break
-        try:
-            records.append(msgpack.unpackb(body, strict_map_key=True))
-        except (ValueError, TypeError, RecursionError):
-            break
-        offset += _FRAME.size + length
-    return records, offset
+    damaged, offset = 0, end
+    while offset != -1:
+        found = _record(data, offset)
+        if found is None:
+            offset = data.find(_MARK, offset + 1)
+            continue
+        damaged += offset > end
+        record, end = found
+        records.append(record)
+        offset = end
+    return records, damaged, end
+
+
+def _record(data: bytes, offset: int) -> tuple[Any, int] | None:
+    """Return the record that begins there and its end; None if none does that can be verified."""
+    if offset + _FRAME.size > len(data):
+        return None
+    mark, length, crc = _FRAME.unpack_from(data, offset)
+    end = offset + _FRAME.size + length
+    body = memoryview(data)[offset + _FRAME.size : end]
+    if mark != _MARK or length > MAX_RECORD_BYTES or len(body) < length or zlib.crc32(body) != crc:
+        return None
+    try:
+        return msgpack.unpackb(body, strict_map_key=True), end
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _entry(record: Any) -> Entry:
+    entry = Entry(*record)
+    if tuple(map(type, entry)) != _ENTRY_TYPES:
+        raise TypeError
+    return entry
+
+
+def _largest(notes: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Return the largest value of each counter."""
+    said: dict[str, float] = {}
+    for note in notes:
+        for name, value in note.items():
+            if type(value) not in (int, float):
+                raise TypeError
+            said[name] = max(value, said.get(name, 0))
+    return said

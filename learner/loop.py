@@ -39,7 +39,7 @@ IDLE_WAIT_S = 0.05
 """Longest sleep while there is nothing to learn from."""
 ACKNOWLEDGE_INTERVAL_S = 0.005
 """Acknowledgements of what came in meanwhile go out together."""
-PARTS = ("agent", "replay", "limiter", "publisher", "selection", "reporter")
+PARTS = ("agent", "sampler", "limiter", "publisher", "selection", "reporter")
 """Attributes of the learner whose state a checkpoint holds."""
 JUDGE_INTERVAL_S = 0.05
 """Evaluations that came in are looked at so often."""
@@ -100,7 +100,7 @@ class Learner:
         self.ingest = Ingest(
             spec, self.replay, journal, accounts, quota, self.limiter, refusals=sockets.refusals
         )
-        self.publisher = PolicyPublisher(spec, self.agent, sockets.weights, run)
+        self.publisher = PolicyPublisher(spec, self.agent, sockets.weights, run, self._reserve)
         self.selection = Selection(self.publisher.frames, run)
         self.checkpoints = Checkpoints(run.checkpoints, self.config.keep_checkpoints)
         self.checkpoints.sweep()
@@ -161,6 +161,9 @@ class Learner:
         sent = self.publisher.deliver(wait=wait)
         if sent is not None:
             self.ingest.lag.published(sent.version, sent.env_steps)
+
+    def _reserve(self, version: int) -> None:
+        self.ingest.note({"weights_version": version})
 
     def acknowledge(self) -> None:
         """Tell every actor that sent something what it may forget, and whoever is refused that it is."""
@@ -250,4 +253,7 @@ class Learner:
         except (LookupError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"--resume: its networks do not fit the flags ({reason})") from None
-        self.limiter.inserts = self.env_steps  # the journal is newer than the checkpoint after a crash
+        # The journal is newer than the checkpoint after a crash.
+        self.limiter.inserts = self.env_steps
+        self.publisher.version = max(self.publisher.version, int(self.ingest.said.get("weights_version", 0)))
+        self.reporter.go_on()

@@ -40,6 +40,7 @@ METRICS: dict[str, str] = {
     "resent": "batches",
     "lost": "batches",
     "torn": "crashes",
+    "damaged": "places",
     "throttled": "messages",
     "malformed": "frames",
     "refused": "messages",
@@ -73,6 +74,21 @@ METRICS: dict[str, str] = {
 }
 """Name -> unit of every metric."""
 
+JOURNALED = frozenset(
+    ("env_steps", "produced", "inserted", "rejected", "discarded", "resent", "lost", "episodes")
+)
+"""Counters that the journal's entries restore to the last one after a crash."""
+
+SAID = frozenset(
+    (
+        *("wall_s", "learner_wait_s", "actors_wait_s", "weights_version"),
+        *("duplicates", "gaps", "torn", "damaged", "throttled", "malformed", "refused", "refused_actors"),
+        *("evaluations", "repeated_evaluations", "uncounted_evaluations"),
+        *("refused_connections", "refused_handshakes", "revoked_frames"),
+    )
+)
+"""Counters that the journal is told before anybody else is: after a crash they go on from there at least."""
+
 RECENT_EPISODES = 100
 """Finished training episodes that the means run over."""
 
@@ -84,17 +100,14 @@ class EpisodeMeans:
 
     def __init__(self) -> None:
         self._recent: deque[Episode] = deque(maxlen=RECENT_EPISODES)
-        self.episodes = 0
 
     def add(self, episodes: Iterable[Episode]) -> None:
         """Add finished episodes."""
-        for episode in episodes:
-            self._recent.append(episode)
-            self.episodes += 1
+        self._recent.extend(episodes)
 
     def values(self) -> Values:
-        """Return the metrics called episode*."""
-        values: Values = {"episodes": self.episodes}
+        """Return the metrics called episode_*."""
+        values: Values = {}
         if self._recent:
             summary = summarise(self._recent)
             values["episode_return"] = summary["mean_return"] or 0.0
@@ -102,6 +115,15 @@ class EpisodeMeans:
             if summary["success_rate"] is not None:
                 values["episode_success"] = summary["success_rate"]
         return values
+
+    def state_dict(self) -> list[Episode]:
+        """Return the episodes that the means run over."""
+        return list(self._recent)
+
+    def load_state_dict(self, state: Iterable[Episode]) -> None:
+        """Go on from `state_dict()`."""
+        self._recent.clear()
+        self.add(state)
 
 
 class MetricsLog:

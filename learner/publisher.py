@@ -1,6 +1,7 @@
 """Publishes the policy as numbered frames, and writes the last one down."""
 
 import logging
+from collections.abc import Callable
 
 from common.candidates import Key
 from common.interval import Interval
@@ -28,19 +29,28 @@ class PolicyPublisher:
         agent: whose policy it is.
         socket: where frames leave.
         run: where the last policy is written.
+        reserve: is told each version before it leaves, so that it never stands for another policy.
 
     Attributes:
         version: number of the newest frame.
         frames: those that an evaluation may still speak of.
     """
 
-    def __init__(self, spec: EnvSpec, agent: SACAgent, socket: WeightsPublisher, run: RunDirectory) -> None:
+    def __init__(
+        self,
+        spec: EnvSpec,
+        agent: SACAgent,
+        socket: WeightsPublisher,
+        run: RunDirectory,
+        reserve: Callable[[int], object] = lambda version: None,
+    ) -> None:
         self.version = 0
         self.frames = PublishedFrames()
         self._spec = spec
         self._agent = agent
         self._socket = socket
         self._run = run
+        self._reserve = reserve
         self._newest: bytes | None = None
         self._published_updates = -1
         self._repeat = Interval(REPEAT_INTERVAL_S)
@@ -80,6 +90,7 @@ class PolicyPublisher:
         for arrays in (policy, average):
             require_policy(arrays, updates)
         self.version += 1
+        self._reserve(self.version)
         message = Weights(
             version=self.version,
             env_steps=env_steps,

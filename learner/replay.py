@@ -24,6 +24,12 @@ class Sampler(Protocol):
         [K, B] are the same transitions as of K calls for [B], gathered at once.
         """
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the random numbers."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+
 
 class Replay:
     """Ring in a file that samples from the newest `capacity` transitions; the oldest are overwritten.
@@ -119,6 +125,16 @@ class Mixture:
         if from_demos:
             parts.append(self._demos.sample(*batches, from_demos))
         return np.concatenate(parts, axis=-1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of both sources' random numbers."""
+        return {**self._online.state_dict(), "demos": self._demos.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`, or from that of the online source where demonstrations are new."""
+        self._online.load_state_dict(state)
+        if "demos" in state:
+            self._demos.load_state_dict(state["demos"])
 
 
 def _allocate(path: Path, size_bytes: int) -> None:

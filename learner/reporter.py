@@ -3,17 +3,17 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal, SupportsFloat
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
 from common.messages import Status
 from common.run_directory import RunDirectory
-from learner.metrics import EpisodeMeans, MetricsLog, Values
+from learner.metrics import SAID, EpisodeMeans, MetricsLog, Values
 
 if TYPE_CHECKING:
     from learner.loop import Learner
 
 
-COUNTERS = ("duplicates", "gaps", "lost", "torn", "throttled", "malformed", "refused")
+COUNTERS = ("duplicates", "gaps", "lost", "torn", "damaged", "throttled", "malformed", "refused", "episodes")
 """Of the ingest's counters those that are metrics; the others tell reasons."""
 EVALUATION_COUNTERS = ("evaluations", "repeated_evaluations", "uncounted_evaluations")
 """Counters of the selection."""
@@ -42,7 +42,7 @@ class Reporter:
         self._wait_s = 0.0
         self._actors_wait_s = 0.0
         self._held_since_s: float | None = None
-        self._earlier_s = 0.0
+        self._earlier: dict[str, float] = {}
         self._started_s = self._row_s = time.monotonic()
         self._row_counts = (0, 0)
 
@@ -62,15 +62,17 @@ class Reporter:
     def write(self, evaluation: Values | None = None) -> None:
         """Write one row of metrics; an evaluation's values stand in one row, and in every status after it."""
         self._values = self._measure()
+        self._note(self._values)
         self._evaluation = evaluation or self._evaluation
         self._log.write({**self._values, **(evaluation or {})})
 
     def send_status(self) -> None:
         """Publish the newest row, with fresh counters, and every actor's liveness."""
-        ingest = self._learner.ingest
+        ingest, counts = self._learner.ingest, self._counts()
+        self._note(counts)
         status = Status(
             state=self.state,
-            metrics={**self._values, **self._counts(), **self._evaluation},
+            metrics={**self._values, **counts, **self._evaluation},
             actors=ingest.refusals.among("actor", ingest.liveness()),
             evaluators=ingest.refusals.among("evaluator", ingest.evaluators_liveness()),
             refused=ingest.refusals.reasons(),
@@ -84,19 +86,25 @@ class Reporter:
         self._log.close()
 
     def state_dict(self) -> dict[str, object]:
-        """Return what goes on counting after a resume."""
-        waits = {"wait_s": self._wait_s, "actors_wait_s": self._actors_wait_s}
-        return {"wall_s": self._wall_s(), **waits, "episodes": self._episodes.episodes}
+        """Return what means run over; counters are in the journal, as the newest checkpoint may be old."""
+        return {"recent_episodes": self._episodes.state_dict()}
 
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict()`."""
-        self._earlier_s = state["wall_s"]
-        self._wait_s, self._actors_wait_s = state["wait_s"], state["actors_wait_s"]
-        self._episodes.episodes = int(state["episodes"])
-        self._row_counts = (self._learner.env_steps, self._learner.updates)
+        self._episodes.load_state_dict(state["recent_episodes"])
 
-    def _wall_s(self) -> float:
-        return self._earlier_s + time.monotonic() - self._started_s
+    def go_on(self) -> None:
+        """Let no counter fall below what was last told of it; comes when everything else is restored."""
+        self._row_counts = (self._learner.env_steps, self._learner.updates)
+        ingest, version = self._learner.ingest, self._learner.publisher.version
+        known = {**ingest.counters, **self._learner.selection.counters, "weights_version": version}
+        self._earlier = {
+            name: max(0, ingest.said[name] - known.get(name, 0)) for name in SAID if name in ingest.said
+        }
+
+    def _note(self, values: Values) -> None:
+        """Have the journal know what is told now."""
+        self._learner.ingest.note({name: values[name] for name in SAID if name in values})
 
     def _collect(self) -> None:
         news = self._learner.ingest.take_news()
@@ -106,8 +114,10 @@ class Reporter:
         learner = self._learner
         counters = learner.ingest.counters
         alive = sum(state == "alive" for state in learner.ingest.liveness().values())
-        return {
-            "wall_s": self._wall_s(),
+        counts: Values = {
+            "wall_s": time.monotonic() - self._started_s,
+            "learner_wait_s": self._wait_s,
+            "actors_wait_s": self._actors_wait_s,
             "env_steps": learner.env_steps,
             "updates": learner.updates,
             "replay_size": len(learner.replay),
@@ -118,6 +128,7 @@ class Reporter:
             **{name: counters[name] for name in COUNTERS},
             **{name: learner.selection.counters[name] for name in EVALUATION_COUNTERS},
         }
+        return {name: value + self._earlier.get(name, 0) for name, value in counts.items()}
 
     def _measure(self) -> Values:
         self._collect()
@@ -130,8 +141,6 @@ class Reporter:
             "env_steps_per_s": (learner.env_steps - steps) / span_s,
             "updates_per_s": (learner.updates - updates) / span_s,
             "samples_per_insert": learner.limiter.samples / max(1, learner.limiter.inserts),
-            "learner_wait_s": self._wait_s,
-            "actors_wait_s": self._actors_wait_s,
             **learner.ingest.lag.values(),
             **self._episodes.values(),
             # A diverged loss has no number that a row or a status could carry.

@@ -32,6 +32,7 @@ class ForgetfulJournal(Journal):
 
     def append(self, entry: Entry) -> None:
         assert entry.start == self.inserted
+        assert entry.lost == 0 or entry.inserted == 0
         self.inserted += entry.inserted
 
 

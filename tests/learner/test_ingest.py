@@ -369,6 +369,85 @@ def test_rows_that_never_reached_the_disk_are_cut_off_and_counted(ingest: Ingest
     assert rows.inserted == 4
 
 
+def spoil(path: Path, entry_n: int) -> None:
+    """Flip a bit in the body of the journal's entry of that number."""
+    data = bytearray(path.read_bytes())
+    start = -1
+    for _ in range(entry_n + 2):  # the snapshot is the first record
+        start = data.index(data[:4], start + 1)
+    data[start + 20] ^= 16
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("spoiled", [[0], [7], [3, 4, 5], [2, 9], [0, 13]])
+def test_a_damaged_entry_costs_no_row_and_no_number(
+    ingest: Ingest, replay: Replay, tmp_path: Path, spoiled: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    for seq in range(8):
+        for actor_id in ("a", "b"):
+            ingest.accept(good(seq, actor_id=actor_id), 0.0)
+    for number in spoiled:
+        spoil(tmp_path / "journal.bin", number)
+    successor, rows = recover_ingest(tmp_path, 100)
+    assert np.array_equal(rows.read(0, 32), replay.read(0, 32))
+    assert rows.inserted == 32
+    assert successor.accounts.totals() == ingest.accounts.totals()
+    assert successor.counters["torn"] == 0
+    assert successor.counters["damaged"] == 1 + (len(spoiled) == 2)
+    assert f"{len(spoiled)} batches there cannot be read; their {2 * len(spoiled)} transitions" in caplog.text
+    successor.accept(good(7), 1.0)
+    successor.accept(good(8), 1.0)
+    assert (rows.inserted, successor.counters["duplicates"]) == (34, 1)
+
+
+def test_rows_of_an_actor_that_no_later_entry_names_are_kept_and_said(
+    ingest: Ingest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for actor_id in ("a", "b"):
+        ingest.accept(good(0, actor_id=actor_id), 0.0)
+    spoil(tmp_path / "journal.bin", 0)
+    successor, rows = recover_ingest(tmp_path, 100)
+    assert (rows.inserted, successor.accounts.totals()["inserted"]) == (4, 2)
+    assert "2 of them of unknown actors" in caplog.text
+
+
+def test_a_damaged_last_entry_is_cut_off_and_its_batch_counted_as_lost(
+    ingest: Ingest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seq in range(3):
+        ingest.accept(good(seq), 0.0)
+    spoil(tmp_path / "journal.bin", 2)
+    successor, rows = recover_ingest(tmp_path, 100)
+    assert (rows.inserted, successor.counters["torn"]) == (4, 1)
+    assert "cut off" in caplog.text
+    successor.accept(hello(3), 1.0)  # it was acknowledged, so its actor has it no more
+    assert successor.counters["lost"] == 1
+
+
+def test_rows_that_no_entry_vouches_for_are_not_kept(ingest: Ingest, tmp_path: Path) -> None:
+    for seq in range(3):
+        ingest.accept(good(seq), 0.0)
+    spoil(tmp_path / "journal.bin", 1)
+    with (tmp_path / "replay.bin").open("r+b") as file:
+        file.seek(2 * SPEC.record.itemsize)
+        file.write(b"\xff" * 4)
+    successor, rows = recover_ingest(tmp_path, 100)
+    assert (rows.inserted, successor.counters["torn"], successor.counters["damaged"]) == (2, 1, 1)
+
+
+def test_episodes_and_lost_batches_survive_a_kill_to_the_last_one(ingest: Ingest, tmp_path: Path) -> None:
+    ends = ((1.0, 2, None, 0),)
+    for seq in (0, 1):
+        ingest.accept(encode(make_batch(make_records(2), seq=seq, produced=9, episodes=ends)), 0.0)
+    ingest.accept(hello(5), 0.0)
+    successor, _ = recover_ingest(tmp_path, 100)
+    assert (successor.counters["episodes"], successor.counters["lost"]) == (2, 3)
+    successor.accept(hello(5), 1.0)
+    assert successor.counters["lost"] == 3  # once is enough
+    successor.accept(good(5, produced=20), 1.0)
+    assert successor.accounts.totals()["inserted"] == 6
+
+
 def test_a_journal_that_the_disk_refuses_stops_before_anything_is_acknowledged(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

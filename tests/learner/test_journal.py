@@ -15,7 +15,7 @@ SNAPSHOT = {"inserted": 5, "accounts": {"a " + BOOT: [1, 2]}}
 
 
 def entry(seq: int) -> Entry:
-    return Entry("a", BOOT, seq, 2 * seq, 2, 0, 77, 2 * seq + 2, 0, 0)
+    return Entry("a", BOOT, seq, 2 * seq, 2, 0, 77, 2 * seq + 2, 0, 0, 1, 0)
 
 
 @pytest.fixture
@@ -100,3 +100,52 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_the_rest_readable(
         journal.append(entry(3))
     monkeypatch.undo()
     assert [each.seq for each in Journal(path).recover().entries] == [0, 1, 2]
+
+
+def test_of_a_damaged_entry_only_that_one_is_lost(path: Path) -> None:
+    whole = path.read_bytes()
+    starts = [start for start in range(len(whole)) if whole.startswith(whole[:4], start)]
+    assert len(starts) == 4
+    for offset in range(starts[1], len(whole)):
+        data = bytearray(whole)
+        data[offset] ^= 1 << offset % 8
+        path.write_bytes(bytes(data))
+        recovered = Journal(path).recover()
+        lost = sum(start <= offset for start in starts) - 2
+        assert [each.seq for each in recovered.entries] == [seq for seq in range(3) if seq != lost]
+        assert (recovered.damaged, recovered.torn_bytes > 0) == ((1, False) if lost < 2 else (0, True))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(begin=st.integers(0, 400), junk=st.binary(min_size=1, max_size=200))
+def test_whatever_lies_in_between_no_entry_comes_back_changed(path: Path, begin: int, junk: bytes) -> None:
+    whole = path.read_bytes()
+    first = whole.find(whole[:4], 1)
+    begin = min(first + begin, len(whole))
+    for data in (whole[:begin] + junk + whole[begin:], whole[:begin] + junk + whole[begin + len(junk) :]):
+        spoiled = path.with_name("spoiled.bin")
+        spoiled.write_bytes(data)
+        entries = Journal(spoiled).recover().entries
+        assert set(entries) <= {entry(seq) for seq in range(3)}
+        assert entries == sorted(entries)
+
+
+def test_counters_come_back_as_the_largest_noted(path: Path) -> None:
+    journal = Journal(path)
+    journal.recover()
+    for number in (1, 2):
+        journal.note({"wall_s": number / 2, "gaps": 7})
+        journal.append(entry(2 + number))
+    journal.note({"weights_version": 3})
+    journal.close()
+    recovered = Journal(path).recover()
+    assert recovered.said == {"wall_s": 1.0, "gaps": 7, "weights_version": 3}
+    assert [each.seq for each in recovered.entries] == [0, 1, 2, 3, 4]
+
+
+def test_another_format_is_told_in_one_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("learner.journal.FORMAT", 3)
+        Journal(path).rotate(SNAPSHOT)
+    with pytest.raises(ConfigError, match=r"\A[^\n]*has journal format 3; [^\n]*: 2\Z"):
+        Journal(path).recover()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,11 @@ from common.errors import StorageError
 from common.messages import MAX_STATUS_KEYS, Hello, Status
 from common.protocol import encode
 from common.run_directory import RunDirectory
-from learner.metrics import METRICS, RECENT_EPISODES, EpisodeMeans, MetricsLog
+from learner.metrics import JOURNALED, METRICS, RECENT_EPISODES, SAID, EpisodeMeans, MetricsLog
 from learner.rate_limiter import RateLimiter
 from learner.replay import Replay
 from learner.reporter import Reporter
-from tests.fakes import BOOT, ONE_LINE, SPEC, make_ingest
+from tests.fakes import BOOT, ONE_LINE, SPEC, make_batch, make_ingest, make_records, recover_ingest
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(\w+)` \| ([^|]+?) \|", re.MULTILINE)
@@ -96,11 +97,10 @@ def test_a_metric_that_the_table_does_not_have_is_our_own_bug(tmp_path: Path) ->
 
 def test_means_run_over_the_newest_episodes() -> None:
     means = EpisodeMeans()
-    assert means.values() == {"episodes": 0}
+    assert means.values() == {}
     means.add([(100.0, 9, True, 0)] * 5)
     means.add([(1.0, 2, True, 0)] * (RECENT_EPISODES // 2) + [(3.0, 4, False, 0)] * (RECENT_EPISODES // 2))
     assert means.values() == {
-        "episodes": 5 + RECENT_EPISODES,
         "episode_return": 2.0,
         "episode_length": 3.0,
         "episode_success": 0.5,
@@ -119,8 +119,10 @@ class FakeSelection:
 
 @dataclass
 class FakeSockets:
+    refused: int = 0
+
     def counts(self) -> dict[str, int]:
-        return {}
+        return {"refused_connections": self.refused, "connections": 9}
 
     said: list[Status] = field(default_factory=list)
 
@@ -132,12 +134,66 @@ class FakeSockets:
 class FakeLearner:
     """The parts that the reporter reads."""
 
-    def __init__(self, folder: Path) -> None:
-        self.replay = Replay(folder / "replay.bin", SPEC.record, 10, np.random.default_rng(0))
-        self.ingest = make_ingest(folder, self.replay)
+    def __init__(self, folder: Path, *, killed: bool = False) -> None:
+        if killed:
+            self.ingest, self.replay = recover_ingest(folder, 10)
+        else:
+            self.replay = Replay(folder / "replay.bin", SPEC.record, 10, np.random.default_rng(0))
+            self.ingest = make_ingest(folder, self.replay)
         self.limiter = RateLimiter(samples_per_insert=None, min_inserts=1, tolerance=0.0, batch_size=4)
         self.publisher, self.sockets, self.selection = FakePublisher(), FakeSockets(), FakeSelection()
         self.env_steps = self.updates = 7
+
+
+GAUGES = {
+    *("updates", "env_steps_per_s", "updates_per_s", "samples_per_insert", "replay_size"),
+    *("policy_lag", "policy_age"),
+    *("actors_alive", "connections", "keys", "insecure"),
+    *("episode_return", "episode_length", "episode_success"),
+    *(name for name in METRICS if name.startswith("eval_")),
+    *("critic_loss", "policy_loss", "temperature_loss", "temperature", "entropy", "q_mean"),
+}
+"""Metrics that may fall from one row to the next."""
+
+
+def test_every_metric_that_may_not_fall_survives_in_one_way() -> None:
+    assert not JOURNALED & SAID
+    assert METRICS.keys() - GAUGES == JOURNALED | SAID
+
+
+def test_no_counter_falls_below_what_was_told_before_a_kill(tmp_path: Path) -> None:
+    learner = FakeLearner(tmp_path)
+    reporter = Reporter(learner, RunDirectory(tmp_path))  # type: ignore[arg-type]
+    reporter.waited(time.sleep, 0.01)
+    learner.sockets.refused = 4
+    episode = ((1.0, 2, None, 0),)
+    for seq in (0, 1, 1, 9):  # one of them twice, one too early
+        batch = make_batch(make_records(2), seq=seq, produced=2 * (seq + 1), episodes=episode)
+        learner.ingest.accept(encode(batch), 0.0)
+    learner.ingest.accept(b"no message", 0.0)
+    reporter.write()
+    reporter.send_status()
+    told = learner.sockets.said[-1].metrics
+    for _ in range(2):  # nothing is saved in between
+        learner = FakeLearner(tmp_path, killed=True)
+        reporter = Reporter(learner, RunDirectory(tmp_path))  # type: ignore[arg-type]
+        reporter.go_on()
+        learner.sockets.refused = 1
+        reporter.write()
+        reporter.send_status()
+        now = learner.sockets.said[-1].metrics
+        assert all(now[name] >= told[name] for name in (JOURNALED | SAID) & told.keys())
+        assert now["wall_s"] > told["wall_s"]
+        assert now["refused_connections"] == told["refused_connections"] + 1
+        assert (now["duplicates"], now["gaps"], now["malformed"], now["episodes"]) == (1, 1, 1, 2)
+        told = now
+
+
+def test_the_recent_episodes_survive_a_stop(tmp_path: Path) -> None:
+    means, again = EpisodeMeans(), EpisodeMeans()
+    means.add([(float(number), 3, number % 2 == 0, number) for number in range(RECENT_EPISODES + 9)])
+    again.load_state_dict(means.state_dict())
+    assert again.values() == means.values()
 
 
 def test_a_diverged_loss_stops_neither_rows_nor_status(tmp_path: Path) -> None:

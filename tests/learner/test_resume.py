@@ -1,5 +1,7 @@
 """Stopping and going on is the same, bit for bit, as never having stopped."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,12 @@ from common.specs import EnvSpec
 from common.stopping import StopSignal
 from common.transport import Received
 from learner.checkpoint import Checkpoints
+from learner.demos import Demos
 from learner.device import Host
 from learner.graph import GraphSACAgent
 from learner.journal import Journal
 from learner.loop import Learner
+from learner.metrics import JOURNALED, SAID
 from learner.refusals import Refusals
 from tests.fakes import SPEC, make_batch, make_records
 from tests.learner.test_publisher import Event
@@ -72,7 +76,9 @@ class Stream:
         self.statuses.append(status)
 
 
-def learn(folder: Path, env_steps: int, *more: str, resume: bool = False) -> Learner:
+def learn(
+    folder: Path, env_steps: int, *more: str, resume: bool = False, stream: type[Stream] = Stream
+) -> Learner:
     """Return a learner after its run to `env_steps`."""
     where = ("--resume" if resume else "--run-dir", str(folder))
     run = RunDirectory(folder)
@@ -83,8 +89,10 @@ def learn(folder: Path, env_steps: int, *more: str, resume: bool = False) -> Lea
     journal = Journal(run.journal)
     recovered = journal.recover() if resume else None
     first = 0 if recovered is None else recovered.snapshot["inserted"] // BATCH_N
-    stream = Stream(first, env_steps // BATCH_N)
-    learner = Learner(flags, SPEC, stream, run, journal, recovered)  # type: ignore[arg-type]
+    if recovered is not None and recovered.entries:  # what came after the snapshot
+        first = (recovered.entries[-1].start + recovered.entries[-1].inserted) // BATCH_N
+    sockets = stream(first, env_steps // BATCH_N)
+    learner = Learner(flags, SPEC, sockets, run, journal, recovered)  # type: ignore[arg-type]
     learner.run(StopSignal())
     journal.close()
     return learner
@@ -108,6 +116,57 @@ def test_n_updates_a_stop_and_n_more_equal_2n_updates(tmp_path: Path) -> None:
     assert flat(whole.replay.state_dict()) == flat(parts.replay.state_dict())
     assert whole.limiter.state_dict() == parts.limiter.state_dict()
     assert whole.ingest.accounts.totals() == parts.ingest.accounts.totals()
+
+
+def test_the_same_with_demonstrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learner.loop.load_demos", lambda where, spec, rng: Demos(make_records(50), rng))
+    words = ("--demos", "any", "--demo-fraction", "0.5")
+    whole = learn(tmp_path / "whole", 400, *words)
+    learn(tmp_path / "parts", 200, *words)
+    parts = learn(tmp_path / "parts", 400, *words, resume=True)
+    assert whole.updates == parts.updates > 90
+    assert flat(whole.agent.state_dict()) == flat(parts.agent.state_dict())
+    assert flat(whole.sampler.state_dict()) == flat(parts.sampler.state_dict())
+    without = learn(tmp_path / "without", 400)
+    assert flat(without.agent.state_dict()) != flat(whole.agent.state_dict())
+
+
+def test_demonstrations_may_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learner.loop.load_demos", lambda where, spec, rng: Demos(make_records(50), rng))
+    for env_steps, words in ((100, ()), (200, ("--demos", "any")), (300, ())):
+        learner = learn(tmp_path, env_steps, *words, resume=env_steps > 100)
+        assert learner.env_steps == env_steps
+
+
+def test_after_a_kill_no_number_falls_and_no_version_is_used_again(tmp_path: Path) -> None:
+    run, killed = tmp_path / "run", tmp_path / "killed"
+    often = ("--publish-interval-s", "0.001", "--log-interval-s", "0.01")
+
+    class Killing(Stream):
+        """Keeps the folder as `kill -9` in the middle of the run would leave it."""
+
+        def publish(self, frame: bytes) -> None:
+            super().publish(frame)
+            if len(self.frames) == 20:
+                shutil.copytree(run, killed)
+
+    before = learn(run, 400, *often, stream=Killing)
+    assert killed.exists()
+    told = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    published = versions(before.sockets.frames[:20])  # type: ignore[attr-defined]
+    after = learn(killed, 400, *often, resume=True)
+    rows = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) > len(told) > 0
+    for name in JOURNALED | SAID:
+        values = [row[name] for row in rows if name in row]
+        assert values == sorted(values), name
+    assert not published & versions(after.sockets.frames)  # type: ignore[attr-defined]
+
+
+def versions(frames: list[bytes]) -> set[int]:
+    """Return the numbers of published policies."""
+    messages = [decode(frame) for frame in frames]
+    return {message.version for message in messages if isinstance(message, Weights)}
 
 
 class SlowHost(Host):
