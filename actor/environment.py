@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from actor.contract import ContractError, read_reset, read_step, reason
 from actor.foreign import Foreign
 from actor.patience import Patience
-from actor.registry import FAULTS, env_id, make
+from actor.registry import FAULTS, make
 from actor.success import SuccessReader
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
@@ -67,7 +67,7 @@ class Environment:
             arguments["render_mode"] = mode
         self.name = config.env
         self.env = self.foreign.construct(partial(make, config.env, arguments))
-        self.spec = EnvSpec.of(self.env, env_id(config.env), discount=returns.discount, n_step=returns.n_step)
+        self.spec = EnvSpec.of(self.env, config.env_id, discount=returns.discount, n_step=returns.n_step)
         self.patience = Patience(config.env, self.foreign.pause)
         self.success = SuccessReader(config.success_key)
         space = self.env.action_space

@@ -32,12 +32,6 @@ _theirs: dict[Path, dict[str, ModuleType]] = {}
 """Folder -> modules of the user's whose names are ours too."""
 
 
-def env_id(name: str) -> str:
-    """Return what peers and files call an environment: a path on this machine is no part of it."""
-    place, _, gymnasium_id = name.rpartition(":")
-    return gymnasium_id if place.endswith(".py") else name
-
-
 def make(name: str, arguments: Mapping[str, Any]) -> "gymnasium.Env[Any, Any]":
     """Return a new environment.
 

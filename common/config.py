@@ -76,6 +76,12 @@ class EnvConfig(Section):
     )
     seed: int = Field(0, ge=0, description="Root of every random stream of the run.")
 
+    @property
+    def env_id(self) -> str:
+        """Name of the environment for peers and files: a path on this machine is no part of it."""
+        place, _, name = self.env.rpartition(":")
+        return name if place.endswith(".py") else self.env
+
 
 class ReturnConfig(Section):
     """What a transition's reward sums over; actors and learner must agree on it."""

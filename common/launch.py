@@ -36,7 +36,7 @@ class Launch:
 
     def __init__(self, flags: TrainFlags) -> None:
         self._flags = flags
-        self.run = claim_run(flags.run, flags.env.env)
+        self.run = claim_run(flags.run, flags.env.env_id)
         # A run's own settings are replaced only once they have proven themselves; see `_watch`.
         self._settings = self.run.logs / "settings.yaml"
         for path in (self._settings, *([] if flags.run.resume else [self.run.config])):

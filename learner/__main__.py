@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
     """Run one learner; return its exit status."""
     flags = parse(LearnerFlags, argv, prog="graspfleet learner")
     stop = StopSignal().install()
-    run = claim_run(flags.run, flags.env.env)
+    run = claim_run(flags.run, flags.env.env_id)
     if not run.config.exists():  # `graspfleet train` has written its own, with the actors' settings in it
         write_atomically(run.config, dump_yaml(flags).encode())
     sockets = Sockets(flags)

@@ -99,7 +99,7 @@ def resumed_spec(flags: LearnerFlags, recovered: Recovered) -> EnvSpec:
 
 def wanted_of(flags: LearnerFlags) -> dict[str, str | int | float]:
     """Return what a transition must be made of, as far as the learner knows before it met an actor."""
-    return {"env": flags.env.env, "discount": flags.returns.discount, "n_step": flags.returns.n_step}
+    return {"env": flags.env.env_id, "discount": flags.returns.discount, "n_step": flags.returns.n_step}
 
 
 def require_policy_fits(flags: LearnerFlags, spec: EnvSpec) -> None:
