@@ -62,7 +62,7 @@ def read_step(result: Any, shape: tuple[int, ...]) -> tuple[Floats, float, bool,
 def _observation(source: str, obs: Any, shape: tuple[int, ...]) -> Floats:
     """Return a copy, for foreign code may fill the same array anew; copied first, for it may do so now."""
     try:
-        array = np.array(obs)
+        array = np.array(obs if type(obs) is np.ndarray else np.asarray(obs))  # a tensor's shares its memory
     except Exception as error:  # no array can be made of it, or its own conversion fails
         raise ContractError(f"{source} returned {shown(obs)} as observation: {reason(error)}") from None
     if array.shape != shape or array.dtype.kind not in "fiub":
