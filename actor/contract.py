@@ -4,7 +4,7 @@ In: whatever foreign code returns. Out: arrays of our own and plain values. Noth
 by it, but for float64 observations, which are rounded to float32. It knows no episodes, policies or sockets.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ import numpy as np
 from common.errors import BrokenEpisodeError
 from common.specs import MAX_MAGNITUDE, Floats
 
-MAX_TEXT = 300
-"""Characters of a foreign value or error that one line shows."""
+MAX_VALUE_CHARS, MAX_ERROR_CHARS = 80, 300
+"""Characters of a foreign value, or of a foreign error, that one line shows."""
 PAIRS = (tuple, list)
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -104,7 +104,8 @@ def shown(value: Any) -> str:
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     if isinstance(value, PAIRS):
         return f"a {kind} of {len(value)}"
-    return _line(f"{value!r}" if value is None or isinstance(value, str) else f"{kind} {value!r}", 80)
+    text = _line(lambda: repr(value), MAX_VALUE_CHARS)
+    return text if value is None or isinstance(value, str) else f"{kind} {text}"
 
 
 def reason(error: BaseException) -> str:
@@ -113,9 +114,13 @@ def reason(error: BaseException) -> str:
     while trace is not None:
         place = f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})"
         trace = trace.tb_next
-    return _line(f"{type(error).__name__}: {error}", MAX_TEXT) + place
+    return f"{type(error).__name__}: {_line(lambda: str(error), MAX_ERROR_CHARS)}{place}"
 
 
-def _line(text: str, most: int) -> str:
-    text = " ".join(text.split())
+def _line(words: Callable[[], str], most: int) -> str:
+    """Return foreign words as one line of at most so many characters."""
+    try:
+        text = " ".join(words().split())
+    except Exception:
+        return "(cannot be shown)"
     return text if len(text) <= most else text[: most - 1] + "…"

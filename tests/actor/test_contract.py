@@ -220,6 +220,23 @@ def test_an_error_that_no_other_seed_mends_is_not_tried_again(
     assert "test_contract.py:" in refusal, "the line that raised"
 
 
+class Unspeakable(Exception):
+    """Cannot be shown, and neither can be what holds it."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+    __repr__ = __str__
+
+
+def test_values_and_errors_that_cannot_be_shown_are_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Raises, "count", 99)
+    monkeypatch.setattr(Raises, "error", type("Unspeakable", (Unspeakable, TypeError), {}))
+    for refusal in (check(first(Unspeakable())), check(Raises)):
+        assert "cannot be shown" in refusal
+        assert "\n" not in refusal
+
+
 def test_the_check_leaves_the_streams_of_the_episodes_alone() -> None:
     env = make(Counting)
     env.check(np.random.default_rng(7))
