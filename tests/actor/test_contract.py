@@ -220,7 +220,7 @@ def test_an_error_that_no_other_seed_mends_is_not_tried_again(
     assert "test_contract.py:" in refusal, "the line that raised"
 
 
-class Unspeakable(Exception):
+class UnspeakableError(Exception):
     """Cannot be shown, and neither can be what holds it."""
 
     def __str__(self) -> str:
@@ -231,8 +231,8 @@ class Unspeakable(Exception):
 
 def test_values_and_errors_that_cannot_be_shown_are_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Raises, "count", 99)
-    monkeypatch.setattr(Raises, "error", type("Unspeakable", (Unspeakable, TypeError), {}))
-    for refusal in (check(first(Unspeakable())), check(Raises)):
+    monkeypatch.setattr(Raises, "error", type("UnspeakableError", (UnspeakableError, TypeError), {}))
+    for refusal in (check(first(UnspeakableError())), check(Raises)):
         assert "cannot be shown" in refusal
         assert "\n" not in refusal
 
