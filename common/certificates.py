@@ -3,14 +3,13 @@
 In and out: files. Who may use which key, and for what, is `common.security`'s and `learner.allowlist`'s.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
 
-from common.files import read_limited
+from common.files import read_limited, write_atomically
 
 MAX_BYTES = 4096
 """A longer file is no certificate."""
@@ -52,7 +51,7 @@ class Certificate:
         Raises:
             OSError: it cannot be written.
         """
-        _write(path, 0o644, self._text("public: hand it to whom it concerns"))
+        write_atomically(path, self._text("public: hand it to whom it concerns").encode())
 
     def write_secret(self, path: Path) -> None:
         """Write both halves to a file that only its owner can read.
@@ -62,7 +61,7 @@ class Certificate:
         """
         assert self.secret is not None
         text = self._text("PRIVATE: only for the process that it names; mode 0600")
-        _write(path, 0o600, f'{text}    secret-key = "{self.secret.decode()}"\n')
+        write_atomically(path, f'{text}    secret-key = "{self.secret.decode()}"\n'.encode(), 0o600)
 
     def _text(self, remark: str) -> str:
         return (
@@ -101,17 +100,3 @@ def read_certificate(path: Path, *, private: bool) -> Certificate:
     if not fits:
         raise CertificateError("its private and public key do not belong together")
     return Certificate(name, public.encode(), secret.encode())
-
-
-def _write(path: Path, mode: int, text: str) -> None:
-    """Write a file in one step, so that no reader sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with open(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)

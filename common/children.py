@@ -1,5 +1,6 @@
 """Child processes of a launcher: started with a log file each, ended without leaving orphans."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -7,9 +8,15 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from common.files import open_own
+from common.run_directory import LOCK_VARIABLE, RunDirectory
 from common.stopping import PARENT_VARIABLE
 
 POLL_S = 0.02
+MAX_LOG_BYTES = 8 << 20
+"""A log file that grows beyond this loses its older half."""
+LAST_BYTES = 64 << 10
+"""Of a log, what is looked at for a process's last words."""
 
 
 class Child:
@@ -22,15 +29,24 @@ class Child:
         name: of the process; its output goes to `NAME.log`.
         command: what to run: a module and its arguments.
         logs: folder of the log files.
+        shares: the run directory whose claim the child shares with this process; None for none.
+
+    Raises:
+        OSError: it cannot be started, or has no log file.
     """
 
-    def __init__(self, name: str, command: Sequence[str], logs: Path) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], logs: Path, shares: RunDirectory | None = None
+    ) -> None:
         self.name = name
         self.command = list(command)
         self.log = logs / f"{name}.log"
+        self.started_s = time.monotonic()
         # One BLAS thread: more of them would fight the other processes for the cores.
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        with self.log.open("ab") as output:
+        lock = {} if shares is None else {LOCK_VARIABLE: str(shares.lock)}
+        with open(open_own(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as output:
+            self._begin = output.tell()
             self._process = subprocess.Popen(
                 # -P: a `common.py` in the working directory is the user's, and not imported in place of ours.
                 [sys.executable, "-P", "-m", *self.command],
@@ -38,7 +54,8 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**threads, **os.environ, PARENT_VARIABLE: str(os.getpid())},
+                pass_fds=[] if shares is None else [shares.lock],
+                env={**threads, **os.environ, **lock, PARENT_VARIABLE: str(os.getpid())},
             )
 
     @property
@@ -63,9 +80,19 @@ class Child:
             self._process.wait()
 
     def last_words(self) -> str:
-        """Return the last line it wrote, without the mark of an error."""
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        return lines[-1].removeprefix("error: ") if lines else "it said nothing"
+        """Return the error that it ended with, without its mark; else the last line it wrote."""
+        lines = self._last_lines()
+        errors = [line for line in lines if line.startswith("error: ")]
+        return errors[-1].removeprefix("error: ") if errors else lines[-1] if lines else "it said nothing"
+
+    def has_said_why(self) -> bool:
+        """Return whether it ended with a line about what is wrong, and not by a signal or a bug."""
+        return (self.status or 0) > 0 and (self._last_lines() or [""])[-1].startswith("error: ")
+
+    def result(self) -> str:
+        """Return the last line that begins like a JSON object, for warnings may follow it."""
+        lines = self._last_lines()
+        return next((line for line in reversed(lines) if line.startswith("{")), lines[-1] if lines else "")
 
     def reason(self) -> str:
         """Return why it ended, in a line."""
@@ -75,6 +102,28 @@ class Child:
             else f"status {self.status}"
         )
         return f"{self.name} ended with {how}: {self.last_words()} ({self.log})"
+
+    def trim_log(self) -> None:
+        """Cut off the older half of a log file that has grown too large; the child appends to the rest."""
+        with contextlib.suppress(OSError), open(open_own(self.log, os.O_RDWR | os.O_APPEND), "rb+") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size <= MAX_LOG_BYTES:
+                return
+            file.seek(size - MAX_LOG_BYTES // 2)
+            kept = file.read(MAX_LOG_BYTES // 2).partition(b"\n")[2]
+            file.truncate(0)
+            file.write(f"[{size - len(kept):,} bytes were cut off here]\n".encode() + kept)
+            self._begin = 0
+
+    def _last_lines(self) -> list[str]:
+        """Return what it wrote last, without empty lines; nothing of processes before it."""
+        try:
+            with open(open_own(self.log, os.O_RDONLY), "rb") as file:
+                file.seek(max(self._begin, file.seek(0, os.SEEK_END) - LAST_BYTES))
+                lines = file.read(LAST_BYTES).decode(errors="replace").splitlines()
+        except OSError:
+            return []
+        return [line.strip() for line in lines if line.strip()]
 
 
 def end(children: Iterable[Child], timeout_s: float) -> None:

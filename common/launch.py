@@ -2,26 +2,31 @@
 
 import json
 import os
-import signal
 import sys
 import time
+from functools import partial
 
 from common.children import POLL_S, Child, end
-from common.errors import ConfigError
-from common.flags import TrainFlags, dump_yaml, parse
+from common.config import flag
+from common.errors import ConfigError, StorageError
+from common.files import write_atomically
+from common.flags import TrainFlags, parse
 from common.messages import Status
 from common.panel import Panel
-from common.run_directory import Endpoints, claim_run, write_atomically
+from common.run_directory import Endpoints, claim_run
 from common.security import actor_keys
+from common.settings import PendingSettings
 from common.statistics import describe
 from common.status import audit, read_status
 from common.stopping import StopSignal
+from common.supervisor import Supervisor
 from common.transport import ControlSubscriber
 
 LEAVE_S = 5.0
 """Beyond `--linger-s`, a leaving process gets so long before it is killed."""
 SAVE_S = 30.0
 """A leaving learner gets so long to save."""
+LEARNER, EVALUATOR = "learner", "evaluator"
 
 
 class Launch:
@@ -32,125 +37,130 @@ class Launch:
 
     Raises:
         ConfigError: the run directory cannot be used.
+        StorageError: the settings cannot be written there.
     """
 
     def __init__(self, flags: TrainFlags) -> None:
         self._flags = flags
-        self.run = claim_run(flags.run, flags.env.env_id)
-        # A run's own settings are replaced only once they have proven themselves; see `_watch`.
-        self._settings = self.run.logs / "settings.yaml"
-        for path in (self._settings, *([] if flags.run.resume else [self.run.config])):
-            write_atomically(path, dump_yaml(flags).encode())
-        self.run.unlock()  # the learner claims it from here on
-        self._actors: list[Child] = []
-        self._learner: Child | None = None
-        self._evaluator: Child | None = None
-        self._restarts = 0
-        self._given_up: set[str] = set()
+        self.run = claim_run(flags.run, flags.env.env_id)  # until this process ends; the learner shares it
+        self._settings = PendingSettings(self.run, flags)
+        self._panel = Panel(flags.learner.total_env_steps, self.run.path)
+        self._children = Supervisor(flags.launch.max_restarts, self._panel.say)
+        self._actors: list[str] = []
         self._started_s = time.monotonic()
 
     def train(self, stop: StopSignal) -> int:
         """Run until the learner is done or until told to stop; return the exit status."""
-        panel = Panel(self._flags.learner.total_env_steps, self.run.path)
         try:
-            with panel:
+            with self._panel:
                 endpoints = self._start_learner(stop)
                 if endpoints is not None:
                     self._start_actors(endpoints)
-                    self._watch(endpoints, panel, stop)
+                    self._watch(endpoints, stop)
+        except OSError as error:
+            raise StorageError(f"{error.filename}: {error.strerror}; no process can be started") from None
         finally:
-            end([*self._actors, *filter(None, [self._evaluator])], self._flags.transport.linger_s + LEAVE_S)
-            end(filter(None, [self._learner]), SAVE_S)
-        status = None if self._learner is None else self._learner.status
-        if self._given_up and not stop.is_set() and self._given_up >= {actor.name for actor in self._actors}:
-            print("every actor died too often; the run is saved", file=sys.stderr)
-            return 1
-        # A learner told to leave before it has taken over the signals ends by them, with nothing to save.
-        if status in (None, 0) or (stop.is_set() and status == -signal.SIGTERM):
+            children = self._children.children()
+            end([child for child in children if child.name != LEARNER], self._linger_s + LEAVE_S)
+            end([child for child in children if child.name == LEARNER], SAVE_S)
+        return self._status(stop)
+
+    @property
+    def _linger_s(self) -> float:
+        return self._flags.transport.linger_s
+
+    def _status(self, stop: StopSignal) -> int:
+        """Return the exit status after all have left; say how to go on after an error."""
+        learner = self._children.child(LEARNER)
+        # A learner told to leave before it has taken over the signals ends by them, with nothing to save; and
+        # one that was about to be started again has saved already.
+        if learner.status == 0 or stop.is_set():
+            if not stop.is_set() and self._actors and all(map(self._children.has_given_up, self._actors)):
+                print("every actor died too often; the run is saved", file=sys.stderr)
+                self._say_how_to_go_on()
+                return 1
             return self._conclude(stop)
-        assert self._learner is not None
-        if status == 2:
-            raise ConfigError(self._learner.last_words())
-        print(self._learner.reason(), file=sys.stderr)
+        if learner.status == 2:
+            raise ConfigError(learner.last_words())
+        print(learner.reason(), file=sys.stderr)
+        self._say_how_to_go_on()
         return 1
+
+    def _say_how_to_go_on(self) -> None:
+        if self.run.has_begun():
+            print(f"go on with: graspfleet train --resume {self.run.path}", file=sys.stderr)
 
     def _start_learner(self, stop: StopSignal) -> Endpoints | None:
         """Start the learner; return where it listens, or None if it ended before it did."""
         self.run.endpoints.unlink(missing_ok=True)
         where = "--resume" if self._flags.run.resume else "--run-dir"
-        command = ["learner", "--config", str(self._settings), where, str(self.run.path)]
-        self._learner = Child("learner", command, self.run.logs)
+        command = ["learner", "--config", str(self._settings.path), where, str(self.run.path)]
+        again = [*command[:-2], "--run-dir", str(self.run.path), "--auto-resume"]
+        self._children.start(LEARNER, partial(self._learner, command), again=partial(self._learner, again))
         while not (stop.is_set() or self.run.endpoints.exists()):
-            if self._learner.status is not None:
+            if self._children.is_over(LEARNER):
                 return None
+            self._children.tend()
             time.sleep(POLL_S)
         return None if stop.is_set() else self.run.read_endpoints()
+
+    def _learner(self, command: list[str]) -> Child:
+        """Start a learner; where one listened before it, that is where its actors look for it."""
+        ports = self._ports(self.run.read_endpoints()) if self.run.endpoints.exists() else []
+        return Child(LEARNER, [*command, *ports], self.run.logs, shares=self.run)
 
     def _start_actors(self, endpoints: Endpoints) -> None:
         count = self._flags.launch.actors or max(1, (os.cpu_count() or 1) - 1)
         for index in range(count):
             words = ["actor", *self._words(endpoints), "--actor-id", f"{self._prefix() or 'actor-'}{index}"]
-            self._actors.append(Child(f"actor-{index}", words, self.run.logs))
+            self._actors.append(f"actor-{index}")
+            self._start(self._actors[-1], words)
 
     def _start_evaluator(self, endpoints: Endpoints) -> None:
         words = ["common.cli", "evaluator", *self._words(endpoints)]
-        words += ["--actor-id", f"{self._prefix()}evaluator"]
-        self._evaluator = Child("evaluator", words, self.run.logs)
+        self._start(EVALUATOR, [*words, "--actor-id", f"{self._prefix()}evaluator"])
+
+    def _start(self, name: str, command: list[str]) -> None:
+        self._children.start(name, partial(Child, name, command, self.run.logs))
 
     def _words(self, endpoints: Endpoints) -> list[str]:
         """Return what tells a child where the learner is."""
-        words = ["--config", str(self._settings), "--learner", endpoints.local_host]
-        for name in ("experience", "weights", "control"):
-            words += [f"--{name}-port", str(getattr(endpoints, f"{name}_port"))]
-        return words
+        where = ["--learner", endpoints.local_host, *self._ports(endpoints)]
+        return ["--config", str(self._settings.path), *where]
+
+    def _ports(self, endpoints: Endpoints) -> list[str]:
+        names = [f"{name}_port" for name in ("experience", "weights", "control")]
+        return [word for name in names for word in (flag(name), str(getattr(endpoints, name)))]
 
     def _prefix(self) -> str:
         """Return how ids begin here: a key may only use those that begin with its name."""
         keys = actor_keys(self._flags.transport)
         return "" if keys is None else f"{keys.name}-"
 
-    def _watch(self, endpoints: Endpoints, panel: Panel, stop: StopSignal) -> None:
+    def _watch(self, endpoints: Endpoints, stop: StopSignal) -> None:
         """Show the learner's status and replace the dead until the learner ends."""
-        assert self._learner is not None
         with ControlSubscriber(self._flags.transport) as control:
             control.connect(endpoints.local_host, endpoints.control_port)
             status: Status | None = None
-            while not stop.is_set() and self._learner.status is None:
+            while not stop.is_set() and not self._children.is_over(LEARNER):
                 if control.wait(0.2) and (news := read_status(control)) is not None:
-                    if status is None:
-                        write_atomically(self.run.config, self._settings.read_bytes())
                     status = news
-                    if self._evaluator is None and status.state == "running":
-                        self._start_evaluator(endpoints)  # not before, for the others start faster without it
-                panel.show(status, self._restarts)
+                    self._heard(status, endpoints)
+                self._panel.show(status, self._children.restarts)
+                self._children.tend([LEARNER])
                 if status is None or status.state in ("waiting", "running"):
-                    self._replace_the_dead(panel)
-                    if all(actor.status is not None for actor in self._actors):
+                    self._children.tend()
+                    if all(map(self._children.is_over, self._actors)):
                         return  # every actor has left (--max-episodes) or died too often
 
-    def _replace_the_dead(self, panel: Panel) -> None:
-        """Start dead actors and evaluators again, up to `--max-restarts` in all.
-
-        Raises:
-            ConfigError: one says that the user's settings are wrong.
-        """
-        for child in [*self._actors, *filter(None, [self._evaluator])]:
-            if child.status in (None, 0):
-                continue
-            if child.status == 2:
-                raise ConfigError(child.last_words())
-            if self._restarts >= self._flags.launch.max_restarts:
-                if child.name not in self._given_up:
-                    self._given_up.add(child.name)
-                    panel.say(f"not started again (--max-restarts {self._restarts}): {child.reason()}")
-                continue
-            self._restarts += 1
-            panel.say(f"restart {self._restarts} of {self._flags.launch.max_restarts}: {child.reason()}")
-            successor = Child(child.name, child.command, self.run.logs)
-            if child is self._evaluator:
-                self._evaluator = successor
-            else:
-                self._actors[self._actors.index(child)] = successor
+    def _heard(self, status: Status, endpoints: Endpoints) -> None:
+        """Do what waits for the learner to run."""
+        try:
+            self._settings.heard(status)
+        except StorageError as error:
+            self._panel.say(f"the run's settings stay as they were: {error}")
+        if EVALUATOR not in self._children and status.state == "running":
+            self._start_evaluator(endpoints)  # not before, for the others start faster without it
 
     def _conclude(self, stop: StopSignal) -> int:
         """Evaluate the best policy, draw the curve, and say where everything lies."""
@@ -183,7 +193,7 @@ class Launch:
             time.sleep(POLL_S)
         end([child], LEAVE_S)
         if child.status == 0 and not stop.is_set():
-            return child.last_words()
+            return child.result()
         if not stop.is_set():
             print(child.reason())
         return None

@@ -1,24 +1,34 @@
 """Where everything of one training run lies, and whether a run may start there."""
 
+import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from common.config import RunConfig
-from common.errors import ConfigError
-from common.files import read_limited
+from common.errors import ConfigError, StorageError
+from common.files import is_temporary, open_own, read_limited, write_atomically
 
 _BEFORE_IT_BEGINS = {"config.yaml", "endpoints.json", "logs", "lock"}
 """What a run leaves behind that failed before it met an actor; it may be started again in the same place."""
 _WHILE_IT_BEGINS = {"replay.bin", "journal.bin", "metrics.jsonl", "tensorboard", "checkpoints"}
 """What there may be besides until the first checkpoint; nothing was acknowledged before it."""
+_WITH_TEMPORARIES = (".", "candidates", "checkpoints", "logs")
+"""Folders of a run in which files are replaced atomically."""
 
+LOCK_VARIABLE = "GRASPFLEET_RUN_LOCK"
+"""Set by a launcher for its learner: the descriptor of the lock on the run directory that they share."""
 MAX_ENDPOINTS_BYTES = 4096
 """A larger file does not say where a learner listens."""
+MAX_NAME_LENGTH = 100
+"""Characters of an environment's id in the name of a run directory."""
+NAMES_A_SECOND_N = 1000
+"""Runs of one environment that may be started in the same second without --run-dir."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +47,13 @@ class Endpoints:
 
 
 class RunDirectory:
-    """Names of a run's files.
+    """Names of a run's files, and the claim that one process has on all of them.
 
     Args:
         path: the directory; it need not exist yet.
+
+    Attributes:
+        is_lent: the claim came from the launcher of this process, which keeps the settings too.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -57,6 +70,7 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
         self.tensorboard = self.path / "tensorboard"
+        self.is_lent = False
         self._lock: int | None = None
 
     def policy(self, which: str) -> Path:
@@ -67,68 +81,59 @@ class RunDirectory:
         """Return whether a run has begun here: a checkpoint comes before the first acknowledgement."""
         return any(self.checkpoints.glob("*.pt"))
 
-    def create(self, *, resume: bool, unbegun: bool = False) -> None:
-        """Make the directory ready for a learner to start or to go on in.
+    def claim(self, *, resume: bool, unbegun: bool = False) -> None:
+        """Make the directory this process's own until it ends; nothing is written before it is.
 
         Args:
             resume: there must be a run to go on with.
             unbegun: take a directory too whose learner was killed before its first checkpoint.
 
         Raises:
-            ConfigError: it holds another run, or none to resume, or cannot be written.
+            ConfigError: it is in use, holds another run or none to resume, or cannot be written or locked.
         """
-        if resume and not self.checkpoints.is_dir():
-            raise ConfigError(
-                f"--resume {self.path}: no run with a checkpoint there; allowed: a run directory"
-            )
+        name = f"{'--resume' if resume else '--run-dir'} {self.path}"
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            found = {entry.name for entry in self.path.iterdir()} - _BEFORE_IT_BEGINS
-            if unbegun and not self.has_begun():
-                found -= _WHILE_IT_BEGINS
-            if resume or not found:
-                self.logs.mkdir(exist_ok=True)
-                (self.path / "lock").touch()
+            if (self.path / "lock").exists():
+                self._take_lock(name)
+            self._require(name, resume=resume, unbegun=unbegun)
+            if self._lock is None:
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._take_lock(name)
+                self._require(name, resume=resume, unbegun=unbegun)  # nobody may have come in between
+            self._sweep(begins=unbegun and not self.has_begun())
+            self.logs.mkdir(exist_ok=True)
         except OSError as error:
-            name = "--resume" if resume else "--run-dir"
+            self.release()
+            where = "" if error.filename in (None, str(self.path)) else f"{error.filename}: "
             raise ConfigError(
-                f"{name} {self.path}: {error.strerror}; allowed: a folder that can be written"
+                f"{name}: {where}{error.strerror}; allowed: a folder that can be written"
             ) from None
-        if not resume and found:
-            raise ConfigError(
-                f"--run-dir {self.path}: not empty; allowed: a new folder,"
-                f" or --resume {self.path} to go on with it"
-            )
+        except ConfigError:
+            self.release()
+            raise
 
-    def clear(self) -> None:
-        """Remove what a learner left that was killed before its first checkpoint; call with the lock held."""
-        for name in _WHILE_IT_BEGINS & {entry.name for entry in self.path.iterdir()}:
-            path = self.path / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    def lock(self) -> None:
-        """Claim the directory for this process until it ends.
-
-        Raises:
-            ConfigError: another process has claimed it.
-        """
-        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(
-                f"--run-dir {self.path}: in use by another learner; allowed: one at a time"
-            ) from None
-
-    def unlock(self) -> None:
+    def release(self) -> None:
         """Give the claim back."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
+    @property
+    def lock(self) -> int:
+        """Descriptor of the lock; a child that inherits it shares the claim."""
+        assert self._lock is not None
+        return self._lock
+
     def write_endpoints(self, endpoints: Endpoints) -> None:
-        """Write down where the learner listens."""
-        write_atomically(self.endpoints, json.dumps(vars(endpoints)).encode())
+        """Write down where the learner listens.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        try:
+            write_atomically(self.endpoints, json.dumps(vars(endpoints)).encode())
+        except OSError as error:
+            raise StorageError(f"{self.endpoints}: {error.strerror}") from None
 
     def read_endpoints(self) -> Endpoints:
         """Return where the learner listens.
@@ -145,9 +150,55 @@ class RunDirectory:
         except (OSError, ValueError, TypeError, RecursionError):
             raise ConfigError(f"{self.path}: no learner has run here; allowed: a run directory") from None
 
+    def _require(self, name: str, *, resume: bool, unbegun: bool) -> None:
+        """Refuse a directory that no run may start in; looks only."""
+        begun = self.has_begun()
+        if resume:
+            if not begun:
+                raise ConfigError(f"{name}: no run with a checkpoint there; allowed: a run directory")
+            return
+        found = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+        found = {entry for entry in found - _BEFORE_IT_BEGINS if not is_temporary(entry)}
+        if not found or (unbegun and not begun and found <= _WHILE_IT_BEGINS):
+            return
+        again = "--resume {} to go on with it" if begun else "--run-dir {} --auto-resume to begin it anew"
+        allowed = f", or {again.format(self.path)}" if begun or found <= _WHILE_IT_BEGINS else ""
+        raise ConfigError(f"{name}: not empty; allowed: a new folder{allowed}")
+
+    def _take_lock(self, name: str) -> None:
+        """Lock the directory, or take over the lock that the launcher of this process holds.
+
+        Raises:
+            ConfigError: another process has it, or the file system knows no locks.
+        """
+        lent = _lent_lock(self.path / "lock")
+        self.is_lent = lent is not None
+        self._lock = open_own(self.path / "lock", os.O_RDWR | os.O_CREAT) if lent is None else lent
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{name}: in use by another learner; allowed: one at a time") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            raise ConfigError(
+                f"{name}: this file system has no locks ({error.strerror}); allowed: a folder on one that has"
+            ) from None
+
+    def _sweep(self, *, begins: bool) -> None:
+        """Remove what interrupted writes left and, where a run `begins` anew, what was never acknowledged."""
+        leftovers = [self.path / name for name in _WHILE_IT_BEGINS] if begins else []
+        for folder in _WITH_TEMPORARIES:
+            leftovers += [path for path in (self.path / folder).glob(".*") if is_temporary(path.name)]
+        for path in leftovers:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
 
 def claim_run(config: RunConfig, env: str) -> RunDirectory:
-    """Return the run directory that the flags name, made and locked by this process.
+    """Return the run directory that the flags name, made and claimed by this process.
 
     Args:
         config: `--run-dir` or `--resume`.
@@ -156,33 +207,40 @@ def claim_run(config: RunConfig, env: str) -> RunDirectory:
     Raises:
         ConfigError: it holds another run or none to resume, is in use, or cannot be written.
     """
-    default = Path("runs") / f"{env.replace(':', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
-    run = RunDirectory(config.resume or config.run_dir or default)
-    run.create(resume=config.resume is not None, unbegun=config.auto_resume)
-    run.lock()
-    if config.auto_resume and not run.has_begun():
-        run.clear()
+    named = config.resume or config.run_dir
+    run = RunDirectory(_new_folder(env) if named is None else named)
+    run.claim(resume=config.resume is not None, unbegun=config.auto_resume)
     return run
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file by `data` in one step that a crash or a full disk cannot leave half done."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _new_folder(env: str) -> Path:
+    """Make a folder that nobody else has: the second of two processes in one second gets another name."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", env).strip(".-")[:MAX_NAME_LENGTH]
+    path = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    for suffix in ("", *(f"-{number}" for number in range(2, NAMES_A_SECOND_N))):
+        folder = path.with_name(path.name + suffix)
+        try:
+            folder.parent.mkdir(exist_ok=True)
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            if not folder.parent.is_dir():
+                raise ConfigError("--run-dir: runs is a file; allowed: a folder to make runs in") from None
+        except OSError as error:
+            raise ConfigError(
+                f"--run-dir {folder}: {error.strerror}; allowed: a folder that can be written"
+            ) from None
+    raise ConfigError(f"--run-dir {path}: taken; allowed: a name of your own")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Bring a renaming to the disk, which a power cut could undo otherwise."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _lent_lock(path: Path) -> int | None:
+    """Return the descriptor that a launcher has handed down, if there is one and it is of this lock."""
+    word = os.environ.pop(LOCK_VARIABLE, "")
+    if not word.isdigit():
+        return None
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        os.set_inheritable(int(word), False)
+        ours, there = os.fstat(int(word)), path.stat()
+    except OSError:
+        return None
+    return int(word) if (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino) else None

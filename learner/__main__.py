@@ -5,8 +5,9 @@ import sys
 
 from common.cli import run_main
 from common.errors import ConfigError, DivergedError
-from common.flags import LearnerFlags, dump_yaml, parse
-from common.run_directory import claim_run, write_atomically
+from common.flags import LearnerFlags, parse
+from common.run_directory import claim_run
+from common.settings import begin_settings, change_settings
 from common.stopping import StopSignal
 from learner.journal import Journal
 from learner.rate_limiter import make_limiter
@@ -19,8 +20,8 @@ def main(argv: list[str]) -> int:
     flags = parse(LearnerFlags, argv, prog="graspfleet learner")
     stop = StopSignal().install()
     run = claim_run(flags.run, flags.env.env_id)
-    if not run.config.exists():  # `graspfleet train` has written its own, with the actors' settings in it
-        write_atomically(run.config, dump_yaml(flags).encode())
+    if not (run.is_lent or flags.run.resume):  # `graspfleet train` keeps the settings of its runs itself
+        begin_settings(run, flags)
     sockets = Sockets(flags)
     run.write_endpoints(sockets.endpoints)
     print(f"listening on {json.dumps(vars(sockets.endpoints))}", flush=True)
@@ -39,7 +40,10 @@ def main(argv: list[str]) -> int:
         spec = resumed_spec(flags, recovered) if recovered else wait_for_spec(flags, sockets, stop)
         if spec is not None:
             require_policy_fits(flags, spec)
-            Learner(flags, spec, sockets, run, journal, recovered).run(stop)
+            learner = Learner(flags, spec, sockets, run, journal, recovered)
+            if flags.run.resume and not run.is_lent:
+                change_settings(run, flags)  # they have loaded the run, so they are its own now
+            learner.run(stop)
     except DivergedError as error:
         raise DivergedError(
             f"{error}; --learning-rate {flags.sac.learning_rate:g} or --reward-scale"

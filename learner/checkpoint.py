@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from common.errors import ConfigError
-from common.files import read_limited
-from common.run_directory import write_atomically
+from common.files import read_limited, write_atomically
 from learner.divergence import require_state
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from common.errors import ConfigError, StorageError
-from common.files import read_limited
-from common.run_directory import write_atomically
+from common.files import read_limited, write_atomically
 from learner.appender import Appender
 
 FORMAT = 2

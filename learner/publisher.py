@@ -4,10 +4,11 @@ import logging
 from collections.abc import Callable
 
 from common.candidates import Key
+from common.files import write_atomically
 from common.interval import Interval
 from common.messages import Weights
 from common.protocol import encode
-from common.run_directory import RunDirectory, write_atomically
+from common.run_directory import RunDirectory
 from common.specs import EnvSpec
 from common.transport import WeightsPublisher
 from learner.divergence import require_policy

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from common.errors import ConfigError
+from common.files import open_own
 from common.messages import MAX_ROWS
 from common.specs import Records
 
@@ -140,7 +141,7 @@ class Mixture:
 def _allocate(path: Path, size_bytes: int) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
         try:
             existing = os.fstat(descriptor).st_size
             if existing not in (0, size_bytes):

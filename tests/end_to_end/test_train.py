@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from common.run_directory import RunDirectory
+from tests.chaos.audit import audit
 from tests.end_to_end.harness import TINY, Fleet, until
 
 QUICK = (
@@ -36,6 +37,11 @@ def children_of(pid: int) -> dict[str, psutil.Process]:
             )
             found[name] = child
     return found
+
+
+def another_learner(pid: int, killed: list[int]) -> psutil.Process | None:
+    learner = children_of(pid).get("learner")
+    return None if learner is None or learner.pid in killed else learner
 
 
 def trained(run: RunDirectory) -> bool:
@@ -119,21 +125,53 @@ def test_a_dead_actor_is_restarted_counted_and_shown(fleet: Fleet) -> None:
     assert fleet.wait("train") == 0, fleet.output("train")
 
 
-def test_a_dead_learner_ends_the_run_with_its_reason(fleet: Fleet) -> None:
+def test_a_killed_learner_is_started_again_and_nothing_is_lost(fleet: Fleet, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    sizes = ("--hidden-dim", "16", "--batch-size", "32", "--replay-capacity", "200000")
+    env = ("--env", "tests.chaos.counting_env:Counting-v0", "--env-args", f"folder={made}")
+    few = ("--updates-per-step", "0.05", "--explore-steps", "200", "--actors", "2", "--final-episodes", "0")
+    often = ("--checkpoint-interval-s", "0.5", "--eval-episodes", "1", "--total-env-steps", "30000")
     train = fleet.start(
-        "train",
-        "common.cli",
-        "train",
-        *QUICK,
-        "--total-env-steps",
-        "1000000",
-        "--run-dir",
-        str(fleet.run.path),
+        "train", "common.cli", "train", *env, *sizes, *few, *often, "--run-dir", str(fleet.run.path)
     )
+    until(fleet.run.endpoints.exists, "the learner listens")
+    fleet.endpoints = fleet.run.read_endpoints()
+    killed: list[int] = []
+    for number in (1, 2):
+        statuses = fleet.statuses()
+        learner = until(lambda: another_learner(train.pid, killed), "a learner")
+        statuses.until(lambda status: status.metrics.get("env_steps", 0) >= 500, "it learns")
+        learner.kill()
+        statuses.close()
+        killed.append(learner.pid)
+        until(lambda: another_learner(train.pid, killed), "its successor")
+        assert f"restart {number} of 10: learner ended with signal 9" in fleet.output("train")
+    assert fleet.wait("train", 120) == 0, fleet.output("train")
+    assert fleet.run.read_endpoints() == fleet.endpoints
+    found = audit(fleet.run, 200_000, made)
+    assert (found.twice, found.counters.get("lost", 0), found.totals["rejected"]) == (0, 0, 0), found
+    assert found.totals["produced"] == found.totals["inserted"]
+    assert "audit: " in fleet.output("train")
+
+
+def test_a_learner_killed_before_its_first_checkpoint_begins_anew(fleet: Fleet) -> None:
+    flags = (*QUICK, "--total-env-steps", "400", "--final-episodes", "0", "--actors", "1")
+    train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
+    until(lambda: children_of(train.pid).get("learner"), "a learner").kill()
+    assert fleet.wait("train", 120) == 0, fleet.output("train")
+    assert "restart 1 of 10: learner ended with signal 9" in fleet.output("train")
+    assert fleet.run.has_begun()
+
+
+def test_a_learner_that_dies_too_often_leaves_the_line_that_goes_on(fleet: Fleet) -> None:
+    flags = (*QUICK, "--total-env-steps", "1000000", "--max-restarts", "0")
+    train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
     until(lambda: trained(fleet.run), "training is under way")
     children_of(train.pid)["learner"].kill()
     assert fleet.wait("train") == 1
     assert "learner ended with signal 9" in fleet.output("train")
+    assert fleet.output("train").endswith(f"go on with: graspfleet train --resume {fleet.run.path}\n")
 
 
 def test_a_killed_launcher_leaves_no_orphan(fleet: Fleet) -> None:

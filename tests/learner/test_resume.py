@@ -82,7 +82,7 @@ def learn(
     """Return a learner after its run to `env_steps`."""
     where = ("--resume" if resume else "--run-dir", str(folder))
     run = RunDirectory(folder)
-    run.create(resume=resume)
+    run.claim(resume=resume)
     if not resume:
         run.config.write_text("{}")
     flags = parse(LearnerFlags, [*FLAGS, *more, *where, "--total-env-steps", str(env_steps)], prog="test")
@@ -95,6 +95,7 @@ def learn(
     learner = Learner(flags, SPEC, sockets, run, journal, recovered)  # type: ignore[arg-type]
     learner.run(StopSignal())
     journal.close()
+    run.release()
     return learner
 
 

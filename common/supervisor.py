@@ -1,0 +1,132 @@
+"""Children that are started again when they die: with growing pauses, up to a number in all.
+
+A death by a signal or a bug may be passing. A child that ended with a line about what is wrong would
+only say it again.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from common.children import Child
+from common.errors import ConfigError
+
+FIRST_PAUSE_S = 0.5
+"""Before the first restart of a child."""
+LONGEST_PAUSE_S = 20.0
+"""Each further restart waits twice as long, up to this."""
+STEADY_S = 60.0
+"""A child that has run so long is well: its next pause is the first one again."""
+LEFT, MISTAKE = 0, 2
+"""Exit statuses of a child that is done, and of one that a restart cannot help: the settings are wrong."""
+
+
+@dataclass
+class _Seat:
+    """A child, and what is known of those that sat there before."""
+
+    child: Child
+    again: Callable[[], Child]
+    pause_s: float = FIRST_PAUSE_S
+    due_s: float | None = None
+    given_up: bool = False
+
+
+class Supervisor:
+    """Watches children, and replaces those that died.
+
+    Args:
+        max_restarts: of all children together; afterwards the dead stay dead.
+        say: prints a line.
+
+    Attributes:
+        restarts: children started again so far.
+    """
+
+    def __init__(self, max_restarts: int, say: Callable[[str], None]) -> None:
+        self.restarts = 0
+        self._max_restarts = max_restarts
+        self._say = say
+        self._seats: dict[str, _Seat] = {}
+
+    def start(
+        self, name: str, make: Callable[[], Child], *, again: Callable[[], Child] | None = None
+    ) -> None:
+        """Start a child and watch it from here on.
+
+        Args:
+            name: of the child.
+            make: starts it.
+            again: starts its successors; default: as `make`.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        self._seats[name] = _Seat(make(), again or make)
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether a child of that name has been started."""
+        return name in self._seats
+
+    def child(self, name: str) -> Child:
+        """Return the newest child of a name."""
+        return self._seats[name].child
+
+    def children(self) -> list[Child]:
+        """Return the newest child of each name."""
+        return [seat.child for seat in self._seats.values()]
+
+    def is_over(self, name: str) -> bool:
+        """Return whether a child has left, or has died and stays dead."""
+        seat = self._seats[name]
+        return seat.given_up or seat.child.status == LEFT
+
+    def has_given_up(self, name: str) -> bool:
+        """Return whether a child has died and stays dead."""
+        return self._seats[name].given_up
+
+    def tend(self, names: Iterable[str] | None = None) -> None:
+        """Start the dead again whose pause is over; cut log files that grow without end.
+
+        Args:
+            names: of the children to tend; default: all.
+
+        Raises:
+            ConfigError: one says that the user's settings are wrong.
+        """
+        for seat in [self._seats[name] for name in names or self._seats]:
+            if seat.child.status is None:
+                seat.child.trim_log()
+            elif not (seat.given_up or seat.child.status == LEFT):
+                self._replace(seat)
+
+    def _replace(self, seat: _Seat) -> None:
+        child, now_s = seat.child, time.monotonic()
+        if seat.due_s is None:
+            if child.status == MISTAKE:
+                raise ConfigError(child.last_words())
+            if child.has_said_why():  # it would say the same again
+                self._give_up(seat, child.reason())
+                return
+            if now_s - child.started_s >= STEADY_S:
+                seat.pause_s = FIRST_PAUSE_S
+            self._wait(seat, child.reason())
+        elif now_s >= seat.due_s:
+            try:
+                seat.child, seat.due_s = seat.again(), None
+            except OSError as error:
+                self._wait(seat, f"{child.name} could not be started: {error.strerror}")
+
+    def _wait(self, seat: _Seat, reason: str) -> None:
+        """Have a seat filled after its pause, if there are restarts left."""
+        if self.restarts >= self._max_restarts:
+            self._give_up(seat, f"not started again (--max-restarts {self._max_restarts}): {reason}")
+            return
+        self.restarts += 1
+        seat.due_s = time.monotonic() + seat.pause_s
+        self._say(f"restart {self.restarts} of {self._max_restarts}: {reason}; in {seat.pause_s:g} s")
+        seat.pause_s = min(2 * seat.pause_s, LONGEST_PAUSE_S)
+
+    def _give_up(self, seat: _Seat, reason: str) -> None:
+        seat.given_up = True
+        self._say(reason)
