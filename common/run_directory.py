@@ -236,11 +236,13 @@ def _new_folder(env: str) -> Path:
 def _lent_lock(path: Path) -> int | None:
     """Return the descriptor that a launcher has handed down, if there is one and it is of this lock."""
     word = os.environ.pop(LOCK_VARIABLE, "")
-    if not word.isdigit():
+    if not (word.isascii() and word.isdigit()):
         return None
     try:
-        os.set_inheritable(int(word), False)
         ours, there = os.fstat(int(word)), path.stat()
-    except OSError:
+    except (OSError, OverflowError):
         return None
-    return int(word) if (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino) else None
+    if (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino):
+        return None
+    os.set_inheritable(int(word), False)
+    return int(word)

@@ -174,7 +174,7 @@ def test_a_claim_is_shared_with_a_child_and_nobody_slips_in_between(run: RunDire
     assert not run.is_lent
 
 
-@pytest.mark.parametrize("word", ["x", "", "-1", "999999", "0"])
+@pytest.mark.parametrize("word", ["x", "", "-1", "999999", "9" * 30, "²", "0"])
 def test_a_lock_that_is_none_of_this_directory_is_not_believed(
     run: RunDirectory, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
