@@ -28,7 +28,10 @@ QUICK = (
 def children_of(pid: int) -> dict[str, psutil.Process]:
     found = {}
     for child in psutil.Process(pid).children():
-        words = child.cmdline()
+        try:
+            words = child.cmdline()
+        except psutil.Error:  # it has ended meanwhile
+            continue
         if "-m" in words:
             name = (
                 words[words.index("--actor-id") + 1]
