@@ -120,7 +120,8 @@ def reason(error: BaseException) -> str:
 def _line(words: Callable[[], str], most: int) -> str:
     """Return foreign words as one line of at most so many characters."""
     try:
-        text = " ".join(words().split())
+        text = "".join(char if char.isprintable() else " " for char in words()[: 10 * most])
     except Exception:
         return "(cannot be shown)"
+    text = " ".join(text.split())
     return text if len(text) <= most else text[: most - 1] + "…"

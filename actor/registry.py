@@ -10,7 +10,9 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -106,6 +108,19 @@ def _folder(place: str) -> Path | None:
     return Path(origin).resolve().parent if origin else None
 
 
+class _Finder(MetaPathFinder):
+    """Finds some names in one folder and nowhere else."""
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self._folder, self._names = folder, names
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """As `importlib.abc.MetaPathFinder.find_spec`."""
+        return PathFinder.find_spec(fullname, [str(self._folder)]) if fullname in self._names else None
+
+
 @contextlib.contextmanager
 def _names_of(folder: Path | None) -> Iterator[None]:
     """While code in `folder` is imported, let names that it shares with this program mean its modules."""
@@ -115,12 +130,12 @@ def _names_of(folder: Path | None) -> Iterator[None]:
         return
     ours = _take_out(shared)
     sys.modules.update(_theirs.pop(folder, {}))
-    sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
+    finder = _Finder(folder, shared)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
+        sys.meta_path.remove(finder)
         _theirs[folder] = _take_out(shared)
         sys.modules.update(ours)
 

@@ -14,6 +14,7 @@ from common.config import EnvConfig, ReturnConfig
 class Counting(gymnasium.Env[Any, Any]):
     """Keeps every promise: the observation counts the steps of the episode, each of which costs 1."""
 
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
     length = 20
 
     def __init__(self, **settings: Any) -> None:
