@@ -103,7 +103,7 @@ def test_a_finished_run_that_is_started_again_tells_its_actors_so(fleet: Fleet) 
 def test_a_learner_that_starts_after_the_actors_works(fleet: Fleet) -> None:
     fleet.endpoints = free_endpoints()
     ports = tuple(fleet.addresses())
-    actor = fleet.start_actor("early", "--window-n", "2")
+    actor = fleet.start_actor("early", "--max-unacked-transitions", "64")
     process = psutil.Process(actor.pid)
     until(lambda: process.num_threads() > 2, "libzmq's threads try to connect")
     assert actor.poll() is None
@@ -138,7 +138,7 @@ def test_an_actor_imports_no_torch_and_stays_small(fleet: Fleet) -> None:
 
 def test_an_idle_learner_does_not_sleep_on_acknowledgements(fleet: Fleet) -> None:
     fleet.start_learner("--explore-steps", "1000000", "--total-env-steps", "1000000")
-    one_by_one = ("--window-n", "1", "--batch-max-n", "1", "--batch-max-delay-s", "0")
+    one_by_one = ("--max-unacked-transitions", "1", "--batch-max-n", "1", "--batch-max-delay-s", "0")
     fleet.start_actor("a0", *one_by_one, "--max-episodes", "2")
     # 400 transitions take 400 round trips: about a second, or 20 s if each waited for the learner to wake up.
     assert fleet.wait("a0", 12.0) == 0, fleet.output("a0")
