@@ -40,9 +40,6 @@ class Writer:
         max_unacked_bytes: bytes kept at the most.
         resend_after_s: all batches are sent again when the learner has answered and yet for so long taken
             none of them; then after twice as long, and so on. A learner that says nothing needs no copies.
-
-    Attributes:
-        room: transitions that the learner allows beyond those acknowledged; None before its first word.
     """
 
     def __init__(
@@ -63,9 +60,9 @@ class Writer:
         self.weights_version = 0
         self.discarded = 0
         self.resent = 0
-        self.room: int | None = None
         self._batch_max_delay_s = batch_max_delay_s
-        self._max_unacked_transitions = max_unacked_transitions
+        self._max_unacked_transitions = self._allowed = max_unacked_transitions
+        self._row_bytes = spec.record.itemsize + MAX_EPISODE_BYTES
         self._max_unacked_bytes = max_unacked_bytes
         self._resend_after_s = self._patience_s = resend_after_s
         self._batch_max_n = batch_max_n
@@ -88,15 +85,12 @@ class Writer:
         With nothing unacknowledged they may even if the learner allows fewer, or a caller whose single turn
         adds more than that would stand still for ever.
         """
-        allowed = self._max_unacked_transitions
-        if self.room is not None and self.room < allowed:
-            allowed = self.room
         unacked = self._window_rows + len(self._rows)
-        return (unacked + count <= allowed or (unacked == 0 < allowed)) and self.fits(count)
+        return (unacked + count <= self._allowed or unacked == 0 < self._allowed) and self.fits(count)
 
     def fits(self, count: int = 1) -> bool:
         """Return whether the memory allows for `count` more transitions, however they are batched."""
-        more = (len(self._rows) + count) * (self.spec.record.itemsize + MAX_EPISODE_BYTES) + ENVELOPE_BYTES
+        more = (len(self._rows) + count) * self._row_bytes + ENVELOPE_BYTES
         return self._window_bytes + more <= self._max_unacked_bytes
 
     def require_room(self, count: int) -> None:
@@ -105,12 +99,11 @@ class Writer:
         Raises:
             ConfigError: `max_unacked_bytes` is too small.
         """
-        row_bytes = self.spec.record.itemsize + MAX_EPISODE_BYTES
-        kept = (self._max_unacked_bytes - ENVELOPE_BYTES) // row_bytes
+        kept = (self._max_unacked_bytes - ENVELOPE_BYTES) // self._row_bytes
         if kept < count:
             raise ConfigError(
                 f"--max-unacked-bytes {self._max_unacked_bytes}: too small for {count} transitions;"
-                f" allowed: at least {count * row_bytes + ENVELOPE_BYTES}"
+                f" allowed: at least {count * self._row_bytes + ENVELOPE_BYTES}"
             )
         log.info(
             "%s keeps up to %d transitions until they are acknowledged, %d while its learner answers",
@@ -228,7 +221,8 @@ class Writer:
             self._sent = max(0, self._sent - 1)
         self._held = min(held, len(self._window))
         self._sent = max(self._sent, self._held)
-        self.room = self.room if room is None else room
+        if room is not None:
+            self._allowed = min(room, self._max_unacked_transitions)
 
     def hello(self, answer: int = 0) -> bytes:
         """Return the frame that introduces this actor, with its answer to a challenge of the learner's."""
