@@ -17,6 +17,7 @@ from actor.loop import Actor
 from common.cli import leave_with
 from common.errors import ConfigError
 from common.flags import ActorFlags, EvaluateFlags, EvaluatorFlags, parse
+from common.messages import MAX_ID
 from common.security import actor_keys, may_use
 from common.stopping import StopSignal
 
@@ -57,11 +58,23 @@ def actor_id_of(flags: ActorFlags) -> str:
     keys = actor_keys(flags.transport)
     name = flags.actor.actor_id
     if not name:
-        host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:20]
-        return f"{host}-{os.getpid()}" if keys is None else f"{keys.name}-{host}-{os.getpid()}"
+        prefix = "" if keys is None else f"{keys.name}-"
+        return prefix + unique_name(socket.gethostname(), MAX_ID - len(prefix))
     if keys is not None and not may_use(keys.name, name):
         raise ConfigError(f"--actor-id {name}: allowed with key {keys.name}: {keys.name} or {keys.name}-...")
     return name
+
+
+def unique_name(host: str, length: int) -> str:
+    """Return the host's name, for people, and random digits, which make it unlike any other process's.
+
+    Args:
+        host: anything.
+        length: characters at the most; what does not fit is cut off before the digits.
+    """
+    digits = os.urandom(6).hex()
+    readable = re.sub(r"[^A-Za-z0-9.-]", "-", host)[: length - len(digits) - 1]
+    return f"{readable}-{digits}"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 In: actions. Out: transitions and episode summaries, to the writer. It knows neither policy nor sockets.
 """
 
-import numpy as np
+from collections.abc import Iterator
 
 from actor.environment import Environment
 from actor.writer import Writer
@@ -18,7 +18,7 @@ class EpisodeRunner:
     Args:
         env: the environment.
         writer: gets transitions and summaries.
-        seeds: source of the episodes' seeds.
+        seeds: of the episodes, without end.
         reinit_episodes: the environment is rebuilt after so many episodes.
 
     Attributes:
@@ -26,9 +26,7 @@ class EpisodeRunner:
         episodes: finished so far.
     """
 
-    def __init__(
-        self, env: Environment, writer: Writer, seeds: np.random.Generator, reinit_episodes: int
-    ) -> None:
+    def __init__(self, env: Environment, writer: Writer, seeds: Iterator[int], reinit_episodes: int) -> None:
         self.env = env
         self.episodes = 0
         self._writer = writer
@@ -64,7 +62,7 @@ class EpisodeRunner:
         self._return: float = 0.0
         self._length: int = 0
         while True:
-            self._seed = int(self._seeds.integers(2**31))
+            self._seed = next(self._seeds)
             try:
                 if rebuild:
                     self.env.reinit()

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from common.messages import Episode, Weights
 from common.policy import NumpyPolicy
 from common.protocol import OLDEST_POLICY, decode
 from common.run_directory import RunDirectory
-from common.seeds import seed_sequence
+from common.seeds import draw_seeds, seed_sequence
 from common.specs import EnvSpec
 from common.statistics import describe, summarise
 from common.stopping import StopSignal
@@ -69,7 +70,7 @@ def run_episode(env: Environment, policy: NumpyPolicy, seed: int) -> Episode:
 def run_episodes(
     env: Environment,
     policy: NumpyPolicy,
-    seeds: np.random.Generator,
+    seeds: Iterator[int],
     count: int,
     stop: StopSignal,
 ) -> Outcome:
@@ -84,7 +85,7 @@ def run_episodes(
         try:
             if rebuild:
                 env.reinit()
-            episodes.append(run_episode(env, policy, int(seeds.integers(2**31))))
+            episodes.append(run_episode(env, policy, next(seeds)))
             rebuild = False
             env.patience.whole()
         except BrokenEpisodeError as error:
@@ -178,7 +179,7 @@ def evaluate(flags: EvaluateFlags, foreign: Foreign, stop: StopSignal) -> int:
     try:
         policy = load_policy(run, flags.policy, env.spec)
         env.check(np.random.default_rng(seed_sequence(config.seed, "check")))
-        seeds = np.random.default_rng(seed_sequence(config.seed, "evaluate"))
+        seeds = draw_seeds(np.random.default_rng(seed_sequence(config.seed, "evaluate")))
         outcome = run_episodes(env, policy, seeds, flags.episodes, stop)
         if not outcome.count:
             return 130

@@ -9,10 +9,10 @@ from actor.link import HELLO_INTERVAL_S, WAIT_S, Inbox
 from common.config import EnvConfig
 from common.flags import EvaluatorFlags, evaluated_env_args
 from common.interval import Interval
-from common.messages import Ack, Evaluation, EvaluationStarted, Hello, Weights
+from common.messages import Ack, Bye, Evaluation, EvaluationStarted, Hello, Weights
 from common.policy import NumpyPolicy
 from common.protocol import encode
-from common.seeds import boot_seeds, new_boot_id
+from common.seeds import boot_seeds, new_boot_id, training_seeds
 from common.stopping import StopSignal
 from common.transport import ExperienceSender
 
@@ -33,8 +33,10 @@ class Evaluator:
         self._foreign = foreign or Foreign()
         self._env = Environment(config, flags.returns, foreign=self._foreign)
         self._rng = np.random.default_rng(boot_seeds(config.seed, self._boot_id))
+        self._seeds = training_seeds(self._rng)
         self._env.check(self._rng)
         self._hello = Interval(HELLO_INTERVAL_S)
+        self._answered = 0
         self._inbox = Inbox(flags.actor.learner, flags.transport, actor_id, self._boot_id)
         self._sender = ExperienceSender(flags.transport)
         self._sender.connect(flags.actor.learner, flags.transport.experience_port)
@@ -57,11 +59,8 @@ class Evaluator:
                     self._evaluate(*newest, stop)
                 else:
                     self._inbox.weights.wait(WAIT_S)
-        finally:  # the environment comes last, for it may take its time
-            self._foreign.meanwhile = lambda: True
-            self._sender.close(linger_s=1.0)
-            self._inbox.close()
-            self._env.close()
+        finally:
+            self._leave()
 
     def _stand_in(self) -> bool:
         """Do what must go on during episodes; return whether they are still worth waiting for."""
@@ -70,21 +69,32 @@ class Evaluator:
 
     def _greet(self) -> None:
         """Say that this evaluator is there, and hear what there is."""
-        answer = 0
+        challenge = 0
         while (message := self._inbox.next_control()) is not None:
             if isinstance(message, Ack) and message.boot_id == self._boot_id:
-                answer = message.challenge
-        if answer or self._hello.due_now():
-            spec = self._env.spec.to_mapping()
-            hello = Hello(
-                actor_id=self._actor_id,
-                boot_id=self._boot_id,
-                next_seq=0,
-                spec=spec,
-                role="evaluator",
-                answer=answer,
-            )
-            self._sender.send(encode(hello))
+                challenge = message.challenge
+        if challenge in (0, self._answered) and not self._hello.due_now():
+            return
+        hello = Hello(
+            actor_id=self._actor_id,
+            boot_id=self._boot_id,
+            next_seq=0,
+            spec=self._env.spec.to_mapping(),
+            role="evaluator",
+            answer=challenge,
+        )
+        if self._sender.send(encode(hello)):
+            self._answered = challenge
+
+    def _leave(self) -> None:
+        """Say goodbye and close; the environment comes last, for it may take its time."""
+        self._foreign.meanwhile = lambda: True
+        if not self._inbox.refused:
+            bye = Bye(actor_id=self._actor_id, boot_id=self._boot_id, next_seq=0, role="evaluator")
+            self._sender.send(encode(bye))
+        self._sender.close(linger_s=1.0)
+        self._inbox.close()
+        self._env.close()
 
     def _evaluate(self, weights: Weights, policy: NumpyPolicy, stop: StopSignal) -> None:
         count = self._flags.evaluator.eval_episodes
@@ -96,7 +106,7 @@ class Evaluator:
             env_steps=weights.env_steps,
         )
         self._sender.send(encode(started))
-        outcome = run_episodes(self._env, policy, self._rng, count, stop)
+        outcome = run_episodes(self._env, policy, self._seeds, count, stop)
         if outcome.count < count:
             return
         report = Evaluation(

@@ -148,6 +148,7 @@ class Link:
         self._writer = writer
         self._sender = sender
         self._hello = Interval(HELLO_INTERVAL_S)
+        self._answered = 0
         self._heard_s = time.monotonic()
         self._has_left = False
 
@@ -173,8 +174,8 @@ class Link:
             if isinstance(message, Ack) and message.boot_id == self._writer.boot_id:
                 self._writer.acknowledge(message.next_seq, now_s, held=message.held, room=message.room)
                 challenge = message.challenge
-        if challenge:
-            self._sender.send(self._writer.hello(challenge))
+        if challenge not in (0, self._answered) and self._sender.send(self._writer.hello(challenge)):
+            self._answered = challenge  # once is enough: every hello is acknowledged, with the same challenge
         while (frame := self._writer.next_frame(now_s)) is not None and self._sender.send(frame):
             self._writer.sent(now_s)
             self._hello.restart(now_s)  # whoever sends batches need not say that it is there

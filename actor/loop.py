@@ -18,7 +18,7 @@ from common.envelope import require_fit
 from common.flags import ActorFlags
 from common.interval import Interval
 from common.messages import MAX_EPISODE_BYTES
-from common.seeds import boot_seeds, new_boot_id
+from common.seeds import boot_seeds, new_boot_id, training_seeds
 from common.specs import Floats
 from common.stopping import StopSignal
 from common.transport import ExperienceSender
@@ -112,7 +112,7 @@ class Actor:
         for stream in self._streams:
             if self.runners:
                 self._envs.append(self._make())
-            seeds = np.random.default_rng(stream)
+            seeds = training_seeds(np.random.default_rng(stream))
             runner = EpisodeRunner(self._envs[-1], self.writer, seeds, self._config.reinit_episodes)
             self.runners.append(runner)
 

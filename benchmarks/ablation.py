@@ -30,7 +30,7 @@ from common.config import EnvConfig
 from common.flags import TrainFlags, evaluated_env_args, parse
 from common.messages import Episode
 from common.policy import NumpyPolicy
-from common.seeds import seed_sequence
+from common.seeds import draw_seeds, seed_sequence, training_seeds
 from common.specs import EnvSpec
 from common.stopping import StopSignal
 from learner.fast import make_agent
@@ -98,7 +98,7 @@ def learn(flags: TrainFlags, seed: int, steps_n: int, episodes_n: int, folder: P
     replay = Replay(folder / "replay", spec.record, steps_n, rngs[0])
     agent = make_agent(spec, flags.sac, seed=seed, threads=1)
     writer: Any = Inserter(spec, replay)
-    runner = EpisodeRunner(env, writer, rngs[1], flags.actor.reinit_episodes)
+    runner = EpisodeRunner(env, writer, training_seeds(rngs[1]), flags.actor.reinit_episodes)
     share = flags.actor.random_share
     behaviour = Behaviour(spec.action_dim, rngs[2], deterministic=False, random_share=share)
     owed, success = 0.0, {}
@@ -114,7 +114,7 @@ def learn(flags: TrainFlags, seed: int, steps_n: int, episodes_n: int, folder: P
         if step >= FIRST_N and step % EVERY_N == 0:
             copy = agent.copy_policy()
             policy = NumpyPolicy(copy.average() or copy.arrays(), spec, np.random.default_rng(0))
-            seeds = np.random.default_rng(seed_sequence(SEED, "judge"))
+            seeds = draw_seeds(np.random.default_rng(seed_sequence(SEED, "judge")))
             done = run_episodes(judged_in, policy, seeds, episodes_n, StopSignal())
             success[step] = sum(bool(episode[2]) for episode in done.episodes) / done.count
     return success

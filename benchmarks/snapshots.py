@@ -24,7 +24,7 @@ from common.messages import Weights
 from common.policy import NumpyPolicy
 from common.protocol import decode
 from common.run_directory import RunDirectory
-from common.seeds import seed_sequence
+from common.seeds import draw_seeds, seed_sequence
 from common.specs import EnvSpec
 from common.stopping import StopSignal
 from common.transport import WeightsSubscriber
@@ -100,7 +100,7 @@ def successes_of(frame: bytes, config: EnvConfig, start: int, count: int) -> lis
     weights = decode(memoryview(frame))
     assert isinstance(weights, Weights)
     policy = NumpyPolicy(weights.judged, EnvSpec.from_mapping(weights.spec), np.random.default_rng(0))
-    seeds = np.random.default_rng(seed_sequence(SEED, f"judge {start}"))
+    seeds = draw_seeds(np.random.default_rng(seed_sequence(SEED, f"judge {start}")))
     outcome = run_episodes(_environment(config), policy, seeds, count, StopSignal())
     return [bool(one[2]) for one in outcome.episodes] + [False] * outcome.broken
 

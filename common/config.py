@@ -74,7 +74,11 @@ class EnvConfig(Section):
         min_length=1,
         description="Key of an episode's last info that says if it succeeded.",
     )
-    seed: int = Field(0, ge=0, description="Root of every random stream of the run.")
+    seed: int = Field(
+        0,
+        ge=0,
+        description="Of networks and of what is sampled; actors mix it with their start, so none repeats.",
+    )
 
     @property
     def env_id(self) -> str:
@@ -256,7 +260,9 @@ class ActorConfig(Section):
 
     learner: str = Field("127.0.0.1", description="Host name or address of the learner.")
     actor_id: str = Field(
-        "", pattern=r"^[A-Za-z0-9._-]{0,64}$", description="Name, unique among the actors; default: HOST-PID."
+        "",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        description="Name, unique among the actors; default: HOST-RANDOM.",
     )
     envs_per_actor: int = Field(1, ge=1, le=1024, description="Environments stepped in turn by one process.")
     max_episodes: int | None = Field(None, ge=1, description="Leave after so many episodes.")

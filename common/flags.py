@@ -34,6 +34,7 @@ from common.errors import ConfigError
 from common.files import read_limited
 from common.plain_yaml import format_yaml, parse_yaml
 from common.run_directory import RunDirectory
+from common.seeds import HELD_OUT_ROOT
 
 PRESETS = Path(__file__).parent / "presets"
 PLAIN = "plain"
@@ -86,7 +87,7 @@ class EvaluateFlags(Section):
     run_dir: tyro.conf.Positional[str]
     episodes: int = Field(100, ge=1, description="Episodes.")
     policy: str = Field("best", pattern="^(best|last)$", description="Which policy of the run: best or last.")
-    seed: int = Field(1_000_003, ge=0, description="Root of the episodes' seeds.")
+    seed: int = Field(HELD_OUT_ROOT, ge=0, description="Root of the episodes' seeds.")
     env_args: tuple[str, ...] = Field((), description=f"Arguments of the environment: {ENV_ARGS}")
     success_key: str | None = Field(
         None, min_length=1, description="Key of the info that says success; default: the run's."

@@ -33,7 +33,9 @@ Count = Annotated[int, Field(ge=0, lt=1 << 45)]
 Total = Annotated[int, Field(ge=0, lt=1 << 63)]
 Seq = Annotated[int, Field(ge=0, lt=(1 << 45) - 1)]
 """Number of a batch; the one after it is still a `Count`."""
-ActorId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+MAX_ID = 64
+"""Characters of an actor's id."""
+ActorId = Annotated[str, Field(pattern=rf"^[A-Za-z0-9._-]{{1,{MAX_ID}}}$")]
 BootId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Challenge = Annotated[int, Field(ge=0, lt=1 << 45)]
 """A random number that only a living process can say again; 0: none is asked for, or none was heard."""
@@ -155,12 +157,13 @@ class Batch(Message):
 
 
 class Bye(Message):
-    """An actor leaves; everything before `next_seq` has been sent."""
+    """A peer leaves; everything before `next_seq` has been sent."""
 
     kind = "bye"
     actor_id: ActorId
     boot_id: BootId
     next_seq: Count
+    role: Role = "actor"
 
 
 class EvaluationStarted(Message):

@@ -1,9 +1,18 @@
 """Random streams: one root seed a run, one independent stream for each process start in it."""
 
+import functools
 import os
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
+
+HELD_OUT_ROOT = 1_000_003
+"""Root of the seeds that `graspfleet evaluate` takes unless it is told another one."""
+HELD_OUT_N = 10_000
+"""So many of its first seeds are never used in training."""
+_END = 1 << 31
+"""Seeds lie below it: what takes a signed 32-bit integer takes them all."""
 
 
 def new_boot_id() -> str:
@@ -22,3 +31,22 @@ def boot_seeds(seed: int, boot_id: str) -> np.random.SeedSequence:
     Neither a name nor a clock goes into it: whatever starts again gets another boot id and so another stream.
     """
     return np.random.SeedSequence(seed, spawn_key=(int(boot_id[:8], 16), int(boot_id[8:], 16)))
+
+
+def draw_seeds(rng: np.random.Generator) -> Iterator[int]:
+    """Yield seeds of episodes without end."""
+    while True:
+        yield int(rng.integers(_END))
+
+
+def training_seeds(rng: np.random.Generator) -> Iterator[int]:
+    """Yield seeds without end, none of those that a run is judged by afterwards."""
+    held_out = held_out_seeds()
+    return (seed for seed in draw_seeds(rng) if seed not in held_out)
+
+
+@functools.cache
+def held_out_seeds() -> frozenset[int]:
+    """Return the first seeds of `graspfleet evaluate`."""
+    rng = np.random.default_rng(seed_sequence(HELD_OUT_ROOT, "evaluate"))
+    return frozenset(rng.integers(_END, size=HELD_OUT_N).tolist())

@@ -128,7 +128,7 @@ class Admission:
         if isinstance(message, Batch) and message.digest != self._spec.digest:
             raise RefusedError("spec", f"digest {message.digest.hex()}, allowed {self._spec.digest.hex()}")
         boot = peer.actor_id, peer.boot_id
-        accounts = self._evaluators if peer.role == "evaluator" else self.accounts_of(boot)
+        accounts = self._evaluators if peer.role == "evaluator" else self._actors
         is_new = self._refusals.any_shown and accounts.get(boot) is None
         account = accounts.hear(boot, key=peer.key, now_s=now_s, listened_s=listened_s)
         if is_new:

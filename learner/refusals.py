@@ -49,10 +49,10 @@ class Peer(NamedTuple):
     @classmethod
     def of(cls, message: Batch | Hello | Bye | Evaluation | EvaluationStarted, key: str | None) -> "Peer":
         """Return who a message names as its sender."""
-        is_evaluator = isinstance(message, Evaluation | EvaluationStarted) or (
-            isinstance(message, Hello) and message.role == "evaluator"
-        )
-        return cls(message.actor_id, message.boot_id, "evaluator" if is_evaluator else "actor", key)
+        role: Role = "evaluator" if isinstance(message, Evaluation | EvaluationStarted) else "actor"
+        if isinstance(message, Hello | Bye):
+            role = message.role
+        return cls(message.actor_id, message.boot_id, role, key)
 
 
 class Notice(NamedTuple):

@@ -11,6 +11,7 @@ from actor.writer import Writer
 from common.config import EnvConfig, ReturnConfig
 from common.messages import Batch, Episode
 from common.protocol import decode
+from common.seeds import draw_seeds
 from common.specs import Records
 from tests.fakes import FakeEnv, make_writer
 
@@ -26,7 +27,9 @@ class Stage:
         assert isinstance(environment.env.unwrapped, FakeEnv)
         self.env: FakeEnv = environment.env.unwrapped
         self.writer: Writer = make_writer(environment.spec, batch_max_n=1000)
-        self.runner = EpisodeRunner(environment, self.writer, np.random.default_rng(1), reinit_episodes)
+        self.runner = EpisodeRunner(
+            environment, self.writer, draw_seeds(np.random.default_rng(1)), reinit_episodes
+        )
 
     def steps(self, count: int) -> None:
         for _ in range(count):

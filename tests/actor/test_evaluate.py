@@ -136,7 +136,7 @@ def test_two_files_of_a_run_are_enough_anywhere(tmp_path: Path, capsys: pytest.C
 def test_broken_episodes_are_counted_and_none_of_their_numbers_kept() -> None:
     stage = Stage("length=2", "broken=[3]", "success=true")
     policy = NumpyPolicy(arrays(SPEC), SPEC, np.random.default_rng(0))
-    outcome = run_episodes(stage.runner.env, policy, np.random.default_rng(0), 3, StopSignal())
+    outcome = run_episodes(stage.runner.env, policy, iter(range(3)), 3, StopSignal())
     assert [episode[:3] for episode in outcome.episodes] == [(3.0, 2, True), (3.0, 2, True)]
     assert (outcome.broken, outcome.count) == (1, 3)
     calls = stage.order()

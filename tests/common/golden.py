@@ -50,7 +50,7 @@ def golden_messages() -> dict[str, Message]:
     messages: list[Message] = [
         Hello(actor_id="a.b-c_1", boot_id=BOOT, next_seq=3, spec=SPEC.to_mapping(), answer=77),
         batch,
-        Bye(actor_id="a", boot_id=BOOT, next_seq=10),
+        Bye(actor_id="a", boot_id=BOOT, next_seq=10, role="evaluator"),
         Evaluation(
             actor_id="e",
             boot_id=BOOT,

@@ -31,6 +31,7 @@ from tests.fakes import make_batch, make_records, seal
 GOLDEN = golden_messages()
 
 counts = st.integers(0, (1 << 45) - 2)
+roles = st.sampled_from(["actor", "evaluator"])
 states = st.sampled_from(["alive", "late", "gone", "left", "refused"])
 lines = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
 actor_ids = st.from_regex(r"\A[A-Za-z0-9._-]{1,64}\Z")
@@ -61,10 +62,10 @@ messages: dict[str, st.SearchStrategy[Message]] = {
         boot_id=boot_ids,
         next_seq=counts,
         spec=specs,
-        role=st.sampled_from(["actor", "evaluator"]),
+        role=roles,
         answer=counts,
     ),
-    "bye": st.builds(Bye, actor_id=actor_ids, boot_id=boot_ids, next_seq=counts),
+    "bye": st.builds(Bye, actor_id=actor_ids, boot_id=boot_ids, next_seq=counts, role=roles),
     "evaluation": st.builds(
         Evaluation,
         actor_id=actor_ids,

@@ -90,7 +90,7 @@ def test_an_evaluator_is_there_but_no_actor(ingest: Ingest) -> None:
     ingest.accept(hello("e", role="evaluator"), 0.0)
     ingest.accept(evaluation(), 1.0)
     assert (ingest.liveness(), ingest.evaluators_liveness()) == ({}, {"e": "alive"})
-    ingest.accept(encode(Bye(actor_id="e", boot_id=BOOT, next_seq=0)), 2.0)
+    ingest.accept(encode(Bye(actor_id="e", boot_id=BOOT, next_seq=0, role="evaluator")), 2.0)
     assert (ingest.liveness(), ingest.evaluators_liveness()) == ({}, {"e": "left"})
     assert len(ingest.take_evaluations()) == 1
 

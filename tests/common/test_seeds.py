@@ -1,0 +1,46 @@
+"""Streams hang on the process start: no restart repeats another, and training never meets what judges it."""
+
+from itertools import islice
+
+import numpy as np
+
+from common.seeds import (
+    HELD_OUT_N,
+    HELD_OUT_ROOT,
+    boot_seeds,
+    draw_seeds,
+    held_out_seeds,
+    new_boot_id,
+    seed_sequence,
+    training_seeds,
+)
+
+BOOT = "0123456789abcdef"
+
+
+def first(stream: np.random.SeedSequence, count: int = 100) -> list[int]:
+    return list(islice(training_seeds(np.random.default_rng(stream)), count))
+
+
+def test_another_process_start_has_another_stream_and_so_has_another_root() -> None:
+    own = first(boot_seeds(0, BOOT))
+    assert own == first(boot_seeds(0, BOOT))
+    others = [boot_seeds(1, BOOT), *(boot_seeds(0, new_boot_id()) for _ in range(20))]
+    # Every digit counts: two that differ in the last one only have nothing in common.
+    others += [boot_seeds(0, BOOT[:-1] + "0"), boot_seeds(0, "1" + BOOT[1:])]
+    for other in others:
+        assert not set(own) & set(first(other))
+
+
+def test_training_never_meets_the_seeds_that_judge_it() -> None:
+    judged = draw_seeds(np.random.default_rng(seed_sequence(HELD_OUT_ROOT, "evaluate")))
+    held_out = list(islice(judged, HELD_OUT_N))
+    assert set(held_out) == held_out_seeds()
+    as_evaluate = training_seeds(np.random.default_rng(seed_sequence(HELD_OUT_ROOT, "evaluate")))
+    assert next(as_evaluate) not in held_out_seeds()  # its first ones are all passed over
+
+
+def test_seeds_fit_a_signed_32_bit_integer() -> None:
+    seeds = first(boot_seeds(0, BOOT), 1000)
+    assert min(seeds) >= 0
+    assert 2**30 < max(seeds) < 2**31
