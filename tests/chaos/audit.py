@@ -59,9 +59,10 @@ def audit(run: RunDirectory, capacity: int, made_folder: Path, *, strangers: boo
     assert replay.inserted <= capacity
     obs = replay.read(0, replay.inserted)["obs"].astype(np.int64)
     process, number = (obs[:, 0] << 16) + obs[:, 1], obs[:, 2]
-    made, missing, twice = steps_made(made_folder), {}, 0
+    # The first step of a process is its actor's look at the environment, and no transition.
+    made, missing, twice = {name: max(0, count - 1) for name, count in steps_made(made_folder).items()}, {}, 0
     for name, count in made.items():
-        times = np.bincount(number[process == name], minlength=count)
+        times = np.bincount(number[process == name] - 1, minlength=count)
         assert len(times) == count, "a transition that was never made"
         twice += int((times > 1).sum())
         if absent := int((times[:count] == 0).sum()):
