@@ -5,6 +5,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 _TEMPORARY = re.compile(r"\.[A-Za-z0-9_-]+\.(yaml|json|jsonl|bin|pt|gfp|png)\.\d+")
 """How `write_atomically` names a run's file that is not whole yet: .NAME.PID."""
@@ -22,17 +23,30 @@ def read_limited(path: Path, at_most_bytes: int, *, private: bool = False) -> by
         OSError: it cannot be read, is no regular file (a pipe would block for ever), is too large, or is
             not private; `strerror` says which.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with open_regular(path) as file:
+        found = os.fstat(file.fileno())
         if private and found.st_mode & 0o077:
             mode = stat.S_IMODE(found.st_mode)
             raise OSError(errno.EACCES, f"mode {mode:04o}, readable by others; allowed: 0600", str(path))
         if found.st_size > at_most_bytes:
             raise OSError(errno.EFBIG, f"larger than {at_most_bytes:,} bytes", str(path))
         return file.read(found.st_size)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Return a file opened for reading.
+
+    Args:
+        path: the file, or a link to it.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file; `strerror` says which.
+    """
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
 
 
 def open_own(path: Path, flags: int, mode: int = 0o666) -> int:

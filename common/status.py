@@ -1,5 +1,6 @@
 """`graspfleet status`: what a running learner says of itself once a second."""
 
+import contextlib
 import json
 import time
 
@@ -7,6 +8,7 @@ from common.config import KeysConfig, TransportConfig
 from common.errors import ConfigError, ProtocolError
 from common.flags import StatusFlags, load_yaml, parse
 from common.messages import Status
+from common.metric_rows import Row, read_rows
 from common.protocol import decode
 from common.run_directory import RunDirectory
 from common.transport import ControlSubscriber
@@ -64,13 +66,14 @@ def _keys(flags: StatusFlags) -> dict[str, str | bool | None]:
 
 
 def audit(run: RunDirectory) -> str:
-    """Return where a run's transitions went, as one line; from the last row of its metrics."""
-    try:
-        last = json.loads(run.metrics.read_text().splitlines()[-1])
-        told = [f"{name} {last[name]:,}" for name in AUDIT]
-    except (OSError, ValueError, LookupError):
+    """Return where a run's transitions went, as one line; from the last whole row of its metrics."""
+    last: Row | None = None
+    with contextlib.suppress(OSError):
+        for row in read_rows(run.metrics):
+            last = row if all(name in row for name in AUDIT) else last
+    if last is None:
         return "no transition has arrived"
-    return ", ".join(told)
+    return ", ".join(f"{name} {last[name]:,}" for name in AUDIT)
 
 
 def describe(status: Status) -> str:

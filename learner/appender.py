@@ -4,6 +4,8 @@ import errno
 import os
 from pathlib import Path
 
+from common.files import open_own
+
 
 class Appender:
     """Appends to a file; a record that the disk takes only in part is taken back.
@@ -17,9 +19,8 @@ class Appender:
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
         self._path = path
-        self._descriptor = os.open(path, flags, 0o644)
+        self._descriptor = open_own(path, os.O_RDWR | os.O_APPEND | (os.O_CREAT if create else 0))
 
     def write(self, record: bytes) -> None:
         """Append one record, through the page cache.

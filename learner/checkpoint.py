@@ -1,6 +1,5 @@
 """Checkpoints: everything that must survive, written so that a crash never costs an older good one."""
 
-import contextlib
 import io
 import logging
 from pathlib import Path
@@ -80,13 +79,6 @@ class Checkpoints:
                     "%s is damaged (%s); trying the one before", path, " ".join(str(error).split())[:200]
                 )
         raise ConfigError(f"--resume: no readable checkpoint in {self._folder}")
-
-    def sweep(self) -> None:
-        """Remove what interrupted writes left; nobody else may be writing here."""
-        for path in self._folder.glob(".*"):
-            with contextlib.suppress(OSError):
-                path.unlink()
-                log.info("removed %s, which an interrupted write left", path)
 
     def _remove_others(self, newest: Path) -> None:
         """Keep the newest and as many before it as wanted."""

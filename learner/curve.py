@@ -1,10 +1,10 @@
 """`python -m learner.curve RUN_DIR...`: the learning curve of a run, or of several seeds, as a picture."""
 
-import json
+import logging
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
@@ -13,16 +13,24 @@ matplotlib.use("Agg")  # no window, whatever the machine offers
 from matplotlib import pyplot
 from matplotlib.ticker import MaxNLocator
 
+from common.cli import run_main
+from common.metric_rows import Row, read_rows
 from common.run_directory import RunDirectory
+
+log = logging.getLogger(__name__)
 
 ROWS = (("eval_success", "success rate"), ("eval_return", "return"))
 AXES = (("eval_env_steps", 1.0, "env steps"), ("wall_s", 60.0, "minutes since the learner started"))
+NEEDED = {across for across, _, _ in AXES}
 
 
-def read_evaluations(run: RunDirectory) -> list[dict[str, Any]]:
-    """Return a run's evaluation rows, oldest first."""
-    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
-    return [row for row in rows if "eval_return" in row]
+def read_evaluations(run: RunDirectory) -> list[Row]:
+    """Return a run's evaluation rows, oldest first, those that have all that is drawn."""
+    evaluations = [row for row in read_rows(run.metrics) if "eval_return" in row]
+    whole = [row for row in evaluations if row.keys() >= NEEDED]
+    if len(whole) < len(evaluations):
+        log.warning("%s: %d evaluations say not when they were", run.metrics, len(evaluations) - len(whole))
+    return whole
 
 
 def draw(runs: Sequence[RunDirectory], path: Path) -> None:
@@ -33,21 +41,24 @@ def draw(runs: Sequence[RunDirectory], path: Path) -> None:
         path: the PNG to write.
     """
     curves = {run.path.name: read_evaluations(run) for run in runs}
-    rows = [
+    charts = [
         (name, label)
         for name, label in ROWS
         if any(name in row for curve in curves.values() for row in curve)
     ]
     figure, grid = pyplot.subplots(
-        max(1, len(rows)), len(AXES), figsize=(10, 3.2 * max(1, len(rows))), squeeze=False, sharey="row"
+        max(1, len(charts)), len(AXES), figsize=(10, 3.2 * max(1, len(charts))), squeeze=False, sharey="row"
     )
-    for line, (name, label) in zip(grid, rows, strict=False):
+    for line, (name, label) in zip(grid, charts, strict=False):
         for axes, (across, unit, text) in zip(line, AXES, strict=True):
             for run_name, curve in curves.items():
-                x = [row[across] / unit for row in curve]
-                (drawn,) = axes.plot(x, [row[name] for row in curve], marker=".", label=run_name)
+                rows = [row for row in curve if name in row]
+                x = [row[across] / unit for row in rows]
+                (drawn,) = axes.plot(x, [row[name] for row in rows], marker=".", label=run_name)
                 if name == "eval_success":
-                    low, high = ([row[f"{name}_{end}"] for row in curve] for end in ("low", "high"))
+                    low, high = (
+                        [row.get(f"{name}_{end}", math.nan) for row in rows] for end in ("low", "high")
+                    )
                     axes.fill_between(x, low, high, alpha=0.15, color=drawn.get_color(), linewidth=0)
                     axes.set_ylim(-0.03, 1.03)
             axes.set_xlabel(text)
@@ -56,7 +67,7 @@ def draw(runs: Sequence[RunDirectory], path: Path) -> None:
         line[0].set_ylabel(label)
         if len(curves) > 1:
             line[-1].legend(fontsize="small")
-    figure.suptitle("deterministic evaluation" + (", 95 % Wilson interval shaded" if len(rows) > 1 else ""))
+    figure.suptitle("deterministic evaluation" + (", 95 % Wilson interval shaded" if len(charts) > 1 else ""))
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
@@ -66,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     """Draw the curve of each named run into its directory."""
     for name in argv:
         run = RunDirectory(name)
-        if not run.metrics.exists() or not read_evaluations(run):
+        if not run.metrics.is_file() or not read_evaluations(run):
             print(f"{name}: no evaluation, no curve")
             continue
         draw([run], run.curve)
@@ -75,4 +86,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_main(main, sys.argv[1:]))

@@ -103,7 +103,6 @@ class Learner:
         self.publisher = PolicyPublisher(spec, self.agent, sockets.weights, run, self._reserve)
         self.selection = Selection(self.publisher.frames, run)
         self.checkpoints = Checkpoints(run.checkpoints, self.config.keep_checkpoints)
-        self.checkpoints.sweep()
         self.reporter = Reporter(self, run)
         if recovered is not None:
             self._resume(recovered, auto=flags.run.auto_resume)

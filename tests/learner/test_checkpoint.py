@@ -145,10 +145,3 @@ def test_those_of_more_env_steps_than_the_newest_go(checkpoints: Checkpoints, tm
     checkpoints.save(state(150), 150)
     assert names(tmp_path) == ["step-000000000100.pt", "step-000000000150.pt"]
     assert checkpoints.load_newest()["updates"] == 150
-
-
-def test_what_interrupted_writes_left_is_swept(checkpoints: Checkpoints, tmp_path: Path) -> None:
-    checkpoints.save(state(1), 1)
-    (tmp_path / "checkpoints" / ".step-000000000002.pt.4711").write_bytes(bytes(1000))
-    checkpoints.sweep()
-    assert names(tmp_path) == ["step-000000000001.pt"]
