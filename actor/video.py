@@ -62,6 +62,11 @@ class Film:
         self._encoder, self._drawing = imageio_ffmpeg, PIL.ImageDraw
         self._path, self._fps = path, fps
         self._unfinished = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
+        try:  # before any episode, and before the encoder says it in lines of its own
+            self._unfinished.touch()
+            self._unfinished.unlink()
+        except OSError as error:
+            raise self._unwritable(error) from None
         self._shape: tuple[int, ...] | None = None
         self._frames: Generator[None, Any, None] | None = None
 

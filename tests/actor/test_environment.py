@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from actor.environment import Environment
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
-from common.specs import MAX_MAGNITUDE, EnvSpec
+from common.specs import MAX_ACTION_BOUND, MAX_DIM, MAX_MAGNITUDE, EnvSpec
 from tests.fakes import ONE_LINE, FakeEnv
 
 RETURNS = ReturnConfig(discount=0.9, n_step=2)
@@ -142,6 +142,15 @@ def refusal(env: str, *env_args: str) -> str:
 
 
 FLAT = Box(-1, 1, (2,), np.float32)
+
+
+def spoilt(low: float) -> Box:
+    """Return a Box whose lower bounds were set to `low` after it was made."""
+    box = Box(-1, 1, (2,), np.float32)
+    box.low[:] = low
+    return box
+
+
 UNFIT: dict[str, dict[str, gymnasium.Space[Any]]] = {
     "discrete-action": {"action_space": Discrete(3)},
     "discrete-observation": {"observation_space": Discrete(3)},
@@ -151,6 +160,16 @@ UNFIT: dict[str, dict[str, gymnasium.Space[Any]]] = {
     "2-d-action": {"action_space": Box(-1, 1, (2, 2), np.float32)},
     "unbounded-action": {"action_space": Box(-np.inf, np.inf, (2,), np.float32)},
     "half-bounded-action": {"action_space": Box(0, np.inf, (2,), np.float32)},
+    "action-as-good-as-unbounded": {"action_space": Box(-1.7e308, 1.7e308, (2,), np.float64)},
+    "action-as-good-as-unbounded-in-float32": {"action_space": Box(-3e38, 3e38, (2,), np.float32)},
+    "action-of-nan-bounds": {"action_space": spoilt(np.nan)},
+    "action-of-crossed-bounds": {"action_space": spoilt(2.0)},
+    "int32-action": {"action_space": Box(-1, 1, (2,), np.int32)},
+    "int8-action": {"action_space": Box(0, 1, (2,), np.int8)},
+    "bool-action": {"action_space": Box(0, 1, (2,), np.bool_)},
+    "empty-action": {"action_space": Box(-1, 1, (0,), np.float32)},
+    "empty-observation": {"observation_space": Box(-1, 1, (0,), np.float32)},
+    "endless-observation": {"observation_space": Box(-1, 1, (MAX_DIM + 1,), np.float32)},
 }
 
 
@@ -161,6 +180,41 @@ def test_spaces_that_do_not_fit_are_refused(name: str) -> None:
         assert "allowed" in refusal(f"{name}-v0")
     finally:
         del gymnasium.registry[f"{name}-v0"]
+
+
+@pytest.mark.parametrize("role", ["observation", "action"])
+def test_a_space_that_is_missing_is_refused(role: str) -> None:
+    class Bare(FakeEnv):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__()
+            delattr(self, f"{role}_space")
+
+    gymnasium.register("Bare-v0", entry_point=Bare)
+    try:
+        assert f"{role} space is None" in refusal("Bare-v0")
+    finally:
+        del gymnasium.registry["Bare-v0"]
+
+
+@pytest.mark.parametrize(
+    ("space", "action", "taken"),
+    [
+        (Box(-1, 1, (2,), np.float16), [0.1, -1], [0.1, -1]),
+        (Box(0.5, 0.5, (2,), np.float32), [-1, 1], [0.5, 0.5]),
+        (Box(-MAX_ACTION_BOUND, MAX_ACTION_BOUND, (2,), np.float64), [0.5, 1], [5e8, 1e9]),
+    ],
+)
+def test_bounded_boxes_of_every_float_are_taken(space: Box, action: list[float], taken: list[float]) -> None:
+    gymnasium.register("Box-v0", entry_point=FakeEnv, kwargs={"action_space": space})
+    try:
+        env = make("Box-v0")
+        env.reset(0)
+        env.step(np.array(action, np.float32))
+    finally:
+        del gymnasium.registry["Box-v0"]
+    got = fake(env).actions[0]
+    assert got.dtype == space.dtype
+    assert got == pytest.approx(np.array(taken), rel=1e-3)
 
 
 @pytest.mark.parametrize(

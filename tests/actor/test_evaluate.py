@@ -1,6 +1,7 @@
 """`graspfleet evaluate`: deterministic episodes, and one line for every policy that cannot be used."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from common.protocol import encode
 from common.run_directory import RunDirectory
 from common.specs import EnvSpec
 from common.stopping import StopSignal
+from tests.actor.foreign_envs import AlwaysBreaks, BreaksForOddSeeds, Closes, make, returning
 from tests.actor.test_episode import Stage
 from tests.fakes import BOOT, ONE_LINE
 
@@ -141,3 +143,105 @@ def test_broken_episodes_are_counted_and_none_of_their_numbers_kept() -> None:
     assert (outcome.broken, outcome.count) == (1, 3)
     calls = stage.order()
     assert calls[calls.index("reinit") + 1] == "reset"
+
+
+def foreign_run(folder: Path, kind: Any, *env_args: str) -> RunDirectory:
+    """Return the run of a policy of zeros in an environment of this class."""
+    env = make(kind, *env_args)
+    run = RunDirectory(folder)
+    run.config.write_text(dump_yaml(TrainFlags(env=EnvConfig(env=env.name, env_args=env_args))))
+    run.policy("best").write_bytes(weights(env.spec))
+    return run
+
+
+def test_means_run_over_whole_episodes_and_the_others_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = foreign_run(tmp_path, BreaksForOddSeeds)
+    for as_json in (True, False):
+        flags = EvaluateFlags(run_dir=str(run.path), episodes=40, json_output=as_json)
+        assert evaluate(flags, Foreign(), StopSignal()) == 0
+    said, line = capsys.readouterr().out.splitlines()
+    summary = json.loads(said)
+    assert (summary["mean_return"], summary["success_rate"]) == (-20.0, None)
+    assert 0 < summary["broken_episodes"] < 40 == summary["episodes"] + summary["broken_episodes"]
+    assert line.startswith(f"{summary['episodes']} episodes: return -20.00 ± 0.00; ")
+    assert line.endswith(f"{summary['broken_episodes']} of 40 episodes broke")
+
+
+def test_a_policy_whose_every_episode_breaks_has_no_return(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = foreign_run(tmp_path, AlwaysBreaks, "at=5")
+    flags = EvaluateFlags(run_dir=str(run.path), episodes=100, json_output=True)
+    assert evaluate(flags, Foreign(), StopSignal()) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["mean_return"], summary["episodes"], summary["broken_episodes"]) == (None, 0, 100)
+
+
+def test_an_environment_in_which_nothing_begins_any_more_ends_the_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actor.patience.LONGEST_PAUSE_S", 0.0)
+    run = foreign_run(tmp_path, AlwaysBreaks, "at=0")
+    with pytest.raises(ConfigError, match=r"20 episodes in a row broke; .*no solution"):
+        evaluate(EvaluateFlags(run_dir=str(run.path), episodes=100), Foreign(), StopSignal())
+
+
+def test_the_result_comes_before_what_close_raises(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = foreign_run(tmp_path, Closes)
+    assert evaluate(EvaluateFlags(run_dir=str(run.path), episodes=2), Foreign(), StopSignal()) == 0
+    assert "2 episodes: return -20.00" in capsys.readouterr().out
+    assert "close() raised RuntimeError: not connected" in caplog.text
+
+
+BOUNDS = EnvSpec("Fake-v0", 3, 2, 0.9, 1, (-1.0, 0.1), (1.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"action_low": (-100.0, 0.1)}, ["action 0", "-1 (low)", "-100"]),
+        ({"action_high": (1.0, 2.1)}, ["action 1", "2 (high)", "2.1"]),
+        ({"env": "Other-v0"}, ["Fake-v0", "Other-v0"]),
+        ({"obs_dim": 4}, ["3 observations", "4 and 2"]),
+    ],
+)
+def test_a_policy_whose_numbers_meant_something_else_is_refused(
+    run: RunDirectory, changed: dict[str, Any], words: list[str]
+) -> None:
+    run.policy("best").write_bytes(weights(BOUNDS))
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        load_policy(run, "best", replace(BOUNDS, **changed))
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"discount": 0.5},
+        {"n_step": 3},
+        {"env": "package:Fake-v0"},
+        {"action_low": (-1.0, float(np.float32(0.1)))},
+        {"action_low": None, "action_high": None},
+    ],
+)
+def test_what_does_not_change_the_meaning_of_a_policys_numbers_is_taken(
+    run: RunDirectory, changed: dict[str, Any]
+) -> None:
+    run.policy("best").write_bytes(weights(BOUNDS))
+    load_policy(run, "best", replace(BOUNDS, **changed))
+
+
+def test_another_success_key_may_be_named_afterwards(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = foreign_run(tmp_path, returning(step=lambda *values: (*values[:4], {"success": 1.0})))
+    for key in (None, "success"):
+        flags = EvaluateFlags(run_dir=str(run.path), episodes=2, json_output=True, success_key=key)
+        assert evaluate(flags, Foreign(), StopSignal()) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["success_rate"], second["success_rate"]) == (None, 1.0)
