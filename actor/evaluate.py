@@ -1,7 +1,6 @@
 """Deterministic episodes of a policy: `graspfleet evaluate RUN_DIR`, and what the evaluator repeats."""
 
 import json
-import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,24 +10,21 @@ import numpy as np
 
 from actor.environment import Environment
 from actor.foreign import Foreign, Interrupted
+from actor.policies import Choice, RunPolicies
 from actor.video import FilmedEnvironment
 from common.config import EnvConfig, ReturnConfig
-from common.errors import BrokenEpisodeError, ConfigError, ProtocolError
-from common.files import read_limited
+from common.errors import BrokenEpisodeError, ConfigError
 from common.flags import EvaluateFlags, EvaluatorFlags, evaluated_env_args, load_yaml
-from common.messages import Episode, Weights
+from common.messages import Episode
 from common.policy import NumpyPolicy
-from common.protocol import OLDEST_POLICY, decode
 from common.run_directory import RunDirectory
 from common.seeds import draw_seeds, seed_sequence
-from common.specs import EnvSpec
 from common.statistics import describe, summarise
 from common.stopping import StopSignal
 
-BOUND_TOLERANCE = 1e-6
-"""Relative; what float32 makes of a bound is still the same one."""
-MAX_POLICY_BYTES = 4 << 30
-"""Twice the policy of the widest settings; a larger file is none."""
+
+class StoppedError(Exception):
+    """Told to stop before there was a result."""
 
 
 @dataclass(frozen=True)
@@ -97,54 +93,22 @@ def run_episodes(
     return Outcome(episodes, broken)
 
 
-def load_policy(run: RunDirectory, which: str, spec: EnvSpec) -> NumpyPolicy:
-    """Return a policy that a run has written.
+def trained_settings(run: RunDirectory) -> EvaluatorFlags:
+    """Return what a run's `config.yaml` says of its evaluations.
 
     Raises:
-        ConfigError: there is none yet, it is damaged, or it belongs to another environment.
+        ConfigError: there is no run.
     """
-    path = run.policy(which)
-    if which == "best" and not path.exists():
-        path = run.policy("last")  # no evaluation has been heard yet
-    try:
-        weights = decode(read_limited(path, MAX_POLICY_BYTES), oldest=OLDEST_POLICY)
-        if not isinstance(weights, Weights):
-            raise ProtocolError("kind", weights.kind)
-        trained = EnvSpec.from_mapping(weights.spec)
-        policy = NumpyPolicy(weights.judged, trained, np.random.default_rng(0))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{run.path}: no policy there yet; allowed: the directory of a run that has begun"
-        ) from None
-    except (OSError, ProtocolError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path}: no readable policy ({reason})") from None
-    if differs := difference(trained, spec):
-        raise ConfigError(f"{path}: {differs}; allowed: the environment that it was trained in")
-    return policy
-
-
-def difference(trained: EnvSpec, present: EnvSpec) -> str:
-    """Return in which way a policy does not fit an environment, an empty text if it does.
-
-    Discount and n-step are no part of it: they say what it was taught, not what its numbers mean.
-    """
-    then, now = (spec.env.rpartition(":")[2] for spec in (trained, present))
-    if then != now:
-        return f"trained in {then}, the environment is {now}"
-    if (trained.obs_dim, trained.action_dim) != (present.obs_dim, present.action_dim):
-        return (
-            f"made for {trained.obs_dim} observations and {trained.action_dim} actions,"
-            f" the environment has {present.obs_dim} and {present.action_dim}"
-        )
-    for end in ("low", "high"):
-        bounds = (getattr(trained, f"action_{end}"), getattr(present, f"action_{end}"))
-        if None in bounds:  # a file without bounds
-            continue
-        for index, (old, new) in enumerate(zip(*bounds, strict=True)):
-            if not math.isclose(old, new, rel_tol=BOUND_TOLERANCE):
-                return f"trained with action {index} bounded by {old:g} ({end}), the environment has {new:g}"
-    return ""
+    if not run.config.exists():
+        raise ConfigError(f"{run.path}: no run there; allowed: a run directory")
+    settings = load_yaml(run.config, "RUN_DIR")
+    return EvaluatorFlags(
+        **{
+            name: values
+            for name, values in settings.items()
+            if name in EvaluatorFlags.model_fields and name != "run"
+        }
+    )
 
 
 def evaluated_settings(
@@ -155,16 +119,7 @@ def evaluated_settings(
     Raises:
         ConfigError: there is no run.
     """
-    if not run.config.exists():
-        raise ConfigError(f"{run.path}: no run there; allowed: a run directory")
-    settings = load_yaml(run.config, "RUN_DIR")
-    trained = EvaluatorFlags(
-        **{
-            name: values
-            for name, values in settings.items()
-            if name in EvaluatorFlags.model_fields and name != "run"
-        }
-    )
+    trained = trained_settings(run)
     changed: dict[str, object] = {"env_args": (*evaluated_env_args(trained), *env_args), "seed": seed}
     if success_key is not None:
         changed["success_key"] = success_key
@@ -177,20 +132,55 @@ def evaluate(flags: EvaluateFlags, foreign: Foreign, stop: StopSignal) -> int:
     config, returns = evaluated_settings(run, flags.env_args, flags.seed, flags.success_key)
     env = _environment(flags, config, returns, foreign)
     try:
-        policy = load_policy(run, flags.policy, env.spec)
         env.check(np.random.default_rng(seed_sequence(config.seed, "check")))
+        choice = _choose(flags, run, env, stop)
+        print(choice.describe(), file=sys.stderr, flush=True)
         seeds = draw_seeds(np.random.default_rng(seed_sequence(config.seed, "evaluate")))
-        outcome = run_episodes(env, policy, seeds, flags.episodes, stop)
+        outcome = run_episodes(env, choice.file.policy, seeds, flags.episodes, stop)
         if not outcome.count:
             return 130
         summary = summarise(outcome.episodes, outcome.broken)
-        print(json.dumps(summary) if flags.json_output else describe(summary), flush=True)
+        fields = {**summary, **choice.summary()}
+        print(json.dumps(fields) if flags.json_output else describe(summary), flush=True)
         foreign.status = 0  # the result is there, whatever the environment does from here on
         if isinstance(env, FilmedEnvironment):
             print(f"filmed {env.finish()} episodes: {flags.video}", file=sys.stderr)
         return 0
+    except StoppedError:
+        return 130
     finally:  # after the result: closing is foreign code, and may fail
         env.close()
+
+
+def _choose(flags: EvaluateFlags, run: RunDirectory, env: Environment, stop: StopSignal) -> Choice:
+    """Return the policy that the flags ask for, after a comparison if it is open which one is the best.
+
+    Raises:
+        StoppedError: told to stop meanwhile.
+    """
+    policies = RunPolicies(run, env.spec)
+    episodes = flags.compare_episodes
+    if episodes is None:
+        episodes = trained_settings(run).evaluator.compare_episodes
+    as_trained = not (flags.env_args or flags.success_key or flags.video) and flags.headless
+    if flags.policy == "last" or not as_trained or not policies.is_open(episodes):
+        return policies.choose(flags.policy, episodes)
+    try:
+        run.claim(resume=True)
+    except ConfigError:  # a learner is at work there, or nothing can be written
+        return policies.choose(flags.policy, episodes)
+
+    def run_more(policy: NumpyPolicy, seeds: Iterator[int], count: int) -> tuple[list[Episode], int]:
+        outcome = run_episodes(env, policy, seeds, count, stop)
+        if outcome.count < count:
+            raise StoppedError
+        return outcome.episodes, outcome.broken
+
+    try:
+        print("choosing among the best policies of the run and its last one", file=sys.stderr, flush=True)
+        return RunPolicies(run, env.spec).compare(run_more, flags.seed, episodes)
+    finally:
+        run.release()
 
 
 def _environment(

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actor.environment import Environment
-from actor.evaluate import evaluated_settings, load_policy, run_episode
+from actor.evaluate import evaluated_settings, run_episode
 from actor.grasp import GraspEnv, camera
 from actor.grasp.catalogue import MASS_KG
 from actor.grasp.observation import GraspState
 from actor.grasp.scene import Scene
+from actor.policies import load_policy
 from benchmarks.contact_sheet import Tile
 from benchmarks.failure_rule import Outcome, last_closing, lying_m, outcome
 from common.errors import BrokenEpisodeError, ConfigError

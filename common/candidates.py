@@ -103,16 +103,18 @@ class Candidate(Record):
         return self.model_copy(update={"episodes": whole, "broken": self.broken + broken})
 
 
-class Comparison(Record):
+class Compared(Record):
     """That policies were compared on the same seeds after training.
 
     Attributes:
         episodes: of each at the most.
-        compared: which policies.
+        keys: which policies.
+        verdict: how the decision came about, for people.
     """
 
     episodes: Count
-    compared: Annotated[tuple[Key, ...], Field(max_length=MAX_COMPARED)]
+    keys: Annotated[tuple[Key, ...], Field(max_length=MAX_COMPARED)]
+    verdict: Annotated[str, Field(pattern=r"^[ -~]*$", max_length=300)]
 
 
 class Selected(Record):
@@ -126,7 +128,7 @@ class Selected(Record):
 
     finalists: Annotated[tuple[Candidate, ...], Field(max_length=FINALISTS_N)] = ()
     best: Key | None = None
-    comparison: Comparison | None = None
+    comparison: Compared | None = None
 
     def find(self, key: Key) -> Candidate | None:
         """Return the finalist called `key`, if it is one."""
@@ -147,16 +149,21 @@ class Selected(Record):
             return self._keeping(entries.values(), best, self.comparison)
         return self._keeping(entries.values(), best, None)
 
-    def compared(self, compared: Iterable[Candidate], best: Key, episodes: int) -> "Selected":
-        """Return what is known after a comparison of `compared`, each with its new episodes."""
-        entries = {each.key: each for each in compared}
-        record = Comparison(episodes=episodes, compared=tuple(entries))
+    def compared(self, candidates: Iterable[Candidate], best: Key, episodes: int, verdict: str) -> "Selected":
+        """Return what is known after a comparison of `candidates`, each with its new episodes.
+
+        Args:
+            candidates: all that were compared.
+            best: which of them it named.
+            episodes: of each at the most.
+            verdict: how the decision came about.
+        """
+        entries = {each.key: each for each in candidates}
+        record = Compared(episodes=episodes, keys=tuple(entries), verdict=verdict)
         return self._keeping(entries.values(), entries[best], record)
 
     @staticmethod
-    def _keeping(
-        candidates: Iterable[Candidate], best: Candidate, comparison: Comparison | None
-    ) -> "Selected":
+    def _keeping(candidates: Iterable[Candidate], best: Candidate, comparison: Compared | None) -> "Selected":
         """Keep the best and those with the highest scores besides."""
         ranked = sorted(candidates, key=lambda each: (each is best, each.score), reverse=True)
         return Selected(finalists=tuple(ranked[:FINALISTS_N]), best=best.key, comparison=comparison)
@@ -165,14 +172,11 @@ class Selected(Record):
         """Return how `key` came to be the best, for people."""
         candidate = self.find(key)
         if candidate is None or key != self.best:
-            return "unknown: selection.json speaks of another policy"
+            return "it is not said how it was chosen"
         if self.comparison is not None:
-            count, episodes = len(self.comparison.compared), self.comparison.episodes
-            return (
-                f"comparison of {count} policies after training, on the same seeds, {episodes} episodes each"
-            )
+            return self.comparison.verdict
         count = len(candidate.episodes) + candidate.broken
-        return f"evaluations during training, {count} episodes of it"
+        return f"chosen by evaluations during training, {count} episodes of it"
 
 
 def key_of(weights: Weights) -> Key:

@@ -32,6 +32,7 @@ from common.config import (
 )
 from common.errors import ConfigError
 from common.files import read_limited
+from common.messages import MAX_EPISODES
 from common.plain_yaml import format_yaml, parse_yaml
 from common.run_directory import RunDirectory
 from common.seeds import HELD_OUT_ROOT
@@ -87,6 +88,12 @@ class EvaluateFlags(Section):
     run_dir: tyro.conf.Positional[str]
     episodes: int = Field(100, ge=1, description="Episodes.")
     policy: str = Field("best", pattern="^(best|last)$", description="Which policy of the run: best or last.")
+    compare_episodes: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_EPISODES,
+        description="Episodes of each policy by which to choose the best first; default: as the run says.",
+    )
     seed: int = Field(HELD_OUT_ROOT, ge=0, description="Root of the episodes' seeds.")
     env_args: tuple[str, ...] = Field((), description=f"Arguments of the environment: {ENV_ARGS}")
     success_key: str | None = Field(

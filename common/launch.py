@@ -174,12 +174,17 @@ class Launch:
             return 0
         episodes = self._flags.launch.final_episodes
         if episodes and self.run.policy("last").exists():
-            print(f"trained in {wall_s:.0f} s; now {episodes} episodes on fresh seeds", flush=True)
+            print(
+                f"trained in {wall_s:.0f} s; now the best policy, {episodes} episodes on fresh seeds",
+                flush=True,
+            )
             command = ["common.cli", "evaluate", str(self.run.path), "--episodes", str(episodes), "--json"]
             summary = self._run_aside("evaluation", command, stop)
             if summary is not None:
                 write_atomically(self.run.evaluation, summary.encode())
-                print(describe(json.loads(summary)))
+                told = json.loads(summary)
+                print(f"policy of env step {told['policy_env_steps']:,}: {told['chosen_by']}")
+                print(describe(told))
         self._run_aside("curve", ["learner.curve", str(self.run.path)], stop)
         print(f"done after {time.monotonic() - self._started_s:.0f} s; written:")
         for path in sorted(self.run.path.iterdir()):
@@ -188,7 +193,7 @@ class Launch:
 
     def _run_aside(self, name: str, command: list[str], stop: StopSignal) -> str | None:
         """Run a child to its end and return its last line; None when it failed or was stopped."""
-        child = Child(name, command, self.run.logs)
+        child = Child(name, command, self.run.logs, shares=self.run)
         while child.status is None and not stop.is_set():
             time.sleep(POLL_S)
         end([child], LEAVE_S)

@@ -177,7 +177,9 @@ class RunDirectory:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(f"{name}: in use by another learner; allowed: one at a time") from None
+            raise ConfigError(
+                f"{name}: in use by another learner or evaluation; allowed: one at a time"
+            ) from None
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.messages import Episode
 
@@ -30,7 +31,7 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
 
 
-def mean_low(values: Sequence[float]) -> float:
+def mean_low(values: Sequence[float] | NDArray[np.float64]) -> float:
     """Return the lower end of a mean's 95 % interval; minus infinity for fewer than two values.
 
     mean − z s / √n,   s² = Σ (x − mean)² / (n − 1)

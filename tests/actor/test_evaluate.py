@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actor.evaluate import evaluate, load_policy, run_episodes
+from actor.evaluate import evaluate, run_episodes
 from actor.foreign import Foreign
+from actor.policies import load_policy
 from common.config import EnvConfig, EvaluatorConfig, ReplayConfig, ReturnConfig, TransportConfig
 from common.errors import ConfigError
 from common.flags import EvaluateFlags, TrainFlags, dump_yaml

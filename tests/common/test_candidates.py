@@ -106,9 +106,9 @@ def test_finalists_are_the_best_few() -> None:
 
 def test_what_a_comparison_named_stays_until_a_later_evaluation_beats_it() -> None:
     lucky, last = candidate(1, episodes(9.0, 9.0)), candidate(2, episodes(5.0, 5.0))
-    selected = Selected().with_candidate(lucky).compared([lucky, last], last.key, 100)
+    selected = Selected().with_candidate(lucky).compared([lucky, last], last.key, 100, "tossed")
     assert selected.best == last.key
-    assert "comparison of 2 policies" in selected.chosen_by(last.key)
+    assert selected.chosen_by(last.key) == "tossed"
     selected = selected.with_candidate(candidate(3, episodes(4.0, 4.0)))
     assert selected.best == last.key
     assert selected.comparison is not None
@@ -116,11 +116,11 @@ def test_what_a_comparison_named_stays_until_a_later_evaluation_beats_it() -> No
     assert selected.best == Key(4, 400)
     assert selected.comparison is None
     assert "evaluations during training, 2 episodes" in selected.chosen_by(Key(4, 400))
-    assert "unknown" in selected.chosen_by(last.key)
+    assert "not said" in selected.chosen_by(last.key)
 
 
 @pytest.mark.parametrize("broken", [0, 3])
 def test_it_survives_the_way_through_json(broken: int) -> None:
     one = candidate(1, episodes(1.5, success=True), broken)
-    selected = Selected().with_candidate(one).compared([one, candidate(2)], one.key, 20)
+    selected = Selected().with_candidate(one).compared([one, candidate(2)], one.key, 20, "tossed")
     assert Selected.model_validate_json(selected.model_dump_json()) == selected

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actor.evaluate import load_policy
+from actor.policies import load_policy
 from common.errors import ConfigError
 from common.files import read_limited
 from common.flags import TrainFlags, parse

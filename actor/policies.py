@@ -1,0 +1,234 @@
+"""The policies of a run directory, and which of them `graspfleet evaluate` takes."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from actor.comparison import Comparison
+from common.candidates import Candidate, Key, key_of
+from common.errors import ConfigError, ProtocolError
+from common.messages import Episode, Weights
+from common.policy import NumpyPolicy
+from common.policy_files import candidate_path, commit, read_finalists, read_selected, read_weights
+from common.run_directory import RunDirectory
+from common.seeds import seed_sequence, training_seeds
+from common.specs import EnvSpec
+
+log = logging.getLogger(__name__)
+
+BOUND_TOLERANCE = 1e-6
+"""Relative; what float32 makes of a bound is still the same one."""
+
+RunEpisodes = Callable[[NumpyPolicy, Iterator[int], int], tuple[Sequence[Episode], int]]
+"""Runs so many episodes on the next seeds; returns whole ones and how many broke."""
+
+
+@dataclass(frozen=True)
+class PolicyFile:
+    """One policy as a run has written it.
+
+    Attributes:
+        path: the file.
+        frame: its content.
+        weights: the message in it.
+        policy: what acts.
+    """
+
+    path: Path
+    frame: bytes
+    weights: Weights
+    policy: NumpyPolicy
+
+    @property
+    def key(self) -> Key:
+        """Which policy it is."""
+        return key_of(self.weights)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The policy to evaluate, and how it came to be that one, for people."""
+
+    file: PolicyFile
+    chosen_by: str
+
+    def describe(self) -> str:
+        """Return it as one line for people."""
+        return f"policy: {self.file.path}, of env step {self.file.weights.env_steps:,}; {self.chosen_by}"
+
+    def summary(self) -> dict[str, str | int]:
+        """Return it as fields for programs."""
+        return {
+            "policy": str(self.file.path),
+            "policy_env_steps": self.file.weights.env_steps,
+            "chosen_by": self.chosen_by,
+        }
+
+
+def read_policy(path: Path, spec: EnvSpec) -> PolicyFile:
+    """Return the policy in a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ConfigError: it is damaged, or it belongs to another environment.
+    """
+    try:
+        weights, frame = read_weights(path)
+        trained = EnvSpec.from_mapping(weights.spec)
+        policy = NumpyPolicy(weights.judged, trained, np.random.default_rng(0))
+    except FileNotFoundError:
+        raise
+    except (OSError, ProtocolError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: no readable policy ({reason})") from None
+    if differs := difference(trained, spec):
+        raise ConfigError(f"{path}: {differs}; allowed: the environment that it was trained in")
+    return PolicyFile(path, frame, weights, policy)
+
+
+def load_policy(run: RunDirectory, which: str, spec: EnvSpec) -> NumpyPolicy:
+    """Return a run's `best` or `last` policy as it is there now, without a comparison.
+
+    Raises:
+        ConfigError: there is none yet, it is damaged, or it belongs to another environment.
+    """
+    return RunPolicies(run, spec).choose(which).file.policy
+
+
+def difference(trained: EnvSpec, present: EnvSpec) -> str:
+    """Return in which way a policy does not fit an environment, an empty text if it does.
+
+    Discount and n-step are no part of it: they say what it was taught, not what its numbers mean.
+    """
+    then, now = (spec.env.rpartition(":")[2] for spec in (trained, present))
+    if then != now:
+        return f"trained in {then}, the environment is {now}"
+    if (trained.obs_dim, trained.action_dim) != (present.obs_dim, present.action_dim):
+        return (
+            f"made for {trained.obs_dim} observations and {trained.action_dim} actions,"
+            f" the environment has {present.obs_dim} and {present.action_dim}"
+        )
+    for end in ("low", "high"):
+        bounds = (getattr(trained, f"action_{end}"), getattr(present, f"action_{end}"))
+        if None in bounds:  # a file without bounds
+            continue
+        for index, (old, new) in enumerate(zip(*bounds, strict=True)):
+            if not math.isclose(old, new, rel_tol=BOUND_TOLERANCE):
+                return f"trained with action {index} bounded by {old:g} ({end}), the environment has {new:g}"
+    return ""
+
+
+class RunPolicies:
+    """What a run directory holds: the best policy so far, the last one, and the finalists.
+
+    A folder with `policy-best.gfp` alone will do.
+
+    Args:
+        run: the directory.
+        spec: of the environment that they are to act in.
+
+    Raises:
+        ConfigError: the best policy cannot be used.
+    """
+
+    def __init__(self, run: RunDirectory, spec: EnvSpec) -> None:
+        self._run = run
+        self._spec = spec
+        self._selected, _ = read_finalists(run, read_selected(run))
+        self._best = self._find("best")
+
+    def choose(self, which: str, episodes: int = 0) -> Choice:
+        """Return the `best` or the `last` policy, as far as that is known without a comparison.
+
+        Args:
+            which: of the two.
+            episodes: of a comparison that should have been made before; 0: none.
+
+        Raises:
+            ConfigError: there is none yet, or it cannot be used.
+        """
+        if which == "last":
+            return Choice(self._require_last(), "asked for as the last one")
+        if self._best is None:
+            return Choice(self._require_last(), "it is the last one; no evaluation has named a best one yet")
+        chosen_by = self._selected.chosen_by(self._best.key)
+        if self.is_open(episodes):
+            chosen_by += "; not compared with the last policy yet"
+        return Choice(self._best, chosen_by)
+
+    def contestants(self) -> dict[Key, PolicyFile]:
+        """Return the policies to compare, the last one first; none if it is missing or unusable."""
+        try:
+            last = self._find("last")
+        except ConfigError as error:
+            log.warning("no comparison with the last policy: %s", error)
+            return {}
+        if last is None:
+            return {}
+        found = {last.key: last}
+        if self._best is not None:
+            found.setdefault(self._best.key, self._best)
+        for candidate in self._selected.finalists:
+            if candidate.key not in found:
+                found[candidate.key] = read_policy(candidate_path(self._run, candidate.key), self._spec)
+        return found
+
+    def is_open(self, episodes: int) -> bool:
+        """Return whether a comparison would say more than is known; never in a folder of copies."""
+        if not episodes or not self._run.has_begun():
+            return False
+        keys = self.contestants().keys()
+        if len(keys) < 2:
+            return False
+        done = self._selected.comparison
+        best_is_chosen = self._best is not None and self._best.key == self._selected.best
+        return not (best_is_chosen and done and done.episodes >= episodes and keys <= set(done.keys))
+
+    def compare(self, run_episodes: RunEpisodes, seed: int, episodes: int) -> Choice:
+        """Compare the policies, write down which is the best, and return it; the caller has claimed the run.
+
+        Args:
+            run_episodes: see `RunEpisodes`; what it raises ends the comparison, and nothing is written.
+            seed: root of the episodes' seeds: the same for every policy, none of those of `evaluate` itself.
+            episodes: of each policy at the most.
+        """
+        files = self.contestants()
+        last, *others = files
+        seeds = seed_sequence(seed, f"comparison with {last}, {episodes} episodes")
+        streams = {key: training_seeds(np.random.default_rng(seeds)) for key in files}
+        comparison = Comparison(
+            last, others, lambda key, count: run_episodes(files[key].policy, streams[key], count), episodes
+        )
+        best = comparison.decide()
+        known = {
+            key: self._selected.find(key) or Candidate(version=key.version, env_steps=key.env_steps)
+            for key in files
+        }
+        tallies = [
+            candidate.with_episodes(comparison.tally(key).episodes, comparison.tally(key).broken)
+            for key, candidate in known.items()
+        ]
+        selected = self._selected.compared(tallies, best, episodes, comparison.verdict)
+        try:
+            commit(self._run, selected, {each.key: files[each.key].frame for each in selected.finalists})
+        except OSError as error:
+            log.warning("which policy is the best could not be written down: %s", error.strerror)
+        return Choice(files[best], comparison.verdict)
+
+    def _find(self, which: str) -> PolicyFile | None:
+        try:
+            return read_policy(self._run.policy(which), self._spec)
+        except FileNotFoundError:
+            return None
+
+    def _require_last(self) -> PolicyFile:
+        last = self._find("last")
+        if last is None:
+            raise ConfigError(
+                f"{self._run.path}: no policy there yet; allowed: the directory of a run that has begun"
+            )
+        return last
