@@ -1,28 +1,23 @@
 """Films of episodes: `graspfleet evaluate RUN_DIR --video FILE.mp4`.
 
-In: any Gymnasium environment that draws pictures. Out: an MP4 file whose frames say how it went. It knows
-neither what is seen nor who acts.
+In: any Gymnasium environment that draws pictures. Out: a film whose frames say how it went. It knows neither
+what is seen nor who acts.
 """
 
-import contextlib
 import logging
-import os
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from actor.contract import shown
 from actor.environment import Environment
+from actor.film import BAD, GOOD, PLAIN, Film, Picture
 from actor.foreign import Foreign
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
 from common.specs import Floats
-
-Picture = NDArray[np.uint8]
-"""[height, width, 3]."""
 
 log = logging.getLogger(__name__)
 
@@ -32,121 +27,6 @@ MAX_PICTURE_BYTES = 1 << 28
 """Of one picture: 9,000 pixels square."""
 HOLD_FRAMES = 15
 """How often the last picture of an episode is shown, so that its outcome can be read."""
-BAND_PX, MARGIN_PX, TEXT_PX = 30, 10, 16
-BAND, PLAIN, GOOD, BAD = (24, 27, 32), (236, 239, 242), (88, 214, 141), (240, 120, 105)
-
-
-class Film:
-    """An MP4 file: begun by its first picture, in place of an older file once it is finished.
-
-    Args:
-        path: of the file.
-        fps: pictures a second.
-
-    Raises:
-        ConfigError: a package for it is missing, there is no such folder, or it is another kind of file.
-    """
-
-    def __init__(self, path: Path, fps: int) -> None:
-        """Check that it can be written."""
-        if not path.parent.is_dir() or path.is_dir():
-            raise ConfigError(f"--video {path}: cannot be written; allowed: a file in a folder that exists")
-        if path.suffix.lower() != ".mp4":
-            raise ConfigError(f"--video {path}: allowed: a file whose name ends in .mp4")
-        try:
-            import imageio_ffmpeg
-            import PIL.ImageDraw
-        except ModuleNotFoundError as error:
-            needs = f"--video: needs {error.name}; install it with: pip install 'graspfleet[video]'"
-            raise ConfigError(needs) from None
-        self._encoder, self._drawing = imageio_ffmpeg, PIL.ImageDraw
-        self._path, self._fps = path, fps
-        self._unfinished = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
-        try:  # before any episode, and before the encoder says it in lines of its own
-            self._unfinished.touch()
-            self._unfinished.unlink()
-        except OSError as error:
-            raise self._unwritable(error) from None
-        self._shape: tuple[int, ...] | None = None
-        self._frames: Generator[None, Any, None] | None = None
-
-    def add(self, picture: Picture, left: str, right: str, color: tuple[int, int, int] = PLAIN) -> None:
-        """Append a picture with a line of text below it.
-
-        Args:
-            picture: all of one film have the same shape.
-            left: said in plain color.
-            right: said in `color`.
-            color: red, green, blue, 0 to 255.
-
-        Raises:
-            ConfigError: another shape than the first picture's, or the file cannot be written.
-        """
-        self._shape = self._shape or picture.shape
-        if picture.shape != self._shape:
-            raise ConfigError(
-                f"--video {self._path}: a picture of shape {picture.shape}; allowed: {self._shape}, as before"
-            )
-        frame = self._captioned(picture, left, right, color)
-        try:
-            if self._frames is None:
-                self._frames = self._begun(frame.shape[1], frame.shape[0])
-            self._frames.send(np.ascontiguousarray(frame))
-        except OSError as error:
-            raise self._unwritable(error) from None
-
-    def _begun(self, width: int, height: int) -> Generator[None, Any, None]:
-        """Return the running encoder."""
-        frames: Generator[None, Any, None] = self._encoder.write_frames(
-            str(self._unfinished),
-            (width, height),
-            fps=self._fps,
-            quality=7,
-            macro_block_size=2,
-            ffmpeg_log_level="error",
-        )
-        frames.send(None)
-        return frames
-
-    def _captioned(self, picture: Picture, left: str, right: str, color: tuple[int, int, int]) -> Picture:
-        from PIL import Image, ImageFont
-
-        height, width = picture.shape[:2]
-        image = Image.new("RGB", (width, height + BAND_PX), BAND)
-        image.paste(Image.fromarray(picture), (0, 0))
-        draw, font = self._drawing.Draw(image), ImageFont.load_default(TEXT_PX)
-        middle = height + BAND_PX // 2
-        draw.text((MARGIN_PX, middle), left, PLAIN, font, anchor="lm")
-        draw.text((width - MARGIN_PX, middle), right, color, font, anchor="rm")
-        return np.asarray(image)
-
-    def close(self) -> None:
-        """Finish the file; calling it again does nothing.
-
-        Raises:
-            ConfigError: it cannot be written.
-        """
-        if self._frames is None:
-            return
-        frames, self._frames = self._frames, None
-        try:
-            frames.close()
-            os.replace(self._unfinished, self._path)
-        except OSError as error:
-            raise self._unwritable(error) from None
-
-    def drop(self) -> None:
-        """Leave nothing of a file that was not finished."""
-        if self._frames is not None:
-            with contextlib.suppress(OSError):
-                self._frames.close()
-            self._frames = None
-        with contextlib.suppress(OSError):
-            self._unfinished.unlink()
-
-    def _unwritable(self, error: OSError) -> ConfigError:
-        why = error.strerror or "the encoder failed"
-        return ConfigError(f"--video {self._path}: cannot be written ({why})")
 
 
 class FilmedEnvironment(Environment):

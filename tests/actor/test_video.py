@@ -10,7 +10,8 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from actor import video
-from actor.video import DEFAULT_FPS, Film, FilmedEnvironment, fps_of
+from actor.film import GOOD, Film
+from actor.video import DEFAULT_FPS, FilmedEnvironment, fps_of
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
 from tests.actor import foreign_envs
@@ -35,7 +36,7 @@ def config_of(kind: type[Counting]) -> EnvConfig:
 def test_a_film_has_every_picture_with_its_text(tmp_path: Path) -> None:
     film = Film(tmp_path / "film.mp4", fps=20)
     for number in range(12):
-        film.add(PICTURE, f"step {number}", "success", video.GOOD)
+        film.add(PICTURE, f"step {number}", "success", GOOD)
     film.close()
     film.close()
     width = 82  # sizes are made even
