@@ -199,6 +199,14 @@ class TransportConfig(KeysConfig):
     max_connections_n: int = Field(
         12_288, ge=3, description="Open connections of the learner at the most; each actor takes three."
     )
+    max_handshakes_n: int = Field(
+        512, ge=3, description="Connections that have not shown their keys yet at the most, at a time."
+    )
+    max_unread_bytes: int = Field(
+        1 << 30,
+        ge=1 << 20,
+        description="Bytes of all actors together that have arrived and wait for the learner at the most.",
+    )
     max_actors_per_key_n: int = Field(
         4096, ge=1, description="Actors alive at a time that one key may stand for at the most."
     )

@@ -36,7 +36,7 @@ class Monitor:
         """Yield (event, value, endpoint) for all that has happened since the last call."""
         while self.socket.poll(0):
             event = recv_monitor_message(self.socket)
-            yield event["event"], event["value"], event["endpoint"]
+            yield event["event"], int(event["value"]), event["endpoint"]
 
     def close(self) -> None:
         """Stop; before the watched socket is closed, and in the thread that owns it."""

@@ -22,6 +22,10 @@ ACK_TOPIC = b"ack/%s\0"
 STATUS_TOPIC = b"status\0"
 _KEEPALIVE_MS = 1000
 _LOST_AFTER_MS = 10_000
+SUBSCRIPTION_MAX_BYTES = 1024
+"""Longest message to a publisher: a subscription, or a part of the handshake (400 bytes)."""
+MESSAGE_OVERHEAD_BYTES = 42 + 128
+"""What a message adds to the bytes of a connection: header and encryption, and pings since the last one."""
 LOOK_EVERY_N = 4
 """Receives between two looks at who else has something; each costs 3 us, a receive 2 us."""
 ZAP_DOMAIN = b"graspfleet"
@@ -52,17 +56,16 @@ class Channel:
 
     def __init__(self, kind: int, config: TransportConfig, *, hwm_n: int, conflate: bool = False) -> None:
         self.config = config
+        publishes, subscribes = kind == zmq.PUB, kind == zmq.SUB
         self.socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
         self.socket.set_hwm(hwm_n)
         options = {
             zmq.CONFLATE: int(conflate),
-            zmq.MAXMSGSIZE: config.max_message_bytes,
+            zmq.MAXMSGSIZE: SUBSCRIPTION_MAX_BYTES if publishes else config.max_message_bytes,
             zmq.LINGER: 0,
             zmq.RECONNECT_IVL: 50,
             zmq.RECONNECT_IVL_MAX: round(config.reconnect_max_s * 1000),
-            # A peer whose host died sends no FIN; ZMTP heartbeats notice it.
-            zmq.HEARTBEAT_IVL: _KEEPALIVE_MS,
-            zmq.HEARTBEAT_TIMEOUT: _LOST_AFTER_MS,
+            **_heartbeats(zmtp=not (publishes or subscribes)),
             zmq.HANDSHAKE_IVL: round(config.handshake_timeout_s * 1000),
             zmq.IPV6: 1,
         }
@@ -179,10 +182,18 @@ class ExperienceSender(Channel):
 
 
 class ExperienceReceiver(Channel):
-    """The learner's end of the experience channel."""
+    """The learner's end of the experience channel.
+
+    Attributes:
+        taken: libzmq's descriptor of a connection -> bytes received that came over it; only grows, so that
+            another thread may read it.
+        emptied: how often there was nothing to receive.
+    """
 
     def __init__(self, config: TransportConfig) -> None:
         super().__init__(zmq.PULL, config, hwm_n=config.experience_hwm_n)
+        self.taken: dict[int, int] = {}
+        self.emptied = 0
         self._receives = 0
 
     def receive(self) -> Received | None:
@@ -196,7 +207,11 @@ class ExperienceReceiver(Channel):
             self.socket.getsockopt(zmq.EVENTS)
         parts = self._receive()
         if parts is None:
+            self.emptied += 1
             return None
+        descriptor = parts[0].get(zmq.SRCFD)
+        size_bytes = sum(map(len, parts)) + len(parts) * MESSAGE_OVERHEAD_BYTES
+        self.taken[descriptor] = self.taken.get(descriptor, 0) + size_bytes
         frame = parts[0].buffer if len(parts) == 1 else memoryview(b"")
         return Received(frame, str(parts[0].get("User-Id")) if self._encrypted else None)
 
@@ -257,6 +272,24 @@ class ControlSubscriber(Channel):
         """Return the next frame, or None when there is none now."""
         parts = self._receive()
         return None if parts is None else parts[-1].buffer
+
+
+def _heartbeats(*, zmtp: bool) -> dict[int, int]:
+    """Return the options that notice a peer whose host died and sends no FIN.
+
+    Args:
+        zmtp: ZeroMQ asks; else the kernels do, which adds nothing to the bytes that a subscriber has sent.
+            The learner bounds those, for it remembers whatever else a subscriber sends.
+    """
+    if zmtp:
+        return {zmq.HEARTBEAT_IVL: _KEEPALIVE_MS, zmq.HEARTBEAT_TIMEOUT: _LOST_AFTER_MS}
+    return {
+        zmq.TCP_KEEPALIVE: 1,
+        zmq.TCP_KEEPALIVE_IDLE: _KEEPALIVE_MS // 1000,
+        zmq.TCP_KEEPALIVE_INTVL: _KEEPALIVE_MS // 1000,
+        zmq.TCP_KEEPALIVE_CNT: _LOST_AFTER_MS // _KEEPALIVE_MS,
+        zmq.TCP_MAXRT: _LOST_AFTER_MS,
+    }
 
 
 def _bracketed(host: str) -> str:

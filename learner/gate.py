@@ -1,4 +1,4 @@
-"""The gate before the learner's sockets: which keys come in, and how many connections there are.
+"""The gate before the learner's sockets: which keys come in, and what connections may cost.
 
 A thread of its own, because a handshake must be answered while an update runs. It shares nothing with the
 loop but counters that only it changes, and the allow-list's names, which are replaced as a whole.
@@ -11,9 +11,11 @@ from collections import Counter
 import zmq
 from zmq.utils import z85
 
+from common.config import TransportConfig
 from common.interval import Interval
 from learner.allowlist import AllowList
-from learner.connections import Connections
+from learner.connections import Connections, allow_connections
+from learner.limits import Reader
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +23,14 @@ ZAP_ADDRESS = "inproc://zeromq.zap.01"
 """Where libzmq asks whether a key may come in (https://rfc.zeromq.org/spec/27)."""
 RELOAD_INTERVAL_S = 1.0
 """So often the allow-list is looked at."""
-_POLL_MS = 200
+_POLL_S = 0.2
+COUNTERS = (
+    "refused_handshakes",
+    "refused_connections",
+    "cut_handshakes",
+    "cut_connections",
+    "broken_connections",
+)
 
 
 class Gate:
@@ -31,17 +40,21 @@ class Gate:
     back within milliseconds, and what was on its way is sent again.
 
     Args:
-        allowed: keys let in; None: everybody (plaintext), and only connections are counted.
-        max_connections_n: further ones are closed at once.
+        allowed: keys let in; None: everybody (plaintext), and connections are only counted and bounded.
+        config: limits of the connections.
 
     Attributes:
-        counters: `refused_handshakes` (their key is not let in) and `refused_connections` (too many).
+        counters: `refused_handshakes` (their key is not let in), `refused_connections` (too many),
+            `cut_handshakes` and `cut_connections` (they sent too much), and `broken_connections` (libzmq
+            would not go on with them).
     """
 
-    def __init__(self, allowed: AllowList | None, max_connections_n: int) -> None:
-        self.counters = Counter(refused_handshakes=0, refused_connections=0)
+    def __init__(self, allowed: AllowList | None, config: TransportConfig) -> None:
+        self.counters = Counter(dict.fromkeys(COUNTERS, 0))
         self._allowed = allowed
-        self._connections = Connections(max_connections_n, self.counters)
+        self._connections = Connections(
+            config, allow_connections(config), self.counters, encrypted=allowed is not None
+        )
         self._poller = zmq.Poller()
         self._zap: zmq.Socket[bytes] | None = None
         if allowed is not None:
@@ -53,9 +66,14 @@ class Gate:
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gate", daemon=True)
 
-    def watch(self, bound: "zmq.Socket[bytes]") -> None:
-        """Guard a socket that is about to be bound; before `start`."""
-        self._connections.watch(bound, self._poller)
+    def watch(self, bound: "zmq.Socket[bytes]", reader: Reader | None = None) -> None:
+        """Guard a socket that is about to be bound; before `start`.
+
+        Args:
+            bound: the socket.
+            reader: takes what arrives there; None where only subscriptions do.
+        """
+        self._connections.watch(bound, reader, self._poller)
 
     def start(self) -> None:
         """Begin to answer."""
@@ -88,12 +106,12 @@ class Gate:
 
     def _run(self) -> None:
         while not self._leaving.is_set():
-            ready = dict(self._poller.poll(_POLL_MS))
+            self._poller.poll(round(1000 * min(_POLL_S, self._connections.pause_s)))
+            while self._zap is not None and self._zap.poll(0):
+                self._answer(self._zap)
             self._connections.look()
             if self._allowed is not None and self._reload.due_now() and self._allowed.reload():
                 self._connections.end_all()
-            if self._zap is not None and self._zap in ready:
-                self._answer(self._zap)
 
     def _answer(self, zap: "zmq.Socket[bytes]") -> None:
         """Answer one question of libzmq's: [version, request, domain, address, identity, mechanism, key]."""

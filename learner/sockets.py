@@ -9,7 +9,6 @@ from common.run_directory import Endpoints
 from common.security import is_loopback, learner_keys
 from common.transport import ControlPublisher, ExperienceReceiver, Received, WeightsPublisher
 from learner.allowlist import AllowList
-from learner.connections import allow_connections
 from learner.gate import Gate
 from learner.refusals import Refusals
 
@@ -33,12 +32,13 @@ class Sockets:
         self._insecure = keys is None and not is_loopback(host)
         self._revoked = 0
         self.refusals = Refusals()
-        self.gate = Gate(None if keys is None else AllowList(keys.allowed), allow_connections(ports))
+        self.gate = Gate(None if keys is None else AllowList(keys.allowed), ports)
         self.experience = ExperienceReceiver(ports)
         self.weights = WeightsPublisher(ports)
         self.control = ControlPublisher(ports)
-        for channel in (self.experience, self.weights, self.control):
-            self.gate.watch(channel.socket)
+        self.gate.watch(self.experience.socket, self.experience)
+        self.gate.watch(self.weights.socket)
+        self.gate.watch(self.control.socket)
         self.endpoints = Endpoints(
             host,
             self.experience.bind(host, ports.experience_port, "experience_port"),

@@ -231,6 +231,7 @@ def test_a_handshake_that_never_ends_is_cut(tmp_path: Path) -> None:
         idle = [plain_connection(door.endpoints.experience_port) for _ in range(20)]
         for index, connection in enumerate(idle):
             connection.sendall(b"\xff\0\0\0\0\0\0\0\0\x7f\x03\0CURVE"[:index])
+        for connection in idle:
             connection.settimeout(10)
             while connection.recv(4096):
                 pass
