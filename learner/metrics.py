@@ -88,6 +88,7 @@ SAID = frozenset(
         *("duplicates", "gaps", "torn", "damaged", "throttled", "malformed", "refused", "refused_actors"),
         *("evaluations", "repeated_evaluations", "uncounted_evaluations"),
         *("refused_connections", "refused_handshakes", "revoked_frames"),
+        *("cut_handshakes", "cut_connections", "broken_connections"),
     )
 )
 """Counters that the journal is told before anybody else is: after a crash they go on from there at least."""
