@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from common.errors import ConfigError, ProtocolError
-from common.interval import Interval
-from common.messages import MAX_ROOM, Ack, Batch, Bye, Episode, Evaluation, EvaluationStarted
+from common.messages import Ack, Batch, Bye, Episode, Evaluation, EvaluationStarted
 from common.protocol import Buffer
 from common.specs import EnvSpec
 from common.transport import Received
 from learner.accounts import Account, Accounts, Boot, Liveness
+from learner.acknowledgements import Acknowledgements
 from learner.admission import Admission
 from learner.complaints import Complaints
 from learner.holding import HeldBatches
@@ -32,10 +32,6 @@ log = logging.getLogger(__name__)
 
 MAX_EVALUATIONS = 16
 """Taken in between two looks at them, announcements included; each may cost a checkpoint."""
-REPEAT_INTERVAL_S = 0.05
-"""Seconds between two acknowledgements to an actor whose batches are held: it hears that it is heard."""
-COUNT_ACTORS_INTERVAL_S = 0.25
-"""Seconds between two counts of the live actors."""
 
 
 @dataclass
@@ -63,7 +59,6 @@ class Ingest:
     Attributes:
         evaluators: accounts of those who send evaluations.
         held: batches that wait for the limiter.
-        actors_n: live actors as last counted, at least 1; they share what the limiter lets pass.
         counters: duplicates, gaps, lost, throttled, refused and malformed messages, finished episodes,
             torn and damaged journals, and rejections by reason.
         said: counters as they were last told, also those of others than the ingest.
@@ -99,12 +94,10 @@ class Ingest:
         self._admission = Admission(spec, accounts, self.evaluators, quota, self.refusals, self._complaints)
         self._limiter = limiter
         self._rows_crc = 0
-        self.actors_n = 1
-        self._count_actors = Interval(COUNT_ACTORS_INTERVAL_S)
-        self._repeat = Interval(REPEAT_INTERVAL_S)
+        self._acknowledgements = Acknowledgements(
+            self._admission.accounts_of, self.held, limiter, self._count_alive
+        )
         self._listened_s = float("-inf")
-        self._unacknowledged: set[Boot] = set()
-        self._waiting: set[Boot] = set()
 
     def drain(
         self, receive: Callable[[], Received | None], at_most: int, now_s: float, *, everything: bool = False
@@ -147,7 +140,7 @@ class Ingest:
         if admitted is None:
             return
         message, account = admitted
-        self._unacknowledged.add((message.actor_id, message.boot_id))
+        self._acknowledgements.add((message.actor_id, message.boot_id))
         if isinstance(message, Batch):
             self._hold(message, account)
         elif isinstance(message, Evaluation | EvaluationStarted):
@@ -169,52 +162,20 @@ class Ingest:
         return evaluations
 
     def acknowledgements(self, now_s: float = 0.0) -> list[tuple[str, Ack]]:
-        """Return (actor_id, message) for every actor that has sent something since the last call.
+        """Return (actor_id, message) for everyone to whom one is due; see `Acknowledgements`."""
+        return self._acknowledgements.take(now_s)
 
-        Those whose batches are held are told again every `REPEAT_INTERVAL_S` that somebody is there.
-
-        Args:
-            now_s: monotonic time.
-        """
-        if self._repeat.due(now_s):
-            self._unacknowledged |= self._waiting
-            self._waiting = {
-                boot for boot in self._waiting if (account := self.accounts.get(boot)) and account.held
-            }
-        room = self._room(now_s) if self._unacknowledged else 0
-        due = [
-            (boot[0], ack)
-            for boot in self._unacknowledged
-            if (ack := self._acknowledgement(boot, room, now_s))
-        ]
-        self._unacknowledged.clear()
-        return due
-
-    def _acknowledgement(self, boot: Boot, room: int, now_s: float) -> Ack | None:
-        accounts = self._admission.accounts_of(boot)
-        account = accounts.get(boot)
-        if account is None:  # closed since: it had left
-            return None
-        challenge = accounts.challenge(boot[0], now_s)
-        return Ack(
-            boot_id=boot[1], next_seq=account.next_seq, held=account.held, room=room, challenge=challenge
-        )
-
-    def _room(self, now_s: float) -> int:
-        """Return how many transitions each live actor may make before it is heard again."""
-        limiter = self._limiter
-        if limiter is None:
-            return MAX_ROOM
-        if limiter.inserts >= limiter.max_inserts:
-            return 0
-        if self._count_actors.due(now_s):
-            self.actors_n = max(1, sum(state == "alive" for state in self.liveness().values()))
-        room = min(MAX_ROOM, limiter.room()) - self.held.transitions
-        return max(1, int(room) // self.actors_n)
+    @property
+    def actors_n(self) -> int:
+        """Live actors as last counted, at least 1."""
+        return self._acknowledgements.actors_n
 
     def liveness(self) -> dict[str, Liveness]:
         """Return the state of every actor's newest boot, by actor id."""
         return self.accounts.liveness(self._listened_s)
+
+    def _count_alive(self) -> int:
+        return sum(state == "alive" for state in self.liveness().values())
 
     def evaluators_liveness(self) -> dict[str, Liveness]:
         """Return the same of the evaluators."""
@@ -289,7 +250,7 @@ class Ingest:
             return
         self._take_held()
         if account.held:
-            self._waiting.add((batch.actor_id, batch.boot_id))
+            self._acknowledgements.repeat((batch.actor_id, batch.boot_id))
 
     def _take_held(self, *, everything: bool = False) -> None:
         """Take what the limiter lets pass, or everything."""
