@@ -225,8 +225,12 @@ class TransportConfig(KeysConfig):
 class RunConfig(Section):
     """Where a run is kept, and where its settings come from."""
 
-    run_dir: str | None = Field(None, description="Everything of this run goes here; default: runs/ENV-TIME.")
-    resume: str | None = Field(None, description="Go on with this run directory and its settings.")
+    run_dir: str | None = Field(
+        None, min_length=1, description="Everything of this run goes here; default: runs/ENV-TIME."
+    )
+    resume: str | None = Field(
+        None, min_length=1, description="Go on with this run directory and its settings."
+    )
     auto_resume: bool = Field(
         False, description="Go on with --run-dir if a run has begun there, as a restarted process must."
     )
@@ -234,6 +238,13 @@ class RunConfig(Section):
         None, description="Named settings; default: those made for --env, if any; or: plain."
     )
     config: str | None = Field(None, description="YAML file of settings, by section; flags go before it.")
+
+    @model_validator(mode="after")
+    def _one_run(self) -> "RunConfig":
+        for name in ("run_dir", "preset"):
+            if self.resume is not None and getattr(self, name) is not None:
+                raise ValueError(f"{flag(name)} {getattr(self, name)}: allowed only without --resume")
+        return self
 
 
 class LearnerConfig(Section):

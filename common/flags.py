@@ -3,10 +3,6 @@
 A user's mistake leaves here as one `ConfigError` line that names the flag, the value and what is allowed.
 """
 
-import argparse
-import contextlib
-import io
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -14,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 from pydantic import Field
 
+from common.command_line import early_words, read_words
 from common.config import (
     ENV_ARGS,
     ActorConfig,
@@ -32,6 +29,7 @@ from common.config import (
 )
 from common.errors import ConfigError
 from common.files import read_limited
+from common.layers import EXCLUSIVE, Layer, as_layer, give_way, merge
 from common.messages import MAX_EPISODES
 from common.plain_yaml import format_yaml, parse_yaml
 from common.run_directory import RunDirectory
@@ -131,29 +129,11 @@ def parse(command: type[Command], argv: Sequence[str], *, prog: str) -> Command:
         ConfigError: anything that the user wrote is wrong.
         SystemExit: 0, after --help.
     """
-    default = (
-        command(**_settings_below_flags(command, argv)) if "run" in command.model_fields else tyro.MISSING
-    )
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            flags: Command = tyro.cli(
-                command, args=list(argv), prog=prog, default=default, config=(tyro.conf.OmitArgPrefixes,)
-            )
-    except SystemExit as left:
-        if not left.code:
-            raise
-        raise ConfigError(_one_line(said.getvalue())) from None
-    run = getattr(flags, "run", None)
-    if run is None or (resume := _resumed(run.resume, run.run_dir, run.auto_resume)) is None:
-        return flags
-    return flags.model_copy(update={"run": RunConfig(resume=resume, auto_resume=run.auto_resume)})
-
-
-def _resumed(resume: str | None, run_dir: str | None, auto_resume: bool) -> str | None:
-    """Return the run directory to go on with, if the words ask for it."""
-    found = auto_resume and run_dir is not None and RunDirectory(run_dir).has_begun()
-    return run_dir if resume is None and found else resume
+    if "run" not in command.model_fields:
+        return read_words(command, argv, prog=prog)
+    below, run = _settings_below_flags(argv)
+    sections = {name: values for name, values in below.items() if name in command.model_fields}
+    return read_words(command, argv, prog=prog, default=command(**sections)).model_copy(update={"run": run})
 
 
 def load_yaml(path: Path, name: str) -> dict[str, Any]:
@@ -205,40 +185,33 @@ def evaluated_env_args(flags: EvaluatorFlags | TrainFlags) -> tuple[str, ...]:
     return (*flags.env.env_args, *flags.evaluator.eval_env_args)
 
 
-def _settings_below_flags(command: type[Section], argv: Sequence[str]) -> dict[str, Any]:
-    """Return defaults by section: the preset's, over them the resumed run's, over them the file's."""
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("config", "preset", "resume", "run-dir", "env"):
-        early.add_argument(f"--{name}")
-    early.add_argument("--auto-resume", action=argparse.BooleanOptionalAction, default=False)
-    try:
-        said, _ = early.parse_known_args(list(argv))
-    except argparse.ArgumentError:
-        return {}  # tyro meets the same mistake and names it
-    merged: dict[str, dict[str, Any]] = {}
-    resume = _resumed(said.resume, said.run_dir, said.auto_resume)
-    if resume is not None:
-        _merge(merged, load_yaml(Path(resume) / "config.yaml", "--resume"), "--resume")
-        merged.get("run", {}).clear()
+def _settings_below_flags(argv: Sequence[str]) -> tuple[Layer, RunConfig]:
+    """Return the settings that hold where the flags say nothing, and which run the words mean."""
+    sections, said, file = TrainFlags.model_fields, early_words(argv), Layer()
+    flags = {section: said.model_dump() for section, _, _ in EXCLUSIVE}
     if said.config is not None:
-        _merge(merged, load_yaml(Path(said.config), "--config"), "--config")
-    env = said.env or merged.get("env", {}).get("env") or EnvConfig().env
-    preset = said.preset or merged.get("run", {}).get("preset")
-    complete = resume is not None or (said.config is not None and preset is None)
-    below = {} if complete else _preset(preset, env)
-    _merge(below, merged, "--config")
-    return {section: values for section, values in below.items() if section in command.model_fields}
-
-
-def _merge(into: dict[str, dict[str, Any]], data: dict[str, Any], source: str) -> None:
-    sections = TrainFlags.model_fields.keys()
-    for section, values in data.items():
-        if section not in sections or not isinstance(values, dict):
-            raise ConfigError(f"{source}: {section!r} is no section; allowed: {', '.join(sections)}")
-        for name in values:
-            if not isinstance(name, str):
-                raise ConfigError(f"{source}: {section}: {name!r} is no name of a setting")
-        into.setdefault(section, {}).update(values)
+        file = as_layer(load_yaml(Path(said.config), "--config"), sections, "--config")
+    words = file.pop("run", {})
+    if "config" in words:
+        raise ConfigError(f"--config {said.config}: run: config is allowed as a flag alone")
+    run_below: Layer = {"run": words}
+    give_way(run_below, flags)
+    said = early_words(argv, RunConfig(**run_below["run"]))
+    resumed = said.resume
+    if said.auto_resume and said.run_dir is not None and RunDirectory(said.run_dir).has_begun():
+        resumed = said.run_dir
+    run = RunConfig(**said.model_dump(include=set(RunConfig.model_fields)))
+    below = Layer()
+    if resumed is not None:
+        run = RunConfig(resume=resumed, auto_resume=said.auto_resume)
+        below = as_layer(load_yaml(Path(resumed) / "config.yaml", "--resume"), sections, "--resume")
+    elif said.preset is not None or said.config is None:  # a file without a preset says it all
+        env = said.env or file.get("env", {}).get("env") or EnvConfig().env
+        below = as_layer(_preset(said.preset, env), sections, "--preset")
+    merge(below, file)
+    give_way(below, flags)
+    below.pop("run", None)
+    return below, run
 
 
 def _preset(name: str | None, env: str) -> dict[str, Any]:
@@ -251,10 +224,3 @@ def _preset(name: str | None, env: str) -> dict[str, Any]:
     if name not in files:
         raise ConfigError(f"--preset {name}: allowed: {', '.join([PLAIN, *files])}")
     return files[name]
-
-
-def _one_line(said: str) -> str:
-    """Return tyro's error box as one line of text."""
-    text = " ".join(re.sub(r"[─-╿]", " ", said).split())
-    text = re.sub(r"^(Parsing error|Value error|Unrecognized options|Required options)\s*", "", text)
-    return text.split(" Argument helptext:")[0].split(" For full helptext")[0]

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from common.config import Section
 from common.errors import StorageError
 from common.files import write_atomically
 from common.flags import TrainFlags, dump_yaml, load_yaml
 from common.messages import Status
+from common.plain_yaml import format_yaml
 from common.run_directory import RunDirectory
 
 
@@ -36,7 +35,7 @@ def change_settings(run: RunDirectory, settings: Section, unproven: frozenset[st
     """
     kept = load_yaml(run.config, "--resume") if run.config.exists() else {}
     proven = settings.model_dump(mode="json", exclude={"run", *unproven})
-    _write(run.config, yaml.safe_dump({**kept, **proven}, sort_keys=False))
+    _write(run.config, format_yaml({**kept, **proven}))
 
 
 class PendingSettings:
