@@ -42,9 +42,10 @@ def read_words(model: type[Words], argv: Sequence[str], *, prog: str, default: A
         SystemExit: 0, after --help.
     """
     with _one_line_errors():
-        return tyro.cli(
+        words: Words = tyro.cli(
             model, args=list(argv), prog=prog, default=default, config=(tyro.conf.OmitArgPrefixes,)
         )
+    return words
 
 
 def early_words(argv: Sequence[str], run: RunConfig | None = None) -> EarlyWords:
@@ -59,6 +60,7 @@ def early_words(argv: Sequence[str], run: RunConfig | None = None) -> EarlyWords
     """
     default = EarlyWords(**(run or RunConfig()).model_dump())
     with _one_line_errors():
+        words: EarlyWords
         words, _ = tyro.cli(
             EarlyWords,
             args=list(argv),
