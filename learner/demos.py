@@ -3,15 +3,19 @@
 The dataset's actions are scaled to [-1, 1] by its own action bounds, as actors do with the environment's.
 """
 
+import logging
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from common.datasets import dataset_folder
 from common.errors import ConfigError
 from common.nstep import NStepAdder
 from common.specs import MAX_MAGNITUDE, EnvSpec, Records
+from learner.demo_episodes import Bounds, DemoEpisode, check_episode
+from learner.demo_files import MAX_DEMOS_BYTES, open_dataset, read_episodes
+
+log = logging.getLogger(__name__)
 
 MAX_DEMOS_N = 10_000_000
 """Transitions of demonstrations, which are all kept in memory."""
@@ -47,7 +51,7 @@ class Demos:
 
 
 def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
-    """Return the demonstrations of a Minari dataset.
+    """Return the demonstrations of a Minari dataset, and say in the log what they are.
 
     Args:
         where: the dataset's folder, or its name in Minari's own folder.
@@ -55,53 +59,57 @@ def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
         rng: for sampling.
 
     Raises:
-        ConfigError: no such dataset, or its spaces differ from the environment's.
+        ConfigError: no such dataset, its spaces differ from the environment's, or an episode is not as it
+            should be.
     """
-    try:
-        import minari
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "--demos: needs minari; install it with: pip install 'graspfleet[learner]'"
-        ) from None
-    try:
-        folder = dataset_folder(where)
-        if not folder.is_dir():
-            raise ConfigError(f"--demos {where}: no dataset at {folder}; allowed: a name or folder of one")
-        dataset = minari.MinariDataset(folder / "data" if (folder / "data").is_dir() else folder)
-        low, high = _bounds(where, dataset, spec)
-        records: list[tuple[Any, ...]] = []
-        adder = NStepAdder(spec.n_step, spec.discount, lambda *values: records.append((*values, 0)))
-        for episode in dataset.iterate_episodes():
-            if len(records) + len(episode.actions) > MAX_DEMOS_N:
-                raise ConfigError(f"--demos {where}: allowed are {MAX_DEMOS_N:,} transitions at the most")
-            actions = np.clip(2 * (episode.actions - low) / (high - low) - 1, -1, 1)
-            for t, action in enumerate(actions):
-                adder.add(
-                    episode.observations[t],
-                    action,
-                    float(episode.rewards[t]),
-                    episode.observations[t + 1],
-                    terminated=bool(episode.terminations[t]),
-                    truncated=bool(episode.truncations[t]),
-                )
-            adder.cut()
-    except ConfigError:
-        raise
-    except Exception as error:  # there is no end to what a damaged dataset makes minari and h5py raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ConfigError(f"--demos {where}: no readable Minari dataset ({reason})") from None
-    if not records:
+    dataset = open_dataset(where)
+    bounds = _bounds(where, dataset, spec)
+    limit = min(MAX_DEMOS_N, MAX_DEMOS_BYTES // spec.record.itemsize)
+    parts: list[Records] = []
+    total = outside = empty = 0
+    for episode in read_episodes(where, dataset):
+        who = f"--demos {where}: episode {episode.id}"
+        checked = check_episode(who, episode, spec, bounds)
+        total += len(checked)
+        outside += int(checked.outside.sum())
+        empty += not len(checked)
+        if total > limit:
+            raise ConfigError(f"--demos {where}: allowed are {limit:,} transitions at the most")
+        parts.append(_transitions(who, checked, spec))
+    if not total:
         raise ConfigError(f"--demos {where}: holds no transition")
-    table = np.array(records, spec.record)
-    if not all(
-        (np.abs(table[name]) <= MAX_MAGNITUDE).all() for name in ("obs", "next_obs", "action", "reward")
-    ):
-        raise ConfigError(f"--demos {where}: holds NaN, infinity or more than {MAX_MAGNITUDE:g}")
-    return Demos(table, rng)
+    if outside:
+        raise ConfigError(
+            f"--demos {where}: {outside / total:.1%} of its actions ({outside:,} of {total:,}) lie outside"
+            f" its own bounds {bounds[0].tolist()} to {bounds[1].tolist()}; allowed: none"
+        )
+    left_out = f" ({empty:,} more have no step)" if empty else ""
+    _say(where, dataset, spec, f"{total:,} transitions of {len(parts) - empty:,} episodes{left_out}")
+    return Demos(np.concatenate(parts), rng)
 
 
-def _bounds(where: str, dataset: Any, spec: EnvSpec) -> tuple[Any, Any]:
-    """Return the dataset's action bounds, after checking its shapes against the environment's."""
+def _transitions(who: str, episode: DemoEpisode, spec: EnvSpec) -> Records:
+    """Return an episode's transitions; it is cut at its end if the dataset does not end it."""
+    rows: list[tuple[Any, ...]] = []
+    adder = NStepAdder(spec.n_step, spec.discount, lambda *values: rows.append((*values, 0)))
+    for t in range(len(episode)):
+        adder.add(
+            episode.obs[t],
+            episode.action[t],
+            float(episode.reward[t]),
+            episode.obs[t + 1],
+            terminated=bool(episode.terminated[t]),
+            truncated=bool(episode.truncated[t]),
+        )
+    adder.cut()
+    records: Records = np.array(rows, spec.record)
+    if not (np.abs(records["reward"]) <= MAX_MAGNITUDE).all():
+        raise ConfigError(f"{who}: rewards of {spec.n_step} steps sum to more than {MAX_MAGNITUDE:g}")
+    return records
+
+
+def _bounds(where: str, dataset: Any, spec: EnvSpec) -> Bounds:
+    """Return the dataset's action bounds, after checking its spaces against the environment's."""
     obs, action = dataset.observation_space, dataset.action_space
     for space, size, role in ((obs, spec.obs_dim, "observation"), (action, spec.action_dim, "action")):
         if not isinstance(space, gymnasium.spaces.Box) or space.shape != (size,):
@@ -110,6 +118,8 @@ def _bounds(where: str, dataset: Any, spec: EnvSpec) -> tuple[Any, Any]:
             )
     if not action.is_bounded():
         raise ConfigError(f"--demos {where}: its action space {action} is unbounded")
+    if action.dtype.kind != "f":
+        raise ConfigError(f"--demos {where}: its action space {action} holds {action.dtype}; allowed: floats")
     for bound, wanted, role in (
         (action.low, spec.action_low, "low"),
         (action.high, spec.action_high, "high"),
@@ -119,4 +129,25 @@ def _bounds(where: str, dataset: Any, spec: EnvSpec) -> tuple[Any, Any]:
                 f"--demos {where}: its actions' {role} bounds are {bound.tolist()};"
                 f" allowed: {list(wanted)}, as in {spec.env}"
             )
-    return action.low, action.high
+    low, high = action.low.astype(np.float64), action.high.astype(np.float64)
+    if not (low <= high).all():
+        raise ConfigError(f"--demos {where}: its action space {action} is empty")
+    return low, high
+
+
+def _say(where: str, dataset: Any, spec: EnvSpec, amount: str) -> None:
+    """Log what was loaded, and warn of another environment: equal shapes may mean other things."""
+    recorded = None if dataset.env_spec is None else dataset.env_spec.id
+    log.info("--demos %s: %s, recorded in %s", where, amount, recorded or "an environment without a name")
+    if recorded is not None and _name(recorded) != _name(spec.env):
+        log.warning(
+            "--demos %s: recorded in %s, but this run is in %s; equally many numbers may mean other things",
+            where,
+            recorded,
+            spec.env,
+        )
+
+
+def _name(env: str) -> str:
+    """Return an environment's id without the module that registers it."""
+    return env.rpartition(":")[2]

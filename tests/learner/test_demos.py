@@ -1,12 +1,19 @@
 """Demonstrations from a Minari dataset: by name and by folder, scaled, n-step, refused in one line."""
 
+import dataclasses
+import json
+import os
+import re
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import minari
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec as EnvSpecOfGym
 from gymnasium.spaces import Box, Discrete
 from minari.data_collector import EpisodeBuffer
 
@@ -45,6 +52,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.chdir(tmp_path)
 
     def make_dataset(*episodes: EpisodeBuffer, obs: Box = OBS, action: Box | Discrete = ACTION) -> Path:
+        shutil.rmtree(tmp_path / NAME, ignore_errors=True)
         with warnings.catch_warnings():
             # Minari would like to know author, code and environment of a dataset.
             warnings.filterwarnings("ignore", category=UserWarning, module="minari")
@@ -133,3 +141,147 @@ def test_a_damaged_dataset_is_answered_in_one_line(make: Make, name: str) -> Non
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
         load(NAME)
     assert f"--demos {NAME}" in str(caught.value)
+
+
+def changed(number: int, length: int, **fields: object) -> EpisodeBuffer:
+    """Return an episode of which some parts are others."""
+    return dataclasses.replace(episode(number, length), **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (
+            {"observations": np.zeros((3, 2), np.float32)},
+            "3 observations for 3 actions; allowed: 4",
+        ),
+        (
+            {"observations": np.zeros((5, 2), np.float32)},
+            "5 observations for 3 actions; allowed: 4",
+        ),
+        ({"rewards": [1.0, 1.0]}, "2 rewards for 3 actions; allowed: 3"),
+        ({"terminations": [False] * 4}, "4 terminations for 3 actions; allowed: 3"),
+        ({"truncations": []}, "0 truncations for 3 actions; allowed: 3"),
+        ({"terminations": [0.0, 0.5, 1.0]}, "its terminations are neither true nor false"),
+        ({"rewards": [1.0, np.nan, 1.0]}, "its rewards hold NaN, infinity or more than"),
+        ({"actions": np.full((3, 2), np.inf, np.float32)}, "its actions hold NaN, infinity"),
+        ({"observations": np.full((4, 2), 1e300)}, "its observations hold NaN, infinity or more"),
+        (
+            {"observations": np.zeros((4, 3), np.float32)},
+            r"its observations are \[4, 3\] of float32",
+        ),
+        ({"rewards": np.zeros((3, 1))}, r"its rewards are \[3, 1\] of float64"),
+        ({"observations": {"a": np.zeros((4, 2))}}, "no readable"),
+    ],
+)
+def test_an_episode_that_does_not_fit_is_named(make: Make, fields: dict[str, object], says: str) -> None:
+    make(episode(0, 3))
+    folder = Path(NAME) / "data" / "main_data.hdf5"
+    with h5py.File(folder, "a") as file:
+        file.copy("episode_0", "episode_1")
+        for name, value in fields.items():
+            del file["episode_1"][name]
+            if isinstance(value, dict):
+                for key, part in value.items():
+                    file["episode_1"].require_group(name)[key] = part
+            else:
+                file["episode_1"][name] = np.asarray(value)
+    metadata = json.loads((folder.parent / "metadata.json").read_text())
+    (folder.parent / "metadata.json").write_text(json.dumps({**metadata, "total_episodes": 2}))
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        load(NAME)
+    who = "" if says == "no readable" else "episode 1: "
+    assert re.search(f"--demos {NAME}: {who}{says}", str(caught.value))
+
+
+def test_actions_outside_their_bounds_are_refused_with_the_share(make: Make) -> None:
+    spread = [np.array([number, 5], np.float32) for number in (0, 2, 4, 6)]  # up to 3 is allowed
+    make(episode(0, 4), changed(1, 4, actions=spread))
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        load(NAME)
+    assert "25.0% of its actions (2 of 8) lie outside its own bounds" in str(caught.value)
+
+
+def test_a_rounded_bound_is_no_other_action(make: Make) -> None:
+    rounded = [np.array([3.000001, 10.000002], np.float32), np.array([-1.000001, -0.000002], np.float32)]
+    make(changed(0, 2, actions=rounded))
+    assert np.abs(load(NAME).sample(50)["action"]).max() == 1.0
+
+
+def test_a_part_of_the_action_that_cannot_move_is_zero(make: Make) -> None:
+    box = Box(np.array([-1.0, 2.0], np.float32), np.array([1.0, 2.0], np.float32))
+    make(changed(0, 2, actions=[np.array([0.5, 2.0], np.float32)] * 2), action=box)
+    assert load(NAME).sample(1)["action"].tolist() == [[0.5, 0.0]]
+    make(changed(0, 2, actions=[np.array([0.5, 7.0], np.float32)] * 2), action=box)
+    with pytest.raises(ConfigError, match=r"100.0% of its actions \(2 of 2\)"):
+        load(NAME)
+
+
+def test_whole_numbers_as_actions_are_refused(make: Make) -> None:
+    box = Box(-1, 1, (2,), np.int32)
+    make(changed(0, 2, actions=[np.ones(2, np.int32)] * 2), action=box)
+    with pytest.raises(ConfigError, match="holds int32; allowed: floats"):
+        load(NAME)
+
+
+@pytest.mark.parametrize("name", ["Fake-v0", "Other-v3", None])
+def test_the_log_says_what_was_loaded_and_from_where(
+    make: Make, name: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    make(episode(0, 3), episode(1, 4))
+    path = Path(NAME) / "data" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    if name is not None:
+        metadata["env_spec"] = EnvSpecOfGym(name, entry_point="nowhere:Nothing").to_json()
+    path.write_text(json.dumps(metadata))
+    load(NAME)
+    where = name or "an environment without a name"
+    assert f"--demos {NAME}: 7 transitions of 2 episodes, recorded in {where}" in caplog.text
+    assert ("but this run is in Fake-v0" in caplog.text) == (name == "Other-v3")
+
+
+def test_a_dataset_never_makes_an_environment(make: Make, tmp_path: Path) -> None:
+    make(episode(0, 3))
+    path = Path(NAME) / "data" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    del metadata["observation_space"]
+    trap = EnvSpecOfGym("Trap-v0", entry_point="os:mkdir", kwargs={"path": str(tmp_path / "sprung")})
+    path.write_text(json.dumps({**metadata, "env_spec": trap.to_json()}))
+    with pytest.raises(ConfigError, match="its metadata name no observation_space"):
+        load(NAME)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_what_is_larger_than_memory_is_refused_before_it_is_read(make: Make) -> None:
+    make(episode(0, 3))
+    with h5py.File(Path(NAME) / "data" / "main_data.hdf5", "a") as file:
+        del file["episode_0"]["rewards"]
+        shape, chunks = (1 << 31,), (1 << 20,)
+        file["episode_0"].create_dataset("rewards", shape, np.float64, chunks=chunks, compression="gzip")
+    with pytest.raises(ConfigError, match=r"holds 17,179,\d{3},\d{3} bytes; allowed are"):
+        load(NAME)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_no_dataset(make: Make) -> None:
+    folder = make(episode(0, 3))
+    (folder / "data" / "main_data.hdf5").unlink()
+    os.mkfifo(folder / "data" / "main_data.hdf5")
+    with pytest.raises(ConfigError, match="not a regular file"):
+        load(NAME)
+
+
+def test_an_episode_without_a_step_is_left_out_and_said(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    make(episode(0, 3))
+    with h5py.File(Path(NAME) / "data" / "main_data.hdf5", "a") as file:
+        group = file.create_group("episode_1")
+        for name, shape in (("observations", (1, 2)), ("actions", (0, 2))):
+            group[name] = np.zeros(shape, np.float32)
+        for name in ("rewards", "terminations", "truncations"):
+            group[name] = np.zeros(0)
+    path = Path(NAME) / "data" / "metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "total_episodes": 2}))
+    assert len(load(NAME)) == 3
+    assert "3 transitions of 1 episodes (1 more have no step)" in caplog.text

@@ -1,0 +1,96 @@
+"""A Minari dataset on disk: found, bounded and opened before anything large of it is read.
+
+In: a folder. Out: a dataset whose spaces are known, and its episodes one at a time; or one line, whatever
+minari and h5py raise. Must not know: transitions.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from common.datasets import dataset_folder
+from common.errors import ConfigError
+from common.files import open_regular, read_limited
+
+MAX_DEMOS_BYTES = 8 << 30
+"""Largest dataset, as it lies in memory."""
+MAX_METADATA_BYTES = 1 << 20
+"""A larger file does not describe a dataset."""
+
+
+def open_dataset(where: str) -> Any:
+    """Return a Minari dataset.
+
+    Args:
+        where: the dataset's folder, or its name in Minari's own folder.
+
+    Raises:
+        ConfigError: there is none, it cannot be read, or it is too large.
+    """
+    try:
+        import minari
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "--demos: needs minari; install it with: pip install 'graspfleet[learner]'"
+        ) from None
+    folder = dataset_folder(where)
+    try:
+        if not folder.is_dir():
+            raise ConfigError(f"--demos {where}: no dataset at {folder}; allowed: a name or folder of one")
+        data = folder / "data" if (folder / "data").is_dir() else folder
+        _require_spaces(where, data)
+        _require_size(where, data)
+        return minari.MinariDataset(data)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise _unreadable(where, error) from None
+
+
+def read_episodes(where: str, dataset: Any) -> Iterator[Any]:
+    """Return the dataset's episodes in order.
+
+    Raises:
+        ConfigError: one cannot be read.
+    """
+    try:
+        yield from dataset.iterate_episodes()
+    except Exception as error:
+        raise _unreadable(where, error) from None
+
+
+def _require_spaces(where: str, data: Path) -> None:
+    """Refuse a dataset that does not say its spaces: minari would make its environment to learn them."""
+    metadata = json.loads(read_limited(data / "metadata.json", MAX_METADATA_BYTES))
+    missing = {"observation_space", "action_space"} - set(metadata)
+    if missing:
+        raise ConfigError(f"--demos {where}: its metadata name no {' and no '.join(sorted(missing))}")
+
+
+def _require_size(where: str, data: Path) -> None:
+    """Refuse what would not fit into memory; compressed, it may be a small file."""
+    import h5py  # type: ignore[import-untyped]
+
+    path = data / "main_data.hdf5"
+    if not path.exists():
+        return  # of another format; minari says whether it can read it
+    open_regular(path).close()
+    total = 0
+
+    def add(name: str, item: Any) -> None:
+        nonlocal total
+        total += item.nbytes if isinstance(item, h5py.Dataset) else 0
+
+    with h5py.File(path, "r") as file:
+        file.visititems(add)
+    if total > MAX_DEMOS_BYTES:
+        raise ConfigError(
+            f"--demos {where}: holds {total:,} bytes; allowed are {MAX_DEMOS_BYTES:,} at the most"
+        )
+
+
+def _unreadable(where: str, error: Exception) -> ConfigError:
+    """Return one line for what a damaged dataset makes minari and h5py raise, to which there is no end."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return ConfigError(f"--demos {where}: no readable Minari dataset ({reason})")
