@@ -251,6 +251,11 @@ class LearnerConfig(Section):
     """The learner process."""
 
     bind: str = Field("127.0.0.1", description="Address that the learner's sockets listen on.")
+    max_run_bytes: int = Field(
+        4 << 30,
+        ge=1 << 20,
+        description="Bytes of replay and networks at the most; actors whose environment needs more are refused.",
+    )
     total_env_steps: int = Field(1_000_000, ge=1, description="Stop after so many env steps.")
     explore_steps: int = Field(1000, ge=0, description="Uniform random env steps before the first update.")
     learner_threads: int = Field(1, ge=1, le=1024, description="Threads of one SAC update.")

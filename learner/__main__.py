@@ -9,10 +9,11 @@ from common.flags import LearnerFlags, parse
 from common.run_directory import claim_run
 from common.settings import begin_settings, change_settings
 from common.stopping import StopSignal
+from learner.footprint import require_room
 from learner.journal import Journal
 from learner.rate_limiter import make_limiter
 from learner.sockets import Sockets
-from learner.startup import require_policy_fits, resumed_spec, wait_for_spec
+from learner.startup import resumed_spec, wait_for_spec
 
 
 def main(argv: list[str]) -> int:
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> int:
         make_limiter(flags, updates_per_dispatch(flags.learner))
         spec = resumed_spec(flags, recovered) if recovered else wait_for_spec(flags, sockets, stop)
         if spec is not None:
-            require_policy_fits(flags, spec)
+            require_room(flags, spec)
             learner = Learner(flags, spec, sockets, run, journal, recovered)
             if flags.run.resume and not run.is_lent:
                 change_settings(run, flags)  # they have loaded the run, so they are its own now

@@ -4,17 +4,16 @@ import time
 from collections.abc import Mapping
 
 from common.config import flag
-from common.envelope import require_fit
 from common.errors import ConfigError, ProtocolError, RefusedError
 from common.flags import LearnerFlags
 from common.interval import Interval
 from common.messages import Hello, Status
-from common.policy import policy_bytes
 from common.protocol import decode
 from common.security import require_own
 from common.specs import EnvSpec, differences
 from common.stopping import StopSignal
 from learner.complaints import Complaints
+from learner.footprint import require_room
 from learner.journal import Recovered
 from learner.refusals import Peer
 from learner.sockets import Sockets
@@ -46,7 +45,7 @@ def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> En
             continue
         peer = Peer.of(message, received.key)
         try:
-            spec = _fitting(message, received.key, wanted)
+            spec = _fitting(message, received.key, wanted, flags)
         except RefusedError as error:
             sockets.refusals.refuse(peer, error, time.monotonic())
             continue
@@ -55,19 +54,21 @@ def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> En
     return None
 
 
-def _fitting(hello: Hello, key: str | None, wanted: Mapping[str, object]) -> EnvSpec:
+def _fitting(hello: Hello, key: str | None, wanted: Mapping[str, object], flags: LearnerFlags) -> EnvSpec:
     """Return the spec of a hello.
 
     Raises:
-        RefusedError: it is in another's name, or the spec is none, or not what is wanted.
+        RefusedError: it is in another's name, or the spec is none, not what is wanted or too large.
     """
     require_own(key, hello.actor_id)
     if difference := differences({name: hello.spec.get(name) for name in wanted}, wanted):
         raise RefusedError("spec", difference)
     try:
-        return EnvSpec.from_mapping(hello.spec)
-    except ProtocolError as error:
+        spec = EnvSpec.from_mapping(hello.spec)
+        require_room(flags, spec)
+    except (ProtocolError, ConfigError) as error:  # its size is a peer's word and nobody's mistake here
         raise RefusedError("spec", str(error)) from None
+    return spec
 
 
 def _waiting(sockets: Sockets) -> Status:
@@ -100,14 +101,3 @@ def resumed_spec(flags: LearnerFlags, recovered: Recovered) -> EnvSpec:
 def wanted_of(flags: LearnerFlags) -> dict[str, str | int | float]:
     """Return what a transition must be made of, as far as the learner knows before it met an actor."""
     return {"env": flags.env.env_id, "discount": flags.returns.discount, "n_step": flags.returns.n_step}
-
-
-def require_policy_fits(flags: LearnerFlags, spec: EnvSpec) -> None:
-    """Refuse networks whose policy, with its average if one is kept, would not fit a message.
-
-    Raises:
-        ConfigError: it would not.
-    """
-    width, vectors_n = flags.sac.hidden_dim, 1 if flags.sac.average_tau == 1 else 2
-    size_bytes = vectors_n * policy_bytes(spec, width)
-    require_fit(flags.transport, size_bytes, f"the policy (--hidden-dim {width})")

@@ -1,0 +1,83 @@
+"""What a run takes is bounded by the operator, and a peer that asks for more is told so."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.config import EnvConfig, LearnerConfig, ReplayConfig, ReturnConfig, SACConfig, TransportConfig
+from common.errors import ConfigError
+from common.flags import LearnerFlags
+from common.specs import MAX_DIM, EnvSpec
+from common.stopping import StopSignal
+from common.transport import ControlSubscriber
+from learner.footprint import BATCHES_N, require_room, run_bytes
+from learner.frames import KEPT_BYTES
+from learner.replay import Replay
+from learner.sac import SACAgent
+from learner.startup import wait_for_spec
+from tests.end_to_end.harness import until
+from tests.fakes import BOOT, ONE_LINE, OTHER_BOOT, SPEC, make_writer
+from tests.learner.doorstep import HOST, doorstep
+
+HUGE = EnvSpec(SPEC.env, MAX_DIM, SPEC.action_dim, SPEC.discount, SPEC.n_step)
+
+
+def make_flags(**learner: int) -> LearnerFlags:
+    return LearnerFlags(
+        env=EnvConfig(env=SPEC.env),
+        returns=ReturnConfig(discount=SPEC.discount, n_step=SPEC.n_step),
+        learner=LearnerConfig(updates_per_dispatch=1, **learner),
+        sac=SACConfig(hidden_dim=512, average_tau=0.1),
+        replay=ReplayConfig(replay_capacity=5000),
+        transport=TransportConfig(max_message_bytes=64 << 20),
+    )
+
+
+def test_the_estimate_covers_replay_and_networks_and_little_more(tmp_path: Path) -> None:
+    flags = make_flags()
+    spec = EnvSpec("Wide-v0", 2000, 4, 0.99, 1)
+    Replay(tmp_path / "replay.bin", spec.record, flags.replay.replay_capacity, np.random.default_rng(0))
+    agent = SACAgent(spec, flags.sac, seed=0)
+    vectors = [flat.vector for flat in agent.flat.values()]
+    weights = sum(vector.numel() for vector in vectors) * 4
+    taken = os.path.getsize(tmp_path / "replay.bin") + weights
+    estimate = run_bytes(flags, spec) - KEPT_BYTES
+    assert taken < estimate < 2 * taken + (1 + BATCHES_N) * flags.sac.batch_size * spec.record.itemsize * 2
+    assert all(vector.dtype == torch.float32 for vector in vectors)
+
+
+def test_one_byte_too_many_is_one_line_that_names_the_flag() -> None:
+    needed = run_bytes(make_flags(), HUGE)
+    require_room(make_flags(max_run_bytes=needed).model_copy(update={"sac": SACConfig(hidden_dim=8)}), HUGE)
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        require_room(make_flags(max_run_bytes=needed - 1), HUGE)
+    assert f"--max-run-bytes {needed - 1}" in str(caught.value)
+    assert f"{MAX_DIM} observations" in str(caught.value)
+
+
+@pytest.mark.parametrize("limit", [{"max_run_bytes": 1 << 30}, {"max_run_bytes": 1 << 40}])
+def test_a_hello_that_asks_for_too_much_is_refused_and_the_learner_waits_on(
+    tmp_path: Path, limit: dict[str, int]
+) -> None:
+    """Too much for the run, or for a message."""
+    with doorstep(tmp_path) as door, door.sender() as giant, ControlSubscriber(door.config()) as control:
+        control.connect(HOST, door.endpoints.control_port)
+        huge = make_writer(HUGE, "actor-1", BOOT)
+        fitting = make_writer(SPEC, "actor-2", OTHER_BOOT)
+
+        class Asked(StopSignal):
+            """Both say hello while the learner waits: the giant until it is refused, the other one then."""
+
+            def is_set(self) -> bool:
+                giant.send(huge.hello() if not door.sockets.refusals.count else fitting.hello())
+                return super().is_set()
+
+        flags = make_flags(**limit).model_copy(update={"transport": TransportConfig()})
+        spec = until(lambda: wait_for_spec(flags, door.sockets, Asked()), "the fitting one is taken", 10)
+        assert spec == SPEC
+        assert door.sockets.refusals.count == 1
+        reason = door.sockets.refusals.reasons()["actor-1"]
+        assert ("--max-run-bytes" if limit["max_run_bytes"] == 1 << 30 else "--max-message-bytes") in reason
