@@ -254,7 +254,7 @@ class LearnerConfig(Section):
     max_run_bytes: int = Field(
         4 << 30,
         ge=1 << 20,
-        description="Bytes of replay and networks at the most; actors whose environment needs more are refused.",
+        description="Bytes of replay and networks at the most; whoever needs more is refused.",
     )
     total_env_steps: int = Field(1_000_000, ge=1, description="Stop after so many env steps.")
     explore_steps: int = Field(1000, ge=0, description="Uniform random env steps before the first update.")
