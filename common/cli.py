@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from common.errors import DISK_ERRNOS, ConfigError, DivergedError, StorageError
 from common.stopping import exit_within_bound
+from common.streams import Streams
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("common.launch", "main", "train on this machine: a learner, actors and an evaluator"),
@@ -55,9 +56,12 @@ def _say(line: str) -> None:
 
 def leave_with(main: Callable[[list[str]], int], argv: list[str]) -> NoReturn:
     """Run a command and end the process with its exit status."""
-    status = 1
+    status, streams = 1, Streams()
     try:
         status = run_main(main, argv)
+        if (lost := streams.finish()) is not None:
+            _say(f"error: {lost}")
+            status = status or StorageError.status
     finally:
         exit_within_bound(status)
     sys.exit(status)
@@ -68,6 +72,7 @@ def main() -> None:
     # The first process of a container has no default action for SIGTERM: without a handler a stop that comes
     # while a command's packages are being imported would not be heard. Commands take it over later.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    Streams()  # before anything is imported that could open a file in the place of a closed one
     try:
         dispatch(sys.argv[1:])
     except KeyboardInterrupt:  # while a command's packages were being imported

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from common.cli import run_main
+from common.cli import leave_with
 from common.errors import ConfigError, DivergedError
 from common.flags import LearnerFlags, parse
 from common.run_directory import claim_run
@@ -57,4 +57,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_main(main, sys.argv[1:]))
+    leave_with(main, sys.argv[1:])

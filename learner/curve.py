@@ -13,7 +13,7 @@ matplotlib.use("Agg")  # no window, whatever the machine offers
 from matplotlib import pyplot
 from matplotlib.ticker import MaxNLocator
 
-from common.cli import run_main
+from common.cli import leave_with
 from common.metric_rows import Row, read_rows
 from common.run_directory import RunDirectory
 
@@ -86,4 +86,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_main(main, sys.argv[1:]))
+    leave_with(main, sys.argv[1:])
