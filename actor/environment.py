@@ -6,6 +6,7 @@ the environment is about stays inside it, and so does whatever it raises: a call
 """
 
 import logging
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -29,6 +30,10 @@ log = logging.getLogger(__name__)
 PERMANENT = (ImportError, NameError, AttributeError, TypeError, NotImplementedError, FileNotFoundError)
 """Errors of the first reset and step that no other seed and no pause would mend."""
 
+MAX_EPISODE_STEPS = 10_000
+"""Evaluations cut an episode after so many env steps where the environment has no time limit (Gymnasium's
+`max_episode_steps`, or `--max-episode-steps`)."""
+
 
 class Environment:
     """One environment with its spec and its actions scaled; every call of foreign code is here.
@@ -44,6 +49,7 @@ class Environment:
         name: what `--env` says.
         success: reads an episode's success off its last info.
         patience: counts the episodes that break.
+        cut_after: env steps after which an evaluation cuts an episode; infinity with a time limit.
 
     Raises:
         ConfigError: it is unknown, cannot be made, or its spaces do not fit.
@@ -70,6 +76,8 @@ class Environment:
         self.spec = EnvSpec.of(self.env, config.env_id, discount=returns.discount, n_step=returns.n_step)
         self.patience = Patience(config.env, self.foreign.pause)
         self.success = SuccessReader(config.success_key)
+        limit = None if self.env.spec is None else self.env.spec.max_episode_steps
+        self.cut_after = MAX_EPISODE_STEPS if limit is None else math.inf
         space = self.env.action_space
         assert isinstance(space, gymnasium.spaces.Box)
         self._dtype = space.dtype

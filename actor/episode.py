@@ -3,6 +3,7 @@
 In: actions. Out: transitions and episode summaries, to the writer. It knows neither policy nor sockets.
 """
 
+import logging
 from collections.abc import Iterator
 
 from actor.environment import Environment
@@ -10,6 +11,8 @@ from actor.writer import Writer
 from common.errors import BrokenEpisodeError
 from common.nstep import NStepAdder
 from common.specs import Floats
+
+log = logging.getLogger(__name__)
 
 
 class EpisodeRunner:
@@ -33,6 +36,7 @@ class EpisodeRunner:
         self._seeds = seeds
         self._reinit_episodes = reinit_episodes
         self._adder = NStepAdder(env.spec.n_step, env.spec.discount, writer.add)
+        self._said_long = False
         self.obs: Floats
         self._begin()
 
@@ -52,6 +56,13 @@ class EpisodeRunner:
             self.env.patience.whole()
             self.episodes += 1
             self._begin(rebuild=self.episodes % self._reinit_episodes == 0)
+        elif self._length == self.env.cut_after and not self._said_long:
+            self._said_long = True
+            log.warning(
+                "--env %s: an episode has not ended after %d env steps; until one does, there is no return to"
+                " show: --max-episode-steps says how long an episode is",
+                *(self.env.name, self._length),
+            )
 
     def cut(self) -> None:
         """Hand over the transitions still waiting for their n-step reward."""

@@ -29,10 +29,11 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of some episodes: summaries of whole ones, and how many broke."""
+    """What became of some episodes: summaries of whole ones, how many broke, and how many had to be cut."""
 
     episodes: list[Episode]
     broken: int
+    cut: int = 0
 
     @property
     def count(self) -> int:
@@ -41,7 +42,7 @@ class Outcome:
 
 
 def run_episode(env: Environment, policy: NumpyPolicy, seed: int) -> Episode:
-    """Return the summary of one episode of the policy's mean actions.
+    """Return the summary of one episode of the policy's mean actions; one without an end is cut.
 
     Raises:
         BrokenEpisodeError: the environment broke it off; `steps` says after how many.
@@ -59,7 +60,7 @@ def run_episode(env: Environment, policy: NumpyPolicy, seed: int) -> Episode:
             raise
         total += reward
         length += 1
-        if terminated or truncated:
+        if terminated or truncated or length >= env.cut_after:
             return total, length, env.success(info), seed
 
 
@@ -90,7 +91,7 @@ def run_episodes(
         except Interrupted:
             if not stop.is_set():
                 raise
-    return Outcome(episodes, broken)
+    return Outcome(episodes, broken, sum(episode[1] >= env.cut_after for episode in episodes))
 
 
 def trained_settings(run: RunDirectory) -> EvaluatorFlags:
@@ -130,6 +131,8 @@ def evaluate(flags: EvaluateFlags, foreign: Foreign, stop: StopSignal) -> int:
     """Run the command; return its exit status."""
     run = RunDirectory(flags.run_dir)
     config, returns = evaluated_settings(run, flags.env_args, flags.seed, flags.success_key)
+    if flags.max_episode_steps is not None:
+        config = EnvConfig(**{**config.model_dump(), "max_episode_steps": flags.max_episode_steps})
     env = _environment(flags, config, returns, foreign)
     try:
         env.check(np.random.default_rng(seed_sequence(config.seed, "check")))
@@ -139,7 +142,7 @@ def evaluate(flags: EvaluateFlags, foreign: Foreign, stop: StopSignal) -> int:
         outcome = run_episodes(env, choice.file.policy, seeds, flags.episodes, stop)
         if not outcome.count:
             return 130
-        summary = summarise(outcome.episodes, outcome.broken)
+        summary = summarise(outcome.episodes, outcome.broken, outcome.cut)
         fields = {**summary, **choice.summary()}
         print(json.dumps(fields) if flags.json_output else describe(summary), flush=True)
         foreign.status = 0  # the result is there, whatever the environment does from here on
@@ -162,7 +165,8 @@ def _choose(flags: EvaluateFlags, run: RunDirectory, env: Environment, stop: Sto
     episodes = flags.compare_episodes
     if episodes is None:
         episodes = trained_settings(run).evaluator.compare_episodes
-    as_trained = not (flags.env_args or flags.success_key or flags.video) and flags.headless
+    asked = (flags.env_args, flags.success_key, flags.video, flags.max_episode_steps)
+    as_trained = not any(asked) and flags.headless
     if flags.policy == "last" or not as_trained or not policies.is_open(episodes):
         return policies.choose(flags.policy, episodes)
     try:

@@ -1,5 +1,7 @@
 """The evaluator process: deterministic episodes of the newest policy, beside the training."""
 
+import logging
+
 import numpy as np
 
 from actor.environment import Environment
@@ -15,6 +17,8 @@ from common.protocol import encode
 from common.seeds import boot_seeds, new_boot_id, training_seeds
 from common.stopping import StopSignal
 from common.transport import ExperienceSender
+
+log = logging.getLogger(__name__)
 
 
 class Evaluator:
@@ -35,6 +39,7 @@ class Evaluator:
         self._rng = np.random.default_rng(boot_seeds(config.seed, self._boot_id))
         self._seeds = training_seeds(self._rng)
         self._env.check(self._rng)
+        self._said_cut = False
         self._hello = Interval(HELLO_INTERVAL_S)
         self._answered = 0
         self._inbox = Inbox(flags.actor.learner, flags.transport, actor_id, self._boot_id)
@@ -109,6 +114,13 @@ class Evaluator:
         outcome = run_episodes(self._env, policy, self._seeds, count, stop)
         if outcome.count < count:
             return
+        if outcome.cut and not self._said_cut:
+            self._said_cut = True
+            log.warning(
+                "--env %s: %d of %d episodes had no end and were cut after %d env steps;"
+                " --max-episode-steps says how long an episode is",
+                *(self._env.name, outcome.cut, outcome.count, self._env.cut_after),
+            )
         report = Evaluation(
             actor_id=self._actor_id,
             boot_id=self._boot_id,

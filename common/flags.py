@@ -94,6 +94,9 @@ class EvaluateFlags(Section):
     )
     seed: int = Field(HELD_OUT_ROOT, ge=0, description="Root of the episodes' seeds.")
     env_args: tuple[str, ...] = Field((), description=f"Arguments of the environment: {ENV_ARGS}")
+    max_episode_steps: int | None = Field(
+        None, ge=1, description="Episode length, env steps; default: the run's."
+    )
     success_key: str | None = Field(
         None, min_length=1, description="Key of the info that says success; default: the run's."
     )

@@ -41,12 +41,13 @@ def mean_low(values: Sequence[float] | NDArray[np.float64]) -> float:
     return float(np.mean(values) - Z_95 * np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
-def summarise(episodes: Sequence[Episode], broken: int = 0) -> Summary:
+def summarise(episodes: Sequence[Episode], broken: int = 0, cut: int = 0) -> Summary:
     """Return success rate with interval (None where the environment names no success), return and counts.
 
     Args:
         episodes: whole ones; all means run over these, and are None when there is none.
         broken: episodes that broke off, which have neither a return nor a success.
+        cut: how many of the whole ones had no end of their own.
     """
     returns = np.array([episode[0] for episode in episodes])
     successes = [episode[2] for episode in episodes if episode[2] is not None]
@@ -60,6 +61,7 @@ def summarise(episodes: Sequence[Episode], broken: int = 0) -> Summary:
         "std_return": float(returns.std()) if episodes else None,
         "episodes": len(episodes),
         "broken_episodes": broken,
+        "cut_episodes": cut,
     }
 
 
@@ -79,4 +81,7 @@ def describe(summary: Summary) -> str:
         parts.append(line)
     if broken := summary.get("broken_episodes"):
         parts.append(f"{broken} of {broken + (summary['episodes'] or 0):g} episodes broke")
+    if cut := summary.get("cut_episodes"):
+        length = "--max-episode-steps says how long an episode is"
+        parts.append(f"{cut} of {summary['episodes']} episodes had no end and were cut ({length})")
     return "; ".join(parts) or "no episodes"
