@@ -9,20 +9,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from common.flags import EvaluateFlags, TrainFlags, parse
+from common.flags import TrainFlags, parse
 from common.run_directory import RunDirectory
-from common.seeds import seed_sequence
+from common.seeds import HELD_OUT_ROOT, draw_seeds, seed_sequence
 
 Result = dict[str, Any]
 """Figures of one run: `seed`, `env_steps`, `updates`, `wall_s`, and `policies`, evaluations by name."""
 
 REPORTED, LAST = "reported", "last"
+FIGURES = ("episodes", "mean_return", "std_return")
+"""Of an evaluation; those of ours add where the policy comes from."""
 POLICIES = {REPORTED: "best", LAST: "last"}
 """Policies of a run of ours -> what `graspfleet evaluate --policy` calls them."""
 
@@ -77,7 +80,7 @@ def run_ours(env: str, steps: int, seed: int, episodes: int, run: RunDirectory) 
 def _evaluate(run: RunDirectory, which: str, episodes: int) -> Mapping[str, Any]:
     words = [str(run.path), "--policy", which, "--episodes", str(episodes), "--json"]
     summary = json.loads(_graspfleet("evaluate", *words).splitlines()[-1])
-    return {name: summary[name] for name in ("episodes", "mean_return", "std_return")}
+    return {name: summary[name] for name in (*FIGURES, "policy_env_steps", "chosen_by")}
 
 
 def _graspfleet(*words: str) -> str:
@@ -118,17 +121,13 @@ def run_baseline(env: str, steps: int, seed: int, episodes: int) -> Result:
 
 def describe(returns: list[float]) -> dict[str, float]:
     """Return the mean and the standard deviation of episodes' returns, as `graspfleet evaluate` does."""
-    return {
-        "episodes": len(returns),
-        "mean_return": float(np.mean(returns)),
-        "std_return": float(np.std(returns)),
-    }
+    return dict(zip(FIGURES, (len(returns), float(np.mean(returns)), float(np.std(returns))), strict=True))
 
 
 def episode_seeds(count: int) -> list[int]:
     """Return the seeds of the first episodes of `graspfleet evaluate`."""
-    root = EvaluateFlags(run_dir="").seed
-    return np.random.default_rng(seed_sequence(root, "evaluate")).integers(2**31, size=count).tolist()
+    rng = np.random.default_rng(seed_sequence(HELD_OUT_ROOT, "evaluate"))
+    return list(islice(draw_seeds(rng), count))
 
 
 def run_side(who: str, env: str, steps: int, seed: int, episodes: int, folder: Path) -> Result:

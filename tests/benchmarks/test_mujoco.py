@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from actor import evaluate as evaluation
+from actor.foreign import Foreign
 from benchmarks.mujoco import load, store
 from benchmarks.mujoco_sides import (
     LAST,
@@ -87,13 +88,13 @@ def test_both_sides_are_evaluated_on_the_same_episodes(
     seeds, run_episodes = [], evaluation.run_episodes
 
     def recorded(*arguments: Any, **named: Any) -> Any:
-        episodes = run_episodes(*arguments, **named)
-        seeds.extend(episode[3] for episode in episodes)
-        return episodes
+        outcome = run_episodes(*arguments, **named)
+        seeds.extend(episode[3] for episode in outcome.episodes)
+        return outcome
 
     monkeypatch.setattr(evaluation, "run_episodes", recorded)
     wanted = EvaluateFlags(run_dir=str(tmp_path), policy="last", episodes=5)
-    assert evaluation.evaluate(wanted, StopSignal()) == 0
+    assert evaluation.evaluate(wanted, Foreign(), StopSignal()) == 0
     assert seeds == episode_seeds(5)
 
 
