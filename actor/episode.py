@@ -80,6 +80,7 @@ class EpisodeRunner:
                 self.obs = self.env.reset(self._seed)
                 return
             except BrokenEpisodeError as error:
+                self._writer.discarded += 1
                 self.env.patience.broke(error, 0)
                 rebuild = True
 

@@ -143,7 +143,7 @@ def evaluate(flags: EvaluateFlags, foreign: Foreign, stop: StopSignal) -> int:
         if not outcome.count:
             return 130
         summary = summarise(outcome.episodes, outcome.broken, outcome.cut)
-        fields = {**summary, **choice.summary()}
+        fields = {**summary, **choice.summary(), "likely_success_key": env.success.likely}
         print(json.dumps(fields) if flags.json_output else describe(summary), flush=True)
         foreign.status = 0  # the result is there, whatever the environment does from here on
         if isinstance(env, FilmedEnvironment):

@@ -19,9 +19,13 @@ class SuccessReader:
 
     Args:
         key: where an info says it.
+
+    Attributes:
+        likely: another key that an info has, where it does not have that one; None if none was seen.
     """
 
     def __init__(self, key: str) -> None:
+        self.likely: str | None = None
         self._key = key
         self._has_warned = False
 
@@ -45,6 +49,7 @@ class SuccessReader:
     def _point_at_another(self, info: Mapping[str, Any]) -> None:
         others = [key for key in LIKELY_KEYS if key != self._key and info.get(key) is not None]
         if others:
+            self.likely = others[0]
             self._warn(
                 f"info has no {self._key!r}, but {others[0]!r}: --success-key {others[0]} takes it as success"
             )

@@ -185,6 +185,8 @@ class Launch:
                 told = json.loads(summary)
                 print(f"policy of env step {told['policy_env_steps']:,}: {told['chosen_by']}")
                 print(describe(told))
+                if key := told.get("likely_success_key"):
+                    print(f"success is unknown, but an info has {key!r}: --success-key {key} counts it")
         self._run_aside("curve", ["learner.curve", str(self.run.path)], stop)
         print(f"done after {time.monotonic() - self._started_s:.0f} s; written:")
         for path in sorted(self.run.path.iterdir()):

@@ -107,7 +107,7 @@ class Batch(Message):
         digest: of the spec that the rows are packed by.
         weights_version: of the newest policy behind these transitions; 0 is random actions.
         produced: transitions that this boot made in all, these included.
-        discarded: env steps that this boot threw away (a broken simulation).
+        discarded: env steps and resets that this boot threw away, one for each broken episode.
         resent: batches that this boot had sent again when it sealed this one.
         rows: [n, EnvSpec.record.itemsize] uint8, packed records.
     """

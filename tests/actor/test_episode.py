@@ -144,3 +144,34 @@ def test_what_the_environment_raises_costs_the_episode_and_no_more() -> None:
     assert (len(records), len(episodes), batch.discarded) == (2, 1, 1)
     seeds = [call for call in stage.env.calls if call.startswith("reset")]
     assert len(set(seeds)) == len(seeds) == 3, "the next seed is another"
+
+
+def test_a_reset_that_breaks_is_counted_and_the_next_seed_is_another() -> None:
+    stage = Stage("length=2")
+    resets, reset = iter([True, True, False]), stage.env.reset
+
+    def unwilling(*, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        result = reset(seed=seed)
+        if next(resets, False):
+            raise RuntimeError("no solution")
+        return result
+
+    stage.env.reset = unwilling  # type: ignore[method-assign]
+    stage.steps(4)
+    _, episodes, batch = stage.written()
+    assert (batch.discarded, batch.produced, len(episodes)) == (2, 4, 2)
+    assert stage.order() == [
+        "reset",
+        "step",
+        "step",
+        "reset",
+        "reinit",
+        "reset",
+        "reinit",
+        "reset",
+        "step",
+        "step",
+        "reset",
+    ]
+    seeds = [call for call in stage.env.calls if call.startswith("reset")]
+    assert len(set(seeds)) == len(seeds)
