@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import IO
 
+from common.errors import StorageError
 from common.files import open_own
 from common.run_directory import LOCK_VARIABLE, RunDirectory
 from common.stopping import PARENT_VARIABLE
@@ -32,7 +34,7 @@ class Child:
         shares: the run directory whose claim the child shares with this process; None for none.
 
     Raises:
-        OSError: it cannot be started, or has no log file.
+        StorageError: it cannot be started, or has no log file.
     """
 
     def __init__(
@@ -42,21 +44,12 @@ class Child:
         self.command = list(command)
         self.log = logs / f"{name}.log"
         self.started_s = time.monotonic()
-        # One BLAS thread: more of them would fight the other processes for the cores.
-        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        lock = {} if shares is None else {LOCK_VARIABLE: str(shares.lock)}
-        with open(open_own(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as output:
-            self._begin = output.tell()
-            self._process = subprocess.Popen(
-                # -P: a `common.py` in the working directory is the user's, and not imported in place of ours.
-                [sys.executable, "-P", "-m", *self.command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=[] if shares is None else [shares.lock],
-                env={**threads, **os.environ, **lock, PARENT_VARIABLE: str(os.getpid())},
-            )
+        try:
+            with open(open_own(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as output:
+                self._begin = output.tell()
+                self._process = _start(self.command, output, shares)
+        except OSError as error:
+            raise StorageError(f"{self.log}: {error.strerror}; {name} cannot be started") from None
 
     @property
     def pid(self) -> int:
@@ -124,6 +117,22 @@ class Child:
         except OSError:
             return []
         return [line.strip() for line in lines if line.strip()]
+
+
+def _start(command: list[str], output: IO[bytes], shares: RunDirectory | None) -> "subprocess.Popen[bytes]":
+    # One BLAS thread: more of them would fight the other processes for the cores.
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    lock = {} if shares is None else {LOCK_VARIABLE: str(shares.lock)}
+    return subprocess.Popen(
+        # -P: a `common.py` in the working directory is the user's, and not imported in place of ours.
+        [sys.executable, "-P", "-m", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=[] if shares is None else [shares.lock],
+        env={**threads, **os.environ, **lock, PARENT_VARIABLE: str(os.getpid())},
+    )
 
 
 def end(children: Iterable[Child], timeout_s: float) -> None:

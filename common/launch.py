@@ -8,7 +8,7 @@ from functools import partial
 
 from common.children import POLL_S, Child, end
 from common.config import flag
-from common.errors import ConfigError, StorageError
+from common.errors import ConfigError, DivergedError, StorageError
 from common.files import write_atomically
 from common.flags import TrainFlags, parse
 from common.messages import Status
@@ -57,8 +57,10 @@ class Launch:
                 if endpoints is not None:
                     self._start_actors(endpoints)
                     self._watch(endpoints, stop)
-        except OSError as error:
-            raise StorageError(f"{error.filename}: {error.strerror}; no process can be started") from None
+        except ConfigError:
+            if self._children.restarts:  # it was no mistake in the beginning
+                self._say_how_to_go_on()
+            raise
         finally:
             children = self._children.children()
             end([child for child in children if child.name != LEARNER], self._linger_s + LEAVE_S)
@@ -80,9 +82,12 @@ class Launch:
                 self._say_how_to_go_on()
                 return 1
             return self._conclude(stop)
-        if learner.status == 2:
+        if learner.status == ConfigError.status:
             raise ConfigError(learner.last_words())
-        print(learner.reason(), file=sys.stderr)
+        if not self._children.has_given_up(LEARNER):
+            print(learner.reason(), file=sys.stderr)
+        if learner.status == DivergedError.status:
+            return learner.status
         self._say_how_to_go_on()
         return 1
 

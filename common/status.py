@@ -73,7 +73,16 @@ def audit(run: RunDirectory) -> str:
             last = row if all(name in row for name in AUDIT) else last
     if last is None:
         return "no transition has arrived"
-    return ", ".join(f"{name} {last[name]:,}" for name in AUDIT)
+    return ", ".join(f"{name} {last[name]:,}" for name in AUDIT) + f"; {_in_words(last)}"
+
+
+def _in_words(row: Row) -> str:
+    """Return what the counters of an audit mean."""
+    lost, twice = (int(row[name]) for name in ("lost", "duplicates"))
+    told = f"{lost:,} batches lost" if lost else "nothing lost"
+    if twice:  # an actor that hears no acknowledgement in time sends again, whatever became of its batch
+        told += f"; {twice:,} batches arrived twice and were taken once"
+    return told
 
 
 def describe(status: Status) -> str:

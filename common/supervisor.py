@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from common.children import Child
-from common.errors import ConfigError
+from common.errors import ConfigError, StorageError
 
 FIRST_PAUSE_S = 0.5
 """Before the first restart of a child."""
@@ -17,8 +17,8 @@ LONGEST_PAUSE_S = 20.0
 """Each further restart waits twice as long, up to this."""
 STEADY_S = 60.0
 """A child that has run so long is well: its next pause is the first one again."""
-LEFT, MISTAKE = 0, 2
-"""Exit statuses of a child that is done, and of one that a restart cannot help: the settings are wrong."""
+LEFT = 0
+"""Exit status of a child that is done."""
 
 
 @dataclass
@@ -27,7 +27,7 @@ class _Seat:
 
     child: Child
     again: Callable[[], Child]
-    pause_s: float = FIRST_PAUSE_S
+    pause_s: float
     due_s: float | None = None
     given_up: bool = False
 
@@ -60,9 +60,9 @@ class Supervisor:
             again: starts its successors; default: as `make`.
 
         Raises:
-            OSError: it cannot be started.
+            StorageError: it cannot be started.
         """
-        self._seats[name] = _Seat(make(), again or make)
+        self._seats[name] = _Seat(make(), again or make, FIRST_PAUSE_S)
 
     def __contains__(self, name: str) -> bool:
         """Return whether a child of that name has been started."""
@@ -103,7 +103,7 @@ class Supervisor:
     def _replace(self, seat: _Seat) -> None:
         child, now_s = seat.child, time.monotonic()
         if seat.due_s is None:
-            if child.status == MISTAKE:
+            if child.status == ConfigError.status:
                 raise ConfigError(child.last_words())
             if child.has_said_why():  # it would say the same again
                 self._give_up(seat, child.reason())
@@ -114,8 +114,8 @@ class Supervisor:
         elif now_s >= seat.due_s:
             try:
                 seat.child, seat.due_s = seat.again(), None
-            except OSError as error:
-                self._wait(seat, f"{child.name} could not be started: {error.strerror}")
+            except StorageError as error:
+                self._wait(seat, str(error))
 
     def _wait(self, seat: _Seat, reason: str) -> None:
         """Have a seat filled after its pause, if there are restarts left."""
