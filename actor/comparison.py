@@ -16,7 +16,7 @@ from common.messages import Episode
 from common.statistics import mean_low, wilson_interval
 
 ROUND_N = 20
-"""Episodes between two looks at who is behind."""
+"""Episodes between two looks at who is behind; fewer in all say too little for a comparison."""
 GOOD_ENOUGH = 0.9
 """A last policy whose success rate is above this by a 95 % interval needs no comparison."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from actor.comparison import ROUND_N
 from actor.environment import Environment
 from actor.foreign import Foreign, Interrupted
 from actor.policies import Choice, RunPolicies
@@ -164,10 +165,11 @@ def _choose(flags: EvaluateFlags, run: RunDirectory, env: Environment, stop: Sto
     policies = RunPolicies(run, env.spec)
     episodes = flags.compare_episodes
     if episodes is None:
-        episodes = trained_settings(run).evaluator.compare_episodes
-    asked = (flags.env_args, flags.success_key, flags.video, flags.max_episode_steps)
-    as_trained = not any(asked) and flags.headless
-    if flags.policy == "last" or not as_trained or not policies.is_open(episodes):
+        episodes = min(flags.episodes, trained_settings(run).evaluator.compare_episodes)
+    elsewhere = (flags.env_args, flags.success_key, flags.video, flags.max_episode_steps)
+    as_trained = flags.headless and not any(elsewhere)
+    asked = flags.policy == "best" and as_trained and episodes >= ROUND_N
+    if not (asked and policies.is_open(episodes)):
         return policies.choose(flags.policy, episodes)
     try:
         run.claim(resume=True)

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +146,7 @@ class RunPolicies:
 
         Args:
             which: of the two.
-            episodes: of a comparison that should have been made before; 0: none.
+            episodes: of a comparison that should have been made before.
 
         Raises:
             ConfigError: there is none yet, or it cannot be used.
@@ -179,7 +179,7 @@ class RunPolicies:
 
     def is_open(self, episodes: int) -> bool:
         """Return whether a comparison would say more than is known; never in a folder of copies."""
-        if not episodes or not self._run.has_begun():
+        if not self._run.has_begun():
             return False
         keys = self.contestants().keys()
         if len(keys) < 2:
@@ -217,7 +217,8 @@ class RunPolicies:
             commit(self._run, selected, {each.key: files[each.key].frame for each in selected.finalists})
         except OSError as error:
             log.warning("which policy is the best could not be written down: %s", error.strerror)
-        return Choice(files[best], comparison.verdict)
+            return Choice(files[best], comparison.verdict)
+        return Choice(replace(files[best], path=self._run.policy("best")), comparison.verdict)
 
     def _find(self, which: str) -> PolicyFile | None:
         try:

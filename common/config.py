@@ -321,8 +321,8 @@ class EvaluatorConfig(Section):
         100,
         ge=0,
         le=MAX_EPISODES,
-        description="Episodes of each finalist and of the last policy, after training, before one of them is"
-        " named the best; 0: none.",
+        description="Episodes of each finalist and of the last policy, after training, to choose the best by;"
+        " fewer than 20: none.",
     )
     eval_interval_s: float = Field(10.0, gt=0, description="Pause between the starts of two evaluations.")
     eval_env_args: tuple[str, ...] = Field(

@@ -90,7 +90,8 @@ class EvaluateFlags(Section):
         None,
         ge=0,
         le=MAX_EPISODES,
-        description="Episodes of each policy by which to choose the best first; default: as the run says.",
+        description="Episodes of each policy to choose the best by; fewer than 20: none; default: the run's,"
+        " at most --episodes.",
     )
     seed: int = Field(HELD_OUT_ROOT, ge=0, description="Root of the episodes' seeds.")
     env_args: tuple[str, ...] = Field((), description=f"Arguments of the environment: {ENV_ARGS}")

@@ -34,11 +34,16 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 def mean_low(values: Sequence[float] | NDArray[np.float64]) -> float:
     """Return the lower end of a mean's 95 % interval; minus infinity for fewer than two values.
 
-    mean − z s / √n,   s² = Σ (x − mean)² / (n − 1)
+    mean − t s / √n,   s² = Σ (x − mean)² / ν,   t ≈ z + (z³ + z) / 4ν + (5z⁵ + 16z³ + 3z) / 96ν²,   ν = n − 1
+
+    Source: Abramowitz and Stegun 1964, 26.7.5, of the quantile of Student's distribution.
     """
-    if len(values) < 2:
+    free = len(values) - 1
+    if free < 1:
         return -math.inf
-    return float(np.mean(values) - Z_95 * np.std(values, ddof=1) / math.sqrt(len(values)))
+    z = Z_95
+    quantile = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
+    return float(np.mean(values) - quantile * np.std(values, ddof=1) / math.sqrt(free + 1))
 
 
 def summarise(episodes: Sequence[Episode], broken: int = 0, cut: int = 0) -> Summary:

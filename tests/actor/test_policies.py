@@ -67,14 +67,9 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 def evaluated(run: RunDirectory, capsys: pytest.CaptureFixture[str], **flags: Any) -> dict[str, Any]:
-    assert (
-        evaluate(
-            EvaluateFlags(run_dir=str(run.path), episodes=2, json_output=True, **flags),
-            Foreign(),
-            StopSignal(),
-        )
-        == 0
-    )
+    words = {"episodes": 2, "compare_episodes": 100, **flags}
+    asked = EvaluateFlags(run_dir=str(run.path), json_output=True, **words)
+    assert evaluate(asked, Foreign(), StopSignal()) == 0
     said = capsys.readouterr()
     told: dict[str, Any] = json.loads(said.out)
     assert (
@@ -97,8 +92,8 @@ def test_the_last_policy_is_a_candidate(run: RunDirectory, capsys: pytest.Captur
     assert told["policy_env_steps"] == 300
     assert "comparison of 3 policies" in told["chosen_by"]
     assert best(run) == 3
-    again = evaluated(run, capsys)
-    assert again == {**told, "policy": str(run.policy("best"))}  # by what was written down
+    assert told["policy"] == str(run.policy("best"))
+    assert evaluated(run, capsys) == told  # by what was written down
 
 
 def test_a_finalist_that_is_clearly_better_than_the_last_is_taken(
@@ -123,9 +118,18 @@ def test_a_later_last_policy_is_compared_again(run: RunDirectory, capsys: pytest
 def test_more_episodes_than_there_were_are_another_comparison(
     run: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "up to 10 episodes" in evaluated(run, capsys, compare_episodes=10)["chosen_by"]
-    assert "up to 10 episodes" in evaluated(run, capsys, compare_episodes=5)["chosen_by"]
+    assert "up to 30 episodes" in evaluated(run, capsys, compare_episodes=30)["chosen_by"]
+    assert "up to 30 episodes" in evaluated(run, capsys, compare_episodes=25)["chosen_by"]
     assert "up to 100 episodes" in evaluated(run, capsys)["chosen_by"]
+
+
+def test_a_few_episodes_decide_nothing_and_that_is_said(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = evaluated(run, capsys, episodes=19, compare_episodes=None)
+    assert told["policy_env_steps"] == best(run) * 100 == 200
+    assert told["chosen_by"].endswith("; not compared with the last policy yet")
+    assert "up to 20 episodes" in evaluated(run, capsys, episodes=20, compare_episodes=None)["chosen_by"]
 
 
 def test_the_policy_that_is_asked_for_is_taken(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +246,7 @@ def test_a_stop_during_the_comparison_writes_nothing(
 
     monkeypatch.setattr(FakeEnv, "reset", stopping)
     try:
-        assert evaluate(EvaluateFlags(run_dir=str(run.path), episodes=2), Foreign(stop), stop) == 130
+        assert evaluate(EvaluateFlags(run_dir=str(run.path)), Foreign(stop), stop) == 130
     finally:
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
             signal.signal(number, handler)

@@ -1,11 +1,12 @@
 """Success rates with their intervals, and the line people read."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.messages import Episode
-from common.statistics import describe, summarise, wilson_interval
+from common.statistics import describe, mean_low, summarise, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,18 @@ def test_the_interval_holds_the_rate_and_mirrors_the_failures(trials: int, data:
     assert 0 <= low <= successes / trials + 1e-12
     assert successes / trials - 1e-12 <= high <= 1
     assert wilson_interval(trials - successes, trials) == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("count", "quantile", "within"),
+    [(4, 3.182, 0.13), (10, 2.262, 0.01), (20, 2.093, 1e-3), (100, 1.984, 1e-3)],
+)
+def test_the_interval_of_a_mean_is_students(count: int, quantile: float, within: float) -> None:
+    values = [float(value) for value in range(count)]
+    mean, error = sum(values) / count, np.std(values, ddof=1) / count**0.5
+    assert (mean - mean_low(values)) / error == pytest.approx(quantile, abs=within)
+    assert mean_low(values[:1]) == -np.inf
+    assert mean_low([3.0] * count) == 3.0
 
 
 def test_a_summary_counts_successes_among_the_episodes_that_say() -> None:
