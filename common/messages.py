@@ -19,7 +19,7 @@ MAX_ROWS = 4096
 """Transitions of one batch at the most."""
 MAX_STATUS_KEYS = 4096
 MAX_REFUSED_SHOWN = 64
-"""RefusedError peers that a status names, with the reason of each."""
+"""Refused peers that a status names, with the reason of each."""
 MAX_LINE = 300
 """Characters of a text for people."""
 MAX_ROOM = 1 << 30

@@ -7,17 +7,14 @@ refused as a whole is noted, to be told. Time is passed in; no socket is known h
 from typing import NamedTuple
 
 from common.errors import ProtocolError, RefusedError
-from common.messages import Batch, Bye, Evaluation, EvaluationStarted, Hello
+from common.messages import Batch, Hello
 from common.protocol import Buffer, decode, peek
 from common.security import may_use, require_own
 from common.specs import EnvSpec, differences
 from learner.accounts import Account, Accounts
 from learner.complaints import Complaints
 from learner.quota import Quota
-from learner.refusals import Peer, Refusals
-
-Heard = Batch | Hello | Bye | Evaluation | EvaluationStarted
-"""What a learner listens to."""
+from learner.refusals import Heard, Peer, Refusals, role_of
 
 
 class Admitted(NamedTuple):
@@ -66,28 +63,26 @@ class Admission:
             listened_s: until when everything that had arrived was read.
             evaluations: whether there is room for one more evaluation.
         """
-        whose = "some peer" if key is None else f"key {key}"
         try:
             name = self._charge(frame, key, now_s, evaluations=evaluations)
         except ProtocolError as error:
-            self._complaints.add("throttled", whose, error)
+            self._complaints.add("throttled", _holder(key), error)
             return None
         try:
             message = decode(frame)
             if not isinstance(message, Heard):
                 raise ProtocolError("kind", f"{message.kind} is not for a learner")
         except ProtocolError as error:
-            self._complaints.add("malformed", whose, error)
+            self._complaints.add("malformed", _holder(key), error)
             return None
-        peer = Peer.of(message, key)
         try:
-            account = self._account(message, peer, now_s, listened_s)
+            account = self._account(message, key, now_s, listened_s)
         except RefusedError as error:
             self._complaints.count("refused", error)
-            self._refusals.refuse(peer, error, now_s)
+            self._refusals.refuse(Peer.of(message, key), error, now_s)
             return None
-        if name != peer.actor_id and self._quota is not None:  # its first message counts too
-            self._quota.admits(peer.actor_id, len(frame), now_s)
+        if name != message.actor_id and self._quota is not None:  # its first message counts too
+            self._quota.admits(message.actor_id, len(frame), now_s)
         return Admitted(message, account)
 
     def accounts_of(self, boot: tuple[str, str]) -> Accounts:
@@ -116,23 +111,32 @@ class Admission:
     def _knows(self, actor_id: str) -> bool:
         return self._actors.knows(actor_id) or self._evaluators.knows(actor_id)
 
-    def _account(self, message: Heard, peer: Peer, now_s: float, listened_s: float) -> Account:
+    def _account(self, message: Heard, key: str | None, now_s: float, listened_s: float) -> Account:
         """Return the account of a sender who may be heard.
 
         Raises:
             RefusedError: nothing of it can be taken.
         """
-        require_own(peer.key, peer.actor_id)
-        if isinstance(message, Hello) and message.spec != self._mapping:
-            raise RefusedError("spec", differences(message.spec, self._mapping))
-        if isinstance(message, Batch) and message.digest != self._spec.digest:
-            raise RefusedError("spec", f"digest {message.digest.hex()}, allowed {self._spec.digest.hex()}")
-        boot = peer.actor_id, peer.boot_id
-        accounts = self._evaluators if peer.role == "evaluator" else self._actors
+        require_own(key, message.actor_id)
+        if isinstance(message, Batch):
+            if message.digest != self._spec.digest:
+                raise RefusedError(
+                    "spec", f"digest {message.digest.hex()}, allowed {self._spec.digest.hex()}"
+                )
+            accounts = self._actors
+        else:
+            if isinstance(message, Hello) and message.spec != self._mapping:
+                raise RefusedError("spec", differences(message.spec, self._mapping))
+            accounts = self._actors if role_of(message) == "actor" else self._evaluators
+        boot = message.actor_id, message.boot_id
         is_new = self._refusals.any_shown and accounts.get(boot) is None
-        account = accounts.hear(boot, key=peer.key, now_s=now_s, listened_s=listened_s)
+        account = accounts.hear(boot, key=key, now_s=now_s, listened_s=listened_s)
         if is_new:
-            self._refusals.accept(peer.actor_id)
+            self._refusals.accept(message.actor_id)
         if isinstance(message, Hello) and message.answer:
             accounts.answer(boot, message.answer)
         return account
+
+
+def _holder(key: str | None) -> str:
+    return "some peer" if key is None else f"key {key}"

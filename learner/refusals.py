@@ -26,10 +26,12 @@ REPEAT_AFTER_S = 1.0
 MAX_PER_S = 100.0
 """Refusals sent in a second to the holders of one key at the most."""
 MAX_REMEMBERED = 4096
-"""RefusedError processes that are not counted and logged a second time."""
+"""Refused processes that are not counted and logged a second time."""
 MAX_LOGGED = 1000
 """Lines in the log, so that nobody can fill the disk with them."""
 
+Heard = Batch | Hello | Bye | Evaluation | EvaluationStarted
+"""What a learner listens to."""
 _Process = tuple[str, str]
 """(actor_id, boot_id)."""
 
@@ -47,12 +49,9 @@ class Peer(NamedTuple):
     key: str | None
 
     @classmethod
-    def of(cls, message: Batch | Hello | Bye | Evaluation | EvaluationStarted, key: str | None) -> "Peer":
+    def of(cls, message: Heard, key: str | None) -> "Peer":
         """Return who a message names as its sender."""
-        role: Role = "evaluator" if isinstance(message, Evaluation | EvaluationStarted) else "actor"
-        if isinstance(message, Hello | Bye):
-            role = message.role
-        return cls(message.actor_id, message.boot_id, role, key)
+        return cls(message.actor_id, message.boot_id, role_of(message), key)
 
 
 class Notice(NamedTuple):
@@ -129,3 +128,10 @@ class Refusals:
         self._shown[peer.actor_id] = peer.role, line
         if len(self._shown) > MAX_REFUSED_SHOWN:
             self._shown.popitem(last=False)
+
+
+def role_of(message: Heard) -> Role:
+    """Return whether an actor or an evaluator sent a message."""
+    if isinstance(message, Hello | Bye):
+        return message.role
+    return "actor" if isinstance(message, Batch) else "evaluator"

@@ -23,7 +23,7 @@ from common.config import Section
 from common.datasets import dataset_folder, dataset_name
 from common.errors import ConfigError
 from common.flags import parse, parse_env_args
-from common.seeds import seed_sequence
+from common.seeds import seed_sequence, training_seeds
 from common.stopping import StopSignal
 
 DESCRIPTION = "Episodes of the scripted expert of Grasp-v0: hover, descend, close, lift."
@@ -84,13 +84,13 @@ def minari() -> Any:
 
 def collect(env: GraspEnv, episodes: int, seed: int, stop: StopSignal) -> list[Played]:
     """Return `episodes` episodes of the expert, fewer when told to stop, behind a progress bar."""
-    seeds = np.random.default_rng(seed_sequence(seed, "demos"))
+    seeds = training_seeds(np.random.default_rng(seed_sequence(seed, "demos")))
     columns = "demonstrations", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")
     played: list[Played] = []
     with Progress(*columns, TimeRemainingColumn()) as progress:
         task = progress.add_task("", total=episodes, rate="")
         while len(played) < episodes and not stop.is_set():
-            played.append(play(env, int(seeds.integers(2**31))))
+            played.append(play(env, next(seeds)))
             rate = sum(episode.success for episode in played) / len(played)
             progress.update(task, advance=1, rate=f"{rate:.1%} succeeded")
     return played
