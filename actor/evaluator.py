@@ -70,7 +70,7 @@ class Evaluator:
     def _stand_in(self) -> bool:
         """Do what must go on during episodes; return whether they are still worth waiting for."""
         self._greet()
-        return True
+        return self._inbox.state != "done"  # while it drains, a learner still takes a report
 
     def _greet(self) -> None:
         """Say that this evaluator is there, and hear what there is."""

@@ -1,0 +1,1 @@
+from tests.end_to_end.conftest import fleet as fleet
