@@ -72,6 +72,8 @@ class Inbox:
                 raise ConfigError(
                     f"--learner {where}: it does not let this key in; allowed: one of `graspfleet keys list`"
                 )
+            if self.control.trouble is not None:
+                raise ConfigError(f"--learner {self.control.trouble}; allowed: a host name or address")
             raise ConfigError(
                 f"--learner {where}: nothing answered for {self._config.connect_timeout_s:g} s"
                 " (--connect-timeout-s); allowed: a host where `graspfleet learner` runs, its ports and keys"

@@ -4,14 +4,18 @@ One section per subject; a command is a model made of the sections it needs, so 
 wherever it appears. `common.flags` turns these models into command lines and reads YAML into them.
 """
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from common.addresses import host_of
 from common.errors import ConfigError
 from common.messages import MAX_EPISODES
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
+Host = Annotated[str, AfterValidator(host_of)]
+BoundHost = Annotated[str, AfterValidator(partial(host_of, wildcard=True))]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 ENV_ARGS = (
@@ -250,7 +254,7 @@ class RunConfig(Section):
 class LearnerConfig(Section):
     """The learner process."""
 
-    bind: str = Field("127.0.0.1", description="Address that the learner's sockets listen on.")
+    bind: BoundHost = Field("127.0.0.1", description="Address that the learner's sockets listen on.")
     max_run_bytes: int = Field(
         4 << 30,
         ge=1 << 20,
@@ -282,7 +286,7 @@ class LearnerConfig(Section):
 class ActorConfig(Section):
     """One actor process."""
 
-    learner: str = Field("127.0.0.1", description="Host name or address of the learner.")
+    learner: Host = Field("127.0.0.1", description="Host name or address of the learner.")
     actor_id: str = Field(
         "",
         pattern=r"^[A-Za-z0-9._-]{0,64}$",

@@ -16,6 +16,7 @@ from common.config import (
     ActorConfig,
     EnvConfig,
     EvaluatorConfig,
+    Host,
     KeysConfig,
     LaunchConfig,
     LearnerConfig,
@@ -113,7 +114,7 @@ class StatusFlags(KeysConfig):
     """Show what a running learner says of itself."""
 
     run_dir: tyro.conf.Positional[str | None] = None
-    learner: str = Field("127.0.0.1", description="Host of the learner, without RUN_DIR.")
+    learner: Host = Field("127.0.0.1", description="Host of the learner, without RUN_DIR.")
     control_port: int = Field(5557, ge=1, le=65_535, description="Its control port, without RUN_DIR.")
     timeout_s: float = Field(5.0, gt=0, description="Give up after this.")
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = Field(

@@ -124,7 +124,7 @@ def require_own(key: str | None, actor_id: str) -> None:
 
 def is_loopback(host: str) -> bool:
     """Return whether traffic to `host` cannot leave this machine."""
-    if host == "localhost":
+    if host.removesuffix(".").lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

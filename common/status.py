@@ -49,6 +49,9 @@ def main(argv: list[str]) -> int:
             if control.wait(left_s) and (status := read_status(control)) is not None:
                 print(json.dumps(status.model_dump()) if flags.json_output else describe(status))
                 return 0
+        trouble = control.trouble
+    if trouble is not None and flags.run_dir is None:
+        raise ConfigError(f"--learner {trouble}; allowed: a host name or address")
     name = f"RUN_DIR {flags.run_dir}" if flags.run_dir is not None else f"--learner {host}:{port}"
     raise ConfigError(
         f"{name}: no learner answered within {flags.timeout_s:g} s (--timeout-s);"

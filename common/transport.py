@@ -5,15 +5,17 @@ In and out: whole frames as bytes; what is in them is `common.protocol`'s. Every
 blocks except `wait`, and no peer that is absent, slow or gone is an error.
 """
 
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
 import zmq
 
+from common.addresses import host_of
 from common.config import TransportConfig, flag
 from common.errors import ConfigError
-from common.lifeline import Lifeline
+from common.lifeline import LOOK_INTERVAL_S, Lifeline, bracketed
 from common.protocol import Buffer
 from common.security import actor_keys, learner_keys, require_private
 
@@ -52,7 +54,12 @@ class Channel:
         config: limits.
         hwm_n: messages queued per connection and direction.
         conflate: keep only the newest message.
+
+    Attributes:
+        silent_after_s: a connection over which nothing has come for so long is renewed; None: never.
     """
+
+    silent_after_s: float | None = None
 
     def __init__(self, kind: int, config: TransportConfig, *, hwm_n: int, conflate: bool = False) -> None:
         self.config = config
@@ -80,6 +87,7 @@ class Channel:
         Raises:
             ConfigError: the port is taken, the address is not this machine's, or its keys are unusable.
         """
+        host = _checked("--bind", host, wildcard=True)
         keys = learner_keys(self.config)
         if keys is None:
             require_private("--bind", host, insecure=self.config.insecure)
@@ -90,7 +98,7 @@ class Channel:
             self.socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
             self._encrypted = True
         try:
-            self.socket.bind(f"tcp://{_bracketed(host)}:{port or '*'}")
+            self.socket.bind(f"tcp://{bracketed(host)}:{port or '*'}")
         except zmq.ZMQError as error:
             if error.errno == zmq.EADDRINUSE:
                 raise ConfigError(
@@ -107,8 +115,10 @@ class Channel:
         """Connect now or as soon as the peer is there; reconnect for ever.
 
         Raises:
-            ConfigError: `host` is no host name, leaves this machine unprotected, or the keys are unusable.
+            ConfigError: `host` is no host name or address, leaves this machine unprotected, or the keys are
+                unusable.
         """
+        host = _checked("--learner", host)
         keys = actor_keys(self.config)
         if keys is None:
             require_private("--learner", host, insecure=self.config.insecure)
@@ -116,18 +126,21 @@ class Channel:
             self.socket.setsockopt(zmq.CURVE_SERVERKEY, keys.learner)
             self.socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
             self.socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
-        endpoint = f"tcp://{_bracketed(host)}:{port}"
-        self._lifeline = Lifeline(self.socket, endpoint, key=None if keys is None else keys.name)
-        try:
-            self.socket.connect(endpoint)
-        except zmq.ZMQError as error:
-            raise ConfigError(
-                f"--learner {host}: {error.strerror}; allowed: a host name or address"
-            ) from None
+        key = None if keys is None else keys.name
+        self._lifeline = Lifeline(self.socket, host, port, key=key, silent_after_s=self.silent_after_s)
 
     def wait(self, timeout_s: float) -> bool:
         """Return whether something can be received, after at most `timeout_s`."""
-        return bool(self.socket.poll(max(0, round(timeout_s * 1000))))
+        if self._lifeline is None:
+            return bool(self.socket.poll(max(0, round(timeout_s * 1000))))
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            self._lifeline.tend()
+            left_s = max(0.0, deadline_s - time.monotonic())
+            if self.socket.poll(round(min(left_s, LOOK_INTERVAL_S) * 1000)):
+                return True
+            if left_s <= LOOK_INTERVAL_S:
+                return False
 
     def close(self, linger_s: float = 0.0) -> None:
         """Close; what is still unsent is tried for `linger_s`."""
@@ -144,6 +157,11 @@ class Channel:
     ) -> None:
         """Close."""
         self.close()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the learner cannot be looked for, for the user; None when it can."""
+        return None if self._lifeline is None else self._lifeline.trouble
 
     @property
     def refused(self) -> bool:
@@ -166,6 +184,8 @@ class Channel:
             first = self.socket.recv(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return None
+        if self._lifeline is not None:
+            self._lifeline.heard()
         # pyzmq asks the socket after every part whether there is more; the frame knows, at half the price.
         return [first, *self.socket.recv_multipart(copy=False)] if first.more else [first]
 
@@ -262,6 +282,8 @@ class ControlPublisher(Channel):
 class ControlSubscriber(Channel):
     """Hears the learner's status, and what is said to one actor (or evaluator) if `actor_id` is given."""
 
+    silent_after_s = _LOST_AFTER_MS / 1000
+
     def __init__(self, config: TransportConfig, actor_id: str | None = None) -> None:
         super().__init__(zmq.SUB, config, hwm_n=config.control_hwm_n)
         self.socket.subscribe(STATUS_TOPIC)
@@ -292,6 +314,8 @@ def _heartbeats(*, zmtp: bool) -> dict[int, int]:
     }
 
 
-def _bracketed(host: str) -> str:
-    """Return `host` as it stands in an endpoint; IPv6 addresses go in brackets."""
-    return f"[{host}]" if ":" in host else host
+def _checked(name: str, host: str, *, wildcard: bool = False) -> str:
+    try:
+        return host_of(host, wildcard=wildcard)
+    except ValueError as error:
+        raise ConfigError(f"{name} {host}: {error}") from None

@@ -169,15 +169,19 @@ class Connections:
             tcp = TcpConnection(key[1], port)
         except OSError:
             return  # gone already
+        self._close(key)
+        if len(self._open) >= self._at_most_n:
+            self._count(
+                "refused_connections", f"more than {self._at_most_n} (--max-connections-n, ulimit -n)"
+            )
+            tcp.end()
+            tcp.close()
+            return
         limit = UNREAD_MESSAGES_N * self._config.max_message_bytes
         reader = self._bound[key[0]][1]
         allowance = Allowance(key[1], reader, unread_bytes=limit, welcomed=not self._encrypted)
-        self._close(key)
         connection = self._open[key] = Connection(tcp, allowance)
-        if len(self._open) > self._at_most_n:
-            why = f"more than {self._at_most_n} (--max-connections-n, or half of `ulimit -Hn`)"
-            self._end(connection, "refused_connections", why)
-        elif not allowance.welcomed:
+        if not allowance.welcomed:
             self._strangers[key] = connection
             if len(self._strangers) > self._config.max_handshakes_n:
                 self._drop_a_stranger()

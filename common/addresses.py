@@ -1,0 +1,92 @@
+"""Host names and addresses: which form is allowed, and which addresses a name stands for."""
+
+import ipaddress
+import re
+import socket
+import threading
+
+FORM = "a host name or address alone (127.0.0.1, ::1, learner.example); ports have flags of their own"
+"""Allowed for a host, for the user."""
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_MAX_NAME = 253
+_SOON_S = 0.2
+"""Names from this machine's own table are resolved by then."""
+
+
+def host_of(text: str, *, wildcard: bool = False) -> str:
+    """Return a host as the sockets take it: an IPv6 address loses its brackets.
+
+    Args:
+        text: what the user wrote.
+        wildcard: `*` is allowed too.
+
+    Raises:
+        ValueError: it is an endpoint, a path, empty, or has blanks.
+    """
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if inner != text or ":" in inner:
+        if not _is_address(inner, 6):
+            raise ValueError(f"allowed is {FORM}")
+        return inner
+    if (wildcard and text == "*") or _is_address(text, 4):
+        return text
+    labels = text.removesuffix(".").split(".")
+    looks_like_an_address = labels[-1].isdigit()
+    if looks_like_an_address or len(text) > _MAX_NAME or not all(map(_LABEL.fullmatch, labels)):
+        raise ValueError(f"allowed is {FORM}")
+    return text
+
+
+def _is_address(text: str, version: int) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == version
+    except ValueError:
+        return False
+
+
+class Addresses:
+    """The addresses of a host, one after the other, round and round.
+
+    A name is looked up in a thread of its own, as nothing bounds how long that takes, and again in each
+    round: it may stand for something else by then.
+
+    Args:
+        host: a name or an address.
+
+    Attributes:
+        trouble: why there is no address; None when there is one, or it is still looked for.
+    """
+
+    def __init__(self, host: str) -> None:
+        self.trouble: str | None = None
+        self._host = host
+        self._left: list[str] = []
+        self._found: list[str] = []
+        self._search: threading.Thread | None = None
+        if _is_address(host, 4) or _is_address(host, 6):
+            self._found = [host]
+        else:
+            self._begin()
+            assert self._search is not None
+            self._search.join(_SOON_S)
+
+    def next(self) -> str | None:
+        """Return the next address to try, None while none is known."""
+        if not self._left:
+            self._left = list(self._found)
+            if self._search is not None and not self._search.is_alive():
+                self._begin()
+        return self._left.pop(0) if self._left else None
+
+    def _begin(self) -> None:
+        self._search = threading.Thread(target=self._look_up, name="addresses", daemon=True)
+        self._search.start()
+
+    def _look_up(self) -> None:
+        try:
+            answers = socket.getaddrinfo(self._host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            self.trouble = f"{self._host}: {getattr(error, 'strerror', None) or error}"
+            return
+        self._found = list(dict.fromkeys(str(address[0]) for *_, address in answers))
+        self.trouble = None
