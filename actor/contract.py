@@ -114,7 +114,8 @@ def reason(error: BaseException) -> str:
     while trace is not None:
         place = f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})"
         trace = trace.tb_next
-    return f"{type(error).__name__}: {_line(lambda: str(error), MAX_ERROR_CHARS)}{place}"
+    words = _line(lambda: str(error), MAX_ERROR_CHARS)
+    return f"{type(error).__name__}{': ' if words else ''}{words}{place}"
 
 
 def _line(words: Callable[[], str], most: int) -> str:

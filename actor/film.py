@@ -17,6 +17,7 @@ from common.errors import ConfigError
 Picture = NDArray[np.uint8]
 """[height, width, 3]."""
 
+DEFAULT_FPS = 20
 BAND_PX, MARGIN_PX, TEXT_PX = 30, 10, 16
 BAND, PLAIN, GOOD, BAD = (24, 27, 32), (236, 239, 242), (88, 214, 141), (240, 120, 105)
 
@@ -26,13 +27,15 @@ class Film:
 
     Args:
         path: of the file.
-        fps: pictures a second.
+
+    Attributes:
+        fps: pictures a second; may be set before the first picture.
 
     Raises:
         ConfigError: a package for it is missing, there is no such folder, or it is another kind of file.
     """
 
-    def __init__(self, path: Path, fps: int) -> None:
+    def __init__(self, path: Path) -> None:
         """Check that it can be written."""
         if not path.parent.is_dir() or path.is_dir():
             raise ConfigError(f"--video {path}: cannot be written; allowed: a file in a folder that exists")
@@ -45,7 +48,7 @@ class Film:
             needs = f"--video: needs {error.name}; install it with: pip install 'graspfleet[video]'"
             raise ConfigError(needs) from None
         self._encoder, self._drawing = imageio_ffmpeg, PIL.ImageDraw
-        self._path, self._fps = path, fps
+        self._path, self.fps = path, DEFAULT_FPS
         self._unfinished = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
         try:  # before any episode, and before the encoder says it in lines of its own
             self._unfinished.touch()
@@ -85,7 +88,7 @@ class Film:
         frames: Generator[None, Any, None] = self._encoder.write_frames(
             str(self._unfinished),
             (width, height),
-            fps=self._fps,
+            fps=self.fps,
             quality=7,
             macro_block_size=2,
             ffmpeg_log_level="error",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from actor.contract import shown
+from actor.contract import reason, shown
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +31,22 @@ class SuccessReader:
 
     def __call__(self, info: Mapping[str, Any]) -> bool | None:
         """Return success, None where the environment says nothing or something that is neither yes nor no."""
+        try:
+            return self._read(info)
+        except Exception as error:  # an info, or what it holds, may be of any class
+            self._warn(f"info[{self._key!r}] cannot be read: {reason(error)}")
+            return None
+
+    def _read(self, info: Mapping[str, Any]) -> bool | None:
         said = info.get(self._key)
         if said is None:
             self._point_at_another(info)
             return None
         if type(said) is bool:
             return said
-        try:
-            value = np.asarray(said)
-            if value.shape == () and value.dtype.kind in "fiub" and value.item() in (0, 1):
-                return bool(value.item())
-        except Exception:  # noqa: S110  # what cannot be read says nothing, as below
-            pass
+        value = np.asarray(said)
+        if value.shape == () and value.dtype.kind in "fiub" and value.item() in (0, 1):
+            return bool(value.item())
         self._warn(f"info[{self._key!r}] is {shown(said)}, no success; allowed: a bool, 0 or 1")
         return None
 

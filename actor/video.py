@@ -13,7 +13,7 @@ import numpy as np
 
 from actor.contract import shown
 from actor.environment import Environment
-from actor.film import BAD, GOOD, PLAIN, Film, Picture
+from actor.film import BAD, DEFAULT_FPS, GOOD, PLAIN, Film, Picture
 from actor.foreign import Foreign
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
@@ -21,7 +21,6 @@ from common.specs import Floats
 
 log = logging.getLogger(__name__)
 
-DEFAULT_FPS = 20
 MAX_FPS = 1000
 MAX_PICTURE_BYTES = 1 << 28
 """Of one picture: 9,000 pixels square."""
@@ -51,8 +50,9 @@ class FilmedEnvironment(Environment):
         episodes: int,
         foreign: Foreign | None = None,
     ) -> None:
+        self._film = Film(path)
         super().__init__(config, returns, render_mode="rgb_array", foreign=foreign)
-        self._film = Film(path, fps_of(self.env.metadata))
+        self._film.fps = fps_of(self.env.metadata)
         self._episodes = self._left = episodes
         self._episode = 0
 

@@ -12,6 +12,7 @@ from actor.episode import EpisodeRunner
 from common.errors import BrokenEpisodeError, ConfigError
 from common.messages import Batch
 from common.protocol import decode
+from common.seeds import draw_seeds
 from common.specs import MAX_MAGNITUDE, Records
 from tests.actor.foreign_envs import Counting, OwnBuffer, OwnInfo, make, returning
 from tests.fakes import ONE_LINE, make_writer
@@ -39,7 +40,7 @@ class Tensors(OwnBuffer):
 def rows_of(kind: type[Counting], n_step: int) -> Records:
     env = make(kind, n_step=n_step)
     writer = make_writer(env.spec, batch_max_n=1000)
-    runner = EpisodeRunner(env, writer, np.random.default_rng(1), 100)
+    runner = EpisodeRunner(env, writer, draw_seeds(np.random.default_rng(1)), 100)
     for _ in range(kind.length):
         runner.step(HALF)
     writer.seal()
@@ -65,7 +66,7 @@ def test_whatever_an_environment_does_with_its_arrays_the_rows_are_right(
 def test_success_is_read_before_the_environment_goes_on() -> None:
     env = make(OwnInfo)
     writer = make_writer(env.spec, batch_max_n=1000)
-    runner = EpisodeRunner(env, writer, np.random.default_rng(1), 100)
+    runner = EpisodeRunner(env, writer, draw_seeds(np.random.default_rng(1)), 100)
     for _ in range(2 * OwnInfo.length):
         runner.step(STILL)
     assert [episode[2] for episode in writer._episodes] == [True, True]

@@ -10,8 +10,8 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from actor import video
-from actor.film import GOOD, Film
-from actor.video import DEFAULT_FPS, FilmedEnvironment, fps_of
+from actor.film import DEFAULT_FPS, GOOD, Film
+from actor.video import FilmedEnvironment, fps_of
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
 from tests.actor import foreign_envs
@@ -34,7 +34,7 @@ def config_of(kind: type[Counting]) -> EnvConfig:
 
 
 def test_a_film_has_every_picture_with_its_text(tmp_path: Path) -> None:
-    film = Film(tmp_path / "film.mp4", fps=20)
+    film = Film(tmp_path / "film.mp4")
     for number in range(12):
         film.add(PICTURE, f"step {number}", "success", GOOD)
     film.close()
@@ -63,19 +63,19 @@ def test_the_first_episodes_are_filmed_and_no_others(tmp_path: Path) -> None:
 
 def test_what_cannot_be_filmed_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--video .*a file in a folder that exists"):
-        Film(tmp_path / "nowhere" / "film.mp4", fps=20)
+        Film(tmp_path / "nowhere" / "film.mp4")
     with pytest.raises(ConfigError, match=r"--video .*a file in a folder that exists"):
-        Film(tmp_path, fps=20)
+        Film(tmp_path)
     for name in ("film.gif", "film.avi", "film", "film.mp4.txt"):
         with pytest.raises(ConfigError, match=r"--video .*ends in \.mp4"):
-            Film(tmp_path / name, fps=20)
+            Film(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_film_that_cannot_go_on_leaves_the_older_one(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     path.write_text("older")
-    film = Film(path, fps=20)
+    film = Film(path)
     film.add(PICTURE, "", "")
     with pytest.raises(ConfigError, match=r"\(61, 81, 3\); allowed: \(60, 81, 3\)"):
         film.add(np.zeros((61, 81, 3), np.uint8), "", "")
@@ -86,7 +86,7 @@ def test_a_film_that_cannot_go_on_leaves_the_older_one(tmp_path: Path) -> None:
 
 def test_a_folder_that_takes_no_files_is_one_line() -> None:
     with pytest.raises(ConfigError, match=r"\A--video /proc/film.mp4: cannot be written \([^\n]+\)\Z"):
-        Film(Path("/proc/film.mp4"), fps=20)
+        Film(Path("/proc/film.mp4"))
 
 
 class FailingEncoder:
@@ -100,7 +100,7 @@ class FailingEncoder:
 
 
 def test_an_encoder_that_fails_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    film = Film(tmp_path / "film.mp4", fps=20)
+    film = Film(tmp_path / "film.mp4")
     film._encoder = FailingEncoder()
     film.add(PICTURE, "", "")
     with pytest.raises(ConfigError, match=r"\A--video [^\n]*cannot be written \(the encoder failed\)\Z"):
