@@ -42,7 +42,7 @@ def run_main(main: Callable[[list[str]], int], argv: list[str]) -> int:
     except OSError as error:
         if error.errno not in DISK_ERRNOS:
             raise
-        _say(f"error: {error.filename or argv[:1]}: {error.strerror}")
+        _say(f"error: {error.filename or 'output'}: {error.strerror}")
         return StorageError.status
     except KeyboardInterrupt:
         return 130

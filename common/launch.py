@@ -76,7 +76,8 @@ class Launch:
         learner = self._children.child(LEARNER)
         # A learner told to leave before it has taken over the signals ends by them, with nothing to save; and
         # one that was about to be started again has saved already.
-        if learner.status == 0 or stop.is_set():
+        failed = learner.status in (StorageError.status, DivergedError.status)
+        if learner.status == 0 or (stop.is_set() and not failed):
             if not stop.is_set() and self._actors and all(map(self._children.has_given_up, self._actors)):
                 print("every actor died too often; the run is saved", file=sys.stderr)
                 self._say_how_to_go_on()

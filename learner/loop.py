@@ -170,13 +170,13 @@ class Learner:
             self.sockets.acknowledge(actor_id, ack)
         self.sockets.refuse()
 
-    def checkpoint(self) -> None:
-        """Save everything that must survive."""
+    def checkpoint(self) -> bool:
+        """Save everything that must survive; return whether a checkpoint was written."""
         try:
             self.ingest.checkpoint()
         except OSError as error:
             log.error("rows and journal not brought to the disk: %s; going on without", error.strerror)
-        self._save()
+        return self._save()
 
     def _save(self) -> bool:
         written = self.checkpoints.save(self.state_dict(), self.env_steps)
@@ -201,7 +201,11 @@ class Learner:
                 action()
 
     def _finish(self, *, complete: bool) -> None:
-        """Take in what is still on its way, then save; at the run's end, wait for the actors to leave."""
+        """Take in what is still on its way, then save; at the run's end, wait for the actors to leave.
+
+        Raises:
+            StorageError: the disk refuses the last checkpoint.
+        """
         self.reporter.state = "draining" if complete else "running"
         deadline_s = time.monotonic() + (self.config.drain_timeout_s if complete else 0.0)
         status = Interval(0.1)
@@ -219,9 +223,13 @@ class Learner:
         self.deliver(wait=True)
         self.publish(idle=True)
         self.deliver(wait=True)
-        self.checkpoint()
-        self.reporter.state = "done" if complete else "running"
+        saved = self.checkpoint()
+        self.reporter.state = "done" if complete and saved else "running"
         self.reporter.close()
+        if not saved:
+            raise StorageError(
+                "the last checkpoint could not be written; --resume goes on from the one before"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs besides replay and journal, as tensors and plain values."""

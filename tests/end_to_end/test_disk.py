@@ -94,6 +94,59 @@ def test_a_full_disk_stops_the_learner_with_one_line_and_costs_nothing(
     assert (found.twice, found.missing) == (0, {}), found
 
 
+def only_error(output: str) -> str:
+    """Return the one line that says why a process ended."""
+    assert "Traceback" not in output
+    (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_a_disk_that_is_full_at_the_start_is_told_in_one_line(
+    full_fleet: Fleet, disk: Path, tmp_path: Path
+) -> None:
+    fill(disk)
+    start_learner(full_fleet, "--run-dir")
+    assert full_fleet.wait("learner") in (1, 2)
+    assert "No space left on device" in only_error(full_fleet.output("learner"))
+    full_fleet.start("train", "common.cli", "train", "--env", "Pendulum-v1", "--run-dir", str(disk / "other"))
+    assert full_fleet.wait("train") in (1, 2)
+    assert "No space left on device" in only_error(full_fleet.output("train"))
+
+
+@pytest.mark.parametrize("actors", [False, True])
+def test_a_disk_that_is_full_at_the_stop_and_at_the_resume_costs_nothing_acknowledged(
+    full_fleet: Fleet, disk: Path, tmp_path: Path, actors: bool
+) -> None:
+    fleet, made = full_fleet, tmp_path / "made"
+    start_learner(fleet, "--run-dir")
+    start_actor(fleet, made)
+    until(lambda: len(list(fleet.run.checkpoints.glob("step-*.pt"))) >= 2, "checkpoints are written")
+    if not actors:  # nothing arrives any more, so that it is the stop that meets the full disk
+        fleet.signal("a", signal.SIGSTOP)
+    filler = fill(disk)
+    fleet.signal("learner", signal.SIGTERM)
+    assert fleet.wait("learner") == 1, fleet.output("learner")
+    only_error(fleet.output("learner"))
+    fill(disk)
+    start_learner(fleet, "--resume")
+    assert fleet.wait("learner") in (1, 2), fleet.output("learner")
+    only_error(fleet.output("learner"))
+    for path in (filler, disk / "filler"):
+        path.unlink(missing_ok=True)
+    fleet.signal("a", signal.SIGCONT)
+    start_learner(fleet, "--resume")
+    statuses = fleet.statuses()
+    start = statuses.until(lambda status: status.metrics.get("env_steps"), "it goes on")
+    more = start.metrics["env_steps"] + 500
+    statuses.until(lambda status: status.metrics["env_steps"] >= more, "more arrives")
+    statuses.close()
+    for name in ("a", "learner"):
+        fleet.signal(name, signal.SIGTERM)
+        assert fleet.wait(name) == 0, fleet.output(name)
+    found = audit(fleet.run, CAPACITY, made)
+    assert (found.twice, found.missing) == (0, {}), found
+
+
 def test_a_replay_larger_than_the_disk_is_refused_at_the_start(
     full_fleet: Fleet, disk: Path, tmp_path: Path
 ) -> None:
