@@ -124,6 +124,7 @@ class Actor:
     def _may_step(self) -> bool:
         """Whether each environment may take a step: the learner allows it, or cannot be waited for."""
         if self.writer.has_room(self._turn_n):
+            self._pace.is_ahead = False
             return True
         if not self.writer.fits(self._turn_n):
             return False

@@ -17,9 +17,16 @@ LOOKS_N = 8
 
 
 class Pace:
-    """Measures env steps between two looks at the clock, waits left out."""
+    """Measures env steps between two looks at the clock, waits left out.
+
+    Attributes:
+        is_ahead: whether steps beyond what the learner allowed were made while it was silent. Who has room
+            again sets it to False; until then a learner that comes back and works off what waits for it does
+            not stop a robot.
+    """
 
     def __init__(self) -> None:
+        self.is_ahead = False
         self._steps = 0
         self._since_s: float | None = None
         self._recent: deque[float] = deque(maxlen=LOOKS_N)
@@ -57,4 +64,6 @@ class Pace:
         step_s = self.step_s
         if step_s < REAL_TIME_STEP_S:
             return False
-        return silent_s > SILENT_S or unacked * step_s < 2 * SILENT_S
+        if silent_s > SILENT_S:
+            self.is_ahead = True
+        return self.is_ahead or unacked * step_s < 2 * SILENT_S

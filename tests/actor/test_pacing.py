@@ -26,8 +26,11 @@ def test_a_simulation_waits_however_long_the_learner_is_silent() -> None:
 def test_a_robot_waits_only_for_a_learner_that_speaks() -> None:
     pace = paced(0.05)
     assert pace.step_s == pytest.approx(0.05)
-    assert pace.goes_on(unacked=1000, silent_s=SILENT_S + 0.01)
     assert not pace.goes_on(unacked=1000, silent_s=SILENT_S - 0.01)
+    assert pace.goes_on(unacked=1000, silent_s=SILENT_S + 0.01)
+    assert pace.goes_on(unacked=1000, silent_s=0.0)  # the learner is back, and has much to work off
+    pace.is_ahead = False
+    assert not pace.goes_on(unacked=1000, silent_s=0.0)
     assert pace.goes_on(unacked=3, silent_s=0.0)  # too few steps for the answer to be late
 
 
