@@ -29,8 +29,8 @@ def main(argv: list[str]) -> int:
     journal = Journal(run.journal)
     try:
         recovered = journal.recover() if flags.run.resume else None
-        if recovered and not run.replay.exists():
-            raise ConfigError(f"--resume {run.path}: {run.replay.name} is missing; nothing can be resumed")
+        if recovered and not (run.replay.is_file() and run.replay.stat().st_size):
+            raise ConfigError(f"--resume {run.path}: {run.replay.name} has no rows; nothing can be resumed")
         # torch takes over a second to import: actors connect and start meanwhile, as the ports are bound.
         from learner.agent import require_possible, updates_per_dispatch
         from learner.loop import Learner

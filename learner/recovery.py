@@ -8,6 +8,7 @@ import logging
 import zlib
 from collections.abc import Callable
 
+from common.errors import RefusedError
 from common.messages import MAX_ROWS
 from learner.accounts import Account, Accounts
 from learner.journal import Entry, Recovered
@@ -57,7 +58,7 @@ class Recovery:
             if entry.start < self._replay.inserted or (sampled and not self._rows_are_there(entry)):
                 self._cut(entries[index:], end)
                 break
-            account = self._accounts.open((entry.actor_id, entry.boot_id))
+            account = self._account(entry)
             self._bridge(account, entry)
             credit(account, entry)
             self._replay.inserted = entry.start + entry.inserted
@@ -74,6 +75,13 @@ class Recovery:
                 self._unread_rows,
                 f", {self._unclaimed_rows} of them of unknown actors" if self._unclaimed_rows else "",
             )
+
+    def _account(self, entry: Entry) -> Account:
+        """Return whom an entry speaks of; nobody's account if there are more process starts than allowed."""
+        try:
+            return self._accounts.open((entry.actor_id, entry.boot_id))
+        except RefusedError:
+            return Account(next_seq=entry.first)
 
     def _rows_are_there(self, entry: Entry) -> bool:
         """Whether all rows from the last entry up to the end of this one are as they were written."""

@@ -86,12 +86,13 @@ class Reporter:
         self._log.close()
 
     def state_dict(self) -> dict[str, object]:
-        """Return what means run over; counters are in the journal, as the newest checkpoint may be old."""
-        return {"recent_episodes": self._episodes.state_dict()}
+        """Return what is told again; counters are in the journal, as the newest checkpoint may be old."""
+        return {"recent_episodes": self._episodes.state_dict(), "evaluation": self._evaluation}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict()`."""
         self._episodes.load_state_dict(state["recent_episodes"])
+        self._evaluation = dict(state["evaluation"])
 
     def go_on(self) -> None:
         """Let no counter fall below what was last told of it; comes when everything else is restored."""
