@@ -217,6 +217,19 @@ def test_a_resume_that_is_refused_changes_nothing(fleet: Fleet) -> None:
     assert fleet.run.config.read_bytes() == settings
 
 
+def test_an_environment_that_a_resumed_run_refuses_changes_nothing(fleet: Fleet) -> None:
+    first = (*QUICK, "--total-env-steps", "400", "--final-episodes", "0", "--actors", "1")
+    fleet.start("train", "common.cli", "train", *first, "--run-dir", str(fleet.run.path))
+    assert fleet.wait("train", 120) == 0, fleet.output("train")
+    settings = fleet.run.config.read_bytes()
+    again = ("--resume", str(fleet.run.path), "--total-env-steps", "4000", "--env-args", "no_such=5")
+    fleet.start("again", "common.cli", "train", *again)
+    assert fleet.wait("again", 120) == 2, fleet.output("again")
+    assert "Traceback" not in fleet.output("again")
+    assert "no_such" in fleet.output("again").splitlines()[-1]
+    assert fleet.run.config.read_bytes() == settings
+
+
 def test_a_run_whose_actors_all_die_ends_with_status_1(fleet: Fleet) -> None:
     flags = (*QUICK, "--total-env-steps", "1000000", "--actors", "1", "--max-restarts", "0")
     train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
