@@ -59,7 +59,7 @@ def test_a_run_ends_with_everything_written(fleet: Fleet) -> None:
         "--total-env-steps",
         "12000",  # enough for the evaluator, which starts when the learner runs, to report
         "--final-episodes",
-        "3",
+        "20",
         "--actors",
         "2",
         "--updates-per-step",
@@ -71,7 +71,9 @@ def test_a_run_ends_with_everything_written(fleet: Fleet) -> None:
     assert "12,0" in output
     assert "Traceback" not in output
     summary = json.loads(fleet.run.evaluation.read_text())
-    assert summary["episodes"] == 3
+    assert summary["episodes"] == 20
+    assert "policies on the same seeds, up to 20 episodes each" in summary["chosen_by"]
+    assert f"policy of env step {summary['policy_env_steps']:,}: {summary['chosen_by']}" in output
     assert summary["mean_return"] < 0
     assert fleet.run.curve.stat().st_size > 10_000
     for path in (
@@ -86,7 +88,11 @@ def test_a_run_ends_with_everything_written(fleet: Fleet) -> None:
         capture_output=True,
         check=True,
     )
-    assert json.loads(shown.stdout)["episodes"] == 2
+    again = json.loads(shown.stdout)
+    assert again["episodes"] == 2
+    assert again["policy"] == str(fleet.run.policy("best"))
+    assert again["chosen_by"] == summary["chosen_by"]
+    assert again["policy_env_steps"] == summary["policy_env_steps"]
 
 
 def test_ctrl_c_saves_leaves_no_orphan_and_resume_goes_on(fleet: Fleet, tmp_path: Path) -> None:
