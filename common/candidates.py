@@ -21,7 +21,7 @@ MAX_COMPARED = 16
 
 
 class Key(NamedTuple):
-    """Names one published policy of a run: after a crash a version may be given again, at later env steps."""
+    """Names one published policy of a run."""
 
     version: int
     env_steps: int
