@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import BrokenEpisodeError
 from common.specs import MAX_MAGNITUDE, Floats
@@ -15,6 +16,7 @@ from common.specs import MAX_MAGNITUDE, Floats
 MAX_VALUE_CHARS, MAX_ERROR_CHARS = 80, 300
 """Characters of a foreign value, or of a foreign error, that one line shows."""
 PAIRS = (tuple, list)
+MAX_SQUARE = MAX_MAGNITUDE**2
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -71,14 +73,22 @@ def _observation(source: str, obs: Any, shape: tuple[int, ...]) -> Floats:
         )
     if array.dtype is not FLOAT32 and array.dtype is not FLOAT64:
         array = array.astype(FLOAT64)
-    sizes = np.abs(array)
-    if not np.maximum.reduce(sizes) <= MAX_MAGNITUDE:  # also for NaN; `max()` takes twice as long
-        index = int(np.argmin(sizes <= MAX_MAGNITUDE))
+    # A sum of squares as small as the largest square clears every number at once, in half the time; `vdot`,
+    # unlike `dot`, does not warn when it overflows.
+    if not np.vdot(array, array) <= MAX_SQUARE:  # also for NaN
+        _require_sound(source, array)
+    return array if array.dtype is FLOAT32 else array.astype(FLOAT32)
+
+
+def _require_sound(source: str, array: NDArray[Any]) -> None:
+    """Refuse an observation that has a number which is not finite or beyond `MAX_MAGNITUDE`."""
+    sound = np.abs(array) <= MAX_MAGNITUDE
+    if not sound.all():
+        index = int(np.argmin(sound))
         raise BrokenEpisodeError(
             f"{source} returned {array[index]:g} in an observation, at index {index};"
             f" allowed: finite numbers within ± {MAX_MAGNITUDE:g}"
         )
-    return array if array.dtype is FLOAT32 else array.astype(FLOAT32)
 
 
 def _scalar(name: str, value: Any, kinds: str, allowed: str) -> Any:

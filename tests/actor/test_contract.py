@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from actor.contract import read_reset
 from actor.environment import PERMANENT
 from actor.episode import EpisodeRunner
 from common.errors import BrokenEpisodeError, ConfigError
@@ -170,6 +171,24 @@ def test_integers_are_taken_as_far_as_float32_tells_them_apart(number: int) -> N
 def test_the_largest_integers_do_not_wrap(number: int) -> None:
     with pytest.raises(BrokenEpisodeError, match="index 0"):
         make(first(np.array([number, 0, 0], np.int64))).reset(0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [3, 500])
+def test_every_number_up_to_the_largest_is_taken_and_none_beyond(dtype: Any, size: int) -> None:
+    full = np.full(size, -MAX_MAGNITUDE, dtype)
+    assert (read_reset((full, {}), (size,)) == full).all()
+    for number in (
+        np.nextafter(np.float32(MAX_MAGNITUDE), np.float32(np.inf)),
+        3e38,
+        np.inf,
+        -np.inf,
+        np.nan,
+    ):
+        full = np.zeros(size, dtype)
+        full[size - 1] = number
+        with pytest.raises(BrokenEpisodeError, match=f"index {size - 1}"):
+            read_reset((full, {}), (size,))
 
 
 def test_a_float64_beyond_float32_is_no_warning_but_a_broken_episode() -> None:
