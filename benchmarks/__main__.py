@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import actor, gpu, replay, sac, traffic, transport, weights
+from benchmarks import actor, fairness, gpu, replay, sac, traffic, transport, weights
 from benchmarks.contest import hold
 from benchmarks.report import print_table, write_json
 
 CONTESTS = {
     contest.name: contest
-    for module in (sac, gpu, transport, replay, traffic, actor, weights)
+    for module in (sac, gpu, transport, fairness, replay, traffic, actor, weights)
     for contest in module.CONTESTS
 }
 

@@ -50,14 +50,14 @@ class Writers:
     Args:
         target: what each process runs: `target(going, *arguments)`, for ever, writing while `going` is set.
         arguments: of `target`.
+        count: processes.
     """
 
-    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
+    def __init__(self, target: Callable[..., None], *arguments: Any, count: int = WRITERS_N) -> None:
         context = multiprocessing.get_context("spawn")
         self._going = context.Event()
         self._processes = [
-            context.Process(target=target, args=(self._going, *arguments), daemon=True)
-            for _ in range(WRITERS_N)
+            context.Process(target=target, args=(self._going, *arguments), daemon=True) for _ in range(count)
         ]
         for process in self._processes:
             process.start()

@@ -12,12 +12,20 @@ GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + by
 
 
 def greeted(port: int) -> socket.socket:
-    """Return a connection over which both sides have greeted each other."""
+    """Return a connection over which both sides have greeted each other.
+
+    Raises:
+        OSError: the learner ends it before.
+    """
     connection = socket.create_connection(("127.0.0.1", port), timeout=10)
     connection.sendall(GREETING)
     answer = b""
     while len(answer) < len(GREETING):
-        answer += connection.recv(len(GREETING) - len(answer))
+        received = connection.recv(len(GREETING) - len(answer))
+        if not received:
+            connection.close()
+            raise ConnectionResetError("ended while greeting")
+        answer += received
     return connection
 
 
