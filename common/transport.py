@@ -24,6 +24,16 @@ ACK_TOPIC = b"ack/%s\0"
 STATUS_TOPIC = b"status\0"
 _KEEPALIVE_MS = 1000
 _LOST_AFTER_MS = 10_000
+_LOST_HOSTS = {
+    zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: _KEEPALIVE_MS // 1000,
+    zmq.TCP_KEEPALIVE_INTVL: _KEEPALIVE_MS // 1000,
+    zmq.TCP_KEEPALIVE_CNT: _LOST_AFTER_MS // _KEEPALIVE_MS,
+    zmq.TCP_MAXRT: _LOST_AFTER_MS,
+}
+"""The kernels notice a peer whose host died and sends no FIN. ZeroMQ's own heartbeats must stay off: with
+them libzmq 4.3 aborts the process when a peer dies while its messages wait unread (an assertion on
+`_io_error`), and a subscriber's pings would add to the bytes that the learner bounds."""
 SUBSCRIPTION_MAX_BYTES = 1024
 """Longest message to a publisher: a subscription, or a part of the handshake (400 bytes)."""
 MESSAGE_OVERHEAD_BYTES = 42 + 128
@@ -63,7 +73,7 @@ class Channel:
 
     def __init__(self, kind: int, config: TransportConfig, *, hwm_n: int, conflate: bool = False) -> None:
         self.config = config
-        publishes, subscribes = kind == zmq.PUB, kind == zmq.SUB
+        publishes = kind == zmq.PUB
         self.socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
         self.socket.set_hwm(hwm_n)
         options = {
@@ -72,7 +82,7 @@ class Channel:
             zmq.LINGER: 0,
             zmq.RECONNECT_IVL: 50,
             zmq.RECONNECT_IVL_MAX: round(config.reconnect_max_s * 1000),
-            **_heartbeats(zmtp=not (publishes or subscribes)),
+            **_LOST_HOSTS,
             zmq.HANDSHAKE_IVL: round(config.handshake_timeout_s * 1000),
             zmq.IPV6: 1,
         }
@@ -294,24 +304,6 @@ class ControlSubscriber(Channel):
         """Return the next frame, or None when there is none now."""
         parts = self._receive()
         return None if parts is None else parts[-1].buffer
-
-
-def _heartbeats(*, zmtp: bool) -> dict[int, int]:
-    """Return the options that notice a peer whose host died and sends no FIN.
-
-    Args:
-        zmtp: ZeroMQ asks; else the kernels do, which adds nothing to the bytes that a subscriber has sent.
-            The learner bounds those, for it remembers whatever else a subscriber sends.
-    """
-    if zmtp:
-        return {zmq.HEARTBEAT_IVL: _KEEPALIVE_MS, zmq.HEARTBEAT_TIMEOUT: _LOST_AFTER_MS}
-    return {
-        zmq.TCP_KEEPALIVE: 1,
-        zmq.TCP_KEEPALIVE_IDLE: _KEEPALIVE_MS // 1000,
-        zmq.TCP_KEEPALIVE_INTVL: _KEEPALIVE_MS // 1000,
-        zmq.TCP_KEEPALIVE_CNT: _LOST_AFTER_MS // _KEEPALIVE_MS,
-        zmq.TCP_MAXRT: _LOST_AFTER_MS,
-    }
 
 
 def _checked(name: str, host: str, *, wildcard: bool = False) -> str:
