@@ -18,7 +18,7 @@ import zmq
 
 from common.config import TransportConfig
 from common.monitor import Monitor
-from learner.limits import UNREAD_MESSAGES_N, Allowance, Reader
+from learner.limits import HANDSHAKE_BYTES, UNREAD_MESSAGES_N, Allowance, Reader
 from learner.tcp import ESTABLISHED, TcpConnection
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,10 @@ STRANGERS_PAUSE_S = 0.002
 """Between two looks at those who are not let in yet; memory may grow by a megabyte in each millisecond."""
 PAUSE_S = 0.02
 """Between two looks at everybody."""
-LOOKING_SHARE = 0.05
-"""Of the time that looks may take; with many connections the pauses are longer."""
+LOOKING_SHARE = 0.1
+"""Of one processor that looks may take; with many connections the pauses are longer."""
+WIDE_BYTES = 1 << 30
+"""As good as no bound; how much a peer may send at a time is again the kernel's to say."""
 REMAINS_S = 10.0
 """What an ended connection has left unread is taken by then, even if there is always more to read."""
 
@@ -53,18 +55,18 @@ class Looks:
 
     def __init__(self, pause_s: float) -> None:
         self.pause_s = self._least_s = pause_s
-        self._began_s = self._due_s = 0.0
+        self._began_cpu_s = self._due_s = 0.0
 
     def due(self) -> bool:
         """Return whether it is time for the next look; it begins now."""
-        self._began_s = time.monotonic()
-        return self._began_s >= self._due_s
+        self._began_cpu_s = time.thread_time()
+        return time.monotonic() >= self._due_s
 
     def done(self) -> None:
         """Note that the look is over."""
-        now_s = time.monotonic()
-        self.pause_s = max(self._least_s, (now_s - self._began_s) / LOOKING_SHARE)
-        self._due_s = now_s + self.pause_s
+        took_s = time.thread_time() - self._began_cpu_s
+        self.pause_s = max(self._least_s, took_s / LOOKING_SHARE)
+        self._due_s = time.monotonic() + self.pause_s
 
 
 @dataclass
@@ -182,6 +184,7 @@ class Connections:
         allowance = Allowance(key[1], reader, unread_bytes=limit, welcomed=not self._encrypted)
         connection = self._open[key] = Connection(tcp, allowance)
         if not allowance.welcomed:
+            tcp.narrow(HANDSHAKE_BYTES)
             self._strangers[key] = connection
             if len(self._strangers) > self._config.max_handshakes_n:
                 self._drop_a_stranger()
@@ -210,8 +213,8 @@ class Connections:
             if connection.ended:
                 continue
             exceeded, _ = self._examine(connection)
-            if connection.allowance.welcomed:
-                self._strangers.pop(key, None)
+            if connection.allowance.welcomed and self._strangers.pop(key, None):
+                connection.tcp.narrow(WIDE_BYTES)
             if exceeded:
                 self._count_excess(connection)
                 self._end(connection)

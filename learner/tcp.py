@@ -60,6 +60,14 @@ class TcpConnection:
             raise OSError(errno.ENOSYS, "TCP_INFO is too short")
         return TcpState._make(_INFO.unpack(info))
 
+    def narrow(self, window_bytes: int) -> None:
+        """Have the peer send no more at a time than this, from what is on its way already (64 KiB) on.
+
+        Raises:
+            OSError: the connection is gone.
+        """
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, window_bytes)
+
     def end(self) -> None:
         """Shut the connection down; libzmq notices at once and frees what it holds of it."""
         with contextlib.suppress(OSError):  # the peer was faster
