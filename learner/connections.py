@@ -213,7 +213,7 @@ class Connections:
             if connection.ended:
                 continue
             exceeded, _ = self._examine(connection)
-            if connection.allowance.welcomed and self._strangers.pop(key, None):
+            if connection.allowance.welcomed and self._strangers.pop(key, None) is not None:
                 connection.tcp.narrow(WIDE_BYTES)
             if exceeded:
                 self._count_excess(connection)
