@@ -6,7 +6,6 @@ libzmq is noticed at once and cleaned up.
 """
 
 import logging
-import resource
 import secrets
 import time
 from collections import Counter
@@ -19,20 +18,15 @@ import zmq
 from common.config import TransportConfig
 from common.monitor import Monitor
 from learner.limits import HANDSHAKE_BYTES, UNREAD_MESSAGES_N, Allowance, Reader
+from learner.looks import Looks
 from learner.tcp import ESTABLISHED, TcpConnection
 
 log = logging.getLogger(__name__)
 
-RESERVED_FILES_N = 256
-"""Descriptors that are not for connections: the replay, checkpoints, logs, libzmq itself."""
-FILES_EACH_N = 2
-"""Descriptors of one connection: libzmq's and ours."""
 STRANGERS_PAUSE_S = 0.002
 """Between two looks at those who are not let in yet; memory may grow by a megabyte in each millisecond."""
 PAUSE_S = 0.02
 """Between two looks at everybody."""
-LOOKING_SHARE = 0.1
-"""Of one processor that looks may take; with many connections the pauses are longer."""
 WIDE_BYTES = 1 << 30
 """As good as no bound; how much a peer may send at a time is again the kernel's to say."""
 REMAINS_S = 10.0
@@ -41,32 +35,6 @@ REMAINS_S = 10.0
 Key = tuple[int, int]
 """Which socket, and libzmq's descriptor; one socket's news of a descriptor may come before another's that it
 gave that descriptor back."""
-
-
-class Looks:
-    """Looks at connections, again and again, in a small share of the time.
-
-    Args:
-        pause_s: between two of them at the least.
-
-    Attributes:
-        pause_s: before the next one.
-    """
-
-    def __init__(self, pause_s: float) -> None:
-        self.pause_s = self._least_s = pause_s
-        self._began_cpu_s = self._due_s = 0.0
-
-    def due(self) -> bool:
-        """Return whether it is time for the next look; it begins now."""
-        self._began_cpu_s = time.thread_time()
-        return time.monotonic() >= self._due_s
-
-    def done(self) -> None:
-        """Note that the look is over."""
-        took_s = time.thread_time() - self._began_cpu_s
-        self.pause_s = max(self._least_s, took_s / LOOKING_SHARE)
-        self._due_s = time.monotonic() + self.pause_s
 
 
 @dataclass
@@ -267,15 +235,3 @@ class Connections:
         if why not in self._logged:
             self._logged.add(why)
             log.warning("ended a connection: %s (further ones are only counted)", why)
-
-
-def allow_connections(config: TransportConfig) -> int:
-    """Raise this process's limit on open files as far as needed; return how many connections it allows.
-
-    Without this reserve a flood of connections would leave no descriptor for the next checkpoint.
-    """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    if most == resource.RLIM_INFINITY:
-        return config.max_connections_n
-    return min(config.max_connections_n, max(3, (most - RESERVED_FILES_N) // FILES_EACH_N))

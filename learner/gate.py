@@ -15,7 +15,8 @@ from zmq.utils import z85
 from common.config import TransportConfig
 from common.interval import Interval
 from learner.allowlist import AllowList
-from learner.connections import Connections, allow_connections
+from learner.connections import Connections
+from learner.files_limit import allow_connections
 from learner.limits import Reader
 
 log = logging.getLogger(__name__)
