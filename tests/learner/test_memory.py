@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -62,9 +62,12 @@ def test_many_handshakes_at_once_cost_a_few_bytes_each(door: Doorstep) -> None:
 
 def test_only_so_many_may_be_in_a_handshake_and_an_actor_gets_through(tmp_path: Path) -> None:
     with doorstep(tmp_path, max_handshakes_n=10) as door, ExitStack() as stack:
-        strangers = [stack.enter_context(greeted(door.endpoints.control_port)) for _ in range(50)]
+        strangers = []
+        for _ in range(50):
+            with suppress(OSError):  # the one that is dropped may be the newest
+                strangers.append(stack.enter_context(greeted(door.endpoints.control_port)))
         is_counted(door, "cut_handshakes", 40)
-        until(lambda: sum(map(has_ended, strangers)) == 40, "as many as are too many have ended", 10)
+        until(lambda: len(strangers) - sum(map(has_ended, strangers)) == 10, "ten are left", 10)
         with door.sender() as actor:
             assert door.delivered(actor, b"x") == "actor"
 
