@@ -1,4 +1,4 @@
-"""When the newest policy is due to be published: after some seconds, or, in step, after some env steps.
+"""When the newest policy is due to be published: after some seconds, and in step after some env steps too.
 
 Pure: time and counters are passed in.
 """
@@ -7,7 +7,7 @@ from common.config import LearnerConfig
 from common.interval import Interval
 
 PUBLISH_INTERVAL_S = 0.2
-"""Seconds between two broadcasts where actors and updates run free, unless the user says otherwise."""
+"""Seconds between two broadcasts at the most, unless the user says otherwise."""
 ENV_STEPS = 2
 """Env steps between two broadcasts in step: a policy that acts is a few env steps old."""
 ACTORS_PER_ENV_STEP = 2
@@ -35,9 +35,10 @@ class Cadence:
             env_steps: learned from so far.
             actors_n: live actors.
         """
-        if not self._in_step:
-            return self._interval.due(now_s)
-        if env_steps - self._env_steps < max(ENV_STEPS, actors_n // ACTORS_PER_ENV_STEP):
+        enough = max(ENV_STEPS, actors_n // ACTORS_PER_ENV_STEP)
+        if self._in_step and env_steps - self._env_steps >= enough:
+            self._interval.restart(now_s)
+        elif not self._interval.due(now_s):
             return False
         self._env_steps = env_steps
         return True
