@@ -147,6 +147,7 @@ def test_a_side_that_has_not_run_has_no_column_and_no_claim(tmp_path: Path) -> N
     lines = shown(tmp_path, sb3=[run(0, last=-4.0)])
     assert lines[2] == "| seed | Stable-Baselines3, last policy | Stable-Baselines3: env steps, updates |"
     assert lines[4] == "| 0 | −4.00 | 2,000, 1,000 |"
+    assert "| standard deviation |  |  |" in lines
     assert not [line for line in lines if line.startswith("- ")]
 
 
