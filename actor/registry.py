@@ -75,7 +75,7 @@ def _import(place: str) -> None:
         return
     path = Path(place).expanduser().resolve()
     if not path.is_file():
-        raise ConfigError(f"--env {place}: no such file")
+        raise ConfigError(f"--env {place}: no such file; allowed: path/to/file.py:Id-v0")
     if str(path.parent) not in sys.path:  # for what it imports itself
         sys.path.append(str(path.parent))
     stem = re.sub(r"\W", "_", path.stem)

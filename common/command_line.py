@@ -17,6 +17,22 @@ from common.errors import ConfigError
 
 Words = TypeVar("Words", bound=Section)
 
+REWORDED = (
+    (
+        r"Error parsing (\S+): no type matching {None}\|INT .* from \['(.*?)'\]",
+        "{} {}: allowed is an integer or None",
+    ),
+    (
+        r"Error parsing (\S+): no type matching {None}\|FLOAT .* from \['(.*?)'\]",
+        "{} {}: allowed is a number or None",
+    ),
+    (r"Error parsing (\S+): invalid literal for int.*: '(.*)'", "{} {}: allowed is an integer"),
+    (r"Error parsing (\S+): could not convert string to float: '(.*)'", "{} {}: allowed is a number"),
+    (r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)", "{1} {0}: allowed: {2}"),
+    (r"Missing value for argument '(\S+)'", "{}: needs a value"),
+)
+"""tyro's sentences, and ours for them: the flag, the value and what is allowed."""
+
 
 class EarlyWords(RunConfig):
     """What decides which settings lie below the flags: where a run is kept, its environment, and pairs.
@@ -85,7 +101,11 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _one_line(said: str) -> str:
-    """Return tyro's error box as one line of text."""
+    """Return tyro's error box as one line of text, in our words where it speaks of Python's types."""
     text = " ".join(re.sub(r"[─-╿]", " ", said).split())
     text = re.sub(r"^(Parsing error|Value error|Unrecognized options|Required options)\s*", "", text)
-    return text.split(" Argument helptext:")[0].split(" For full helptext")[0]
+    text = text.split(" Argument helptext:")[0].split(" For full helptext")[0]
+    for pattern, words in REWORDED:
+        if found := re.search(pattern, text):
+            return words.format(*(part.replace("'", "") for part in found.groups()))
+    return text

@@ -5,9 +5,18 @@ wherever it appears. `common.flags` turns these models into command lines and re
 """
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from common.addresses import host_of
 from common.errors import ConfigError
@@ -83,6 +92,13 @@ class EnvConfig(Section):
         ge=0,
         description="Of networks and of what is sampled; actors mix it with their start, so none repeats.",
     )
+
+    @field_validator("env")
+    @classmethod
+    def _absolute(cls, env: str) -> str:
+        """Make the path of a file absolute, so that it is found from any working directory later."""
+        place, _, name = env.rpartition(":")
+        return f"{Path(place).expanduser().absolute()}:{name}" if place.endswith(".py") else env
 
     @property
     def env_id(self) -> str:

@@ -5,7 +5,7 @@ A user's mistake leaves here as one `ConfigError` line that names the flag, the 
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 from pydantic import Field
@@ -86,7 +86,7 @@ class EvaluateFlags(Section):
 
     run_dir: tyro.conf.Positional[str]
     episodes: int = Field(100, ge=1, description="Episodes.")
-    policy: str = Field("best", pattern="^(best|last)$", description="Which policy of the run: best or last.")
+    policy: Literal["best", "last"] = Field("best", description="Which policy of the run.")
     compare_episodes: int | None = Field(
         None,
         ge=0,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from common.config import Section
+from common.config import EnvConfig, Section
 from common.errors import ConfigError
 from common.flags import (
     PRESETS,
@@ -204,6 +204,12 @@ MISTAKES = [
     (["--batch-size", "0"], ["--batch-size", "0"]),
     (["--batch-size", "many"], ["--batch-size", "many"]),
     (["--batch-size", "1.5"], ["--batch-size", "1.5"]),
+    (["--batch-size", "many"], ["--batch-size many: allowed is an integer"]),
+    (["--max-episode-steps", "0.5"], ["--max-episode-steps 0.5: allowed is an integer or None"]),
+    (["--updates-per-step", "often"], ["--updates-per-step often: allowed is a number or None"]),
+    (["--tau", "slow"], ["--tau slow: allowed is a number"]),
+    (["--device", "tpu"], ["--device tpu: allowed: auto, cpu, cuda"]),
+    (["--batch-size"], ["--batch-size: needs a value"]),
     (["--discount", "1.5"], ["--discount", "1.5"]),
     (["--discount", "nan"], ["--discount", "nan"]),
     (["--learning-rate", "-1"], ["--learning-rate", "-1"]),
@@ -283,3 +289,12 @@ def test_commands_without_sections_parse_too() -> None:
             parse(EvaluateFlags, argv, prog="x")
         assert_one_line(caught.value)
         assert named in str(caught.value).lower()
+
+
+def test_a_file_of_an_environment_is_found_from_anywhere_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert EnvConfig(env="mine/arm.py:Arm-v0").env == f"{tmp_path}/mine/arm.py:Arm-v0"
+    assert EnvConfig(env="mine/arm.py:Arm-v0").env_id == "Arm-v0"
+    assert EnvConfig(env="package:Arm-v0").env == "package:Arm-v0"
