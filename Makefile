@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# Quick tests that run at a time; each may start several processes.
+JOBS ?= 2
 
 .PHONY: venv train test test-all lint bench clean
 
@@ -18,10 +20,11 @@ train: venv
 	$(BIN)/graspfleet train $(ARGS)
 
 test: venv
-	$(BIN)/python -m pytest -rs $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -rs $(ARGS)
 
 test-all: venv
-	$(BIN)/python -m pytest -m "" -rs $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -rs $(ARGS)
+	$(BIN)/python -m pytest -m "slow or containers or slurm" -rs $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check .
