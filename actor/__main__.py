@@ -20,6 +20,7 @@ from common.flags import ActorFlags, EvaluateFlags, EvaluatorFlags, parse
 from common.messages import MAX_ID
 from common.security import actor_keys, may_use
 from common.stopping import StopSignal
+from common.streams import Reserved
 
 
 def main(argv: list[str]) -> int:
@@ -44,8 +45,9 @@ def main_evaluate(argv: list[str]) -> int:
     """Evaluate a run's policy; return the exit status."""
     flags = parse(EvaluateFlags, argv, prog="graspfleet evaluate")
     stop = StopSignal().install()
+    tell = Reserved().print if flags.json_output else print
     with Foreign(stop, status=130) as foreign:
-        return evaluate(flags, foreign, stop)
+        return evaluate(flags, foreign, stop, tell)
     return 130
 
 

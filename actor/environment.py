@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actor.contract import ContractError, read_reset, read_step, reason
-from actor.foreign import Foreign
+from actor.foreign import OURS_TO_END, Foreign
 from actor.patience import Patience
-from actor.registry import FAULTS, make
+from actor.registry import make
 from actor.success import SuccessReader
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
@@ -118,7 +118,9 @@ class Environment:
         """
         try:
             result = self.foreign.call(partial(self.env.reset, seed=seed))
-        except FAULTS as error:
+        except OURS_TO_END:
+            raise
+        except BaseException as error:
             raise BrokenEpisodeError(f"reset(seed={seed}) raised {reason(error)}") from error
         return read_reset(result, self._shape)
 
@@ -137,7 +139,9 @@ class Environment:
         """
         try:
             result = self.foreign.call(self.env.step, self._scaled(action))
-        except FAULTS as error:
+        except OURS_TO_END:
+            raise
+        except BaseException as error:
             raise BrokenEpisodeError(f"step() raised {reason(error)}") from error
         read = read_step(result, self._shape)
         if not abs(read[1]) <= self._max_reward:
@@ -156,7 +160,9 @@ class Environment:
             rebuild = getattr(self.env.unwrapped, "reinit", None)
             if rebuild is not None:
                 self.foreign.call(rebuild)
-        except FAULTS as error:
+        except OURS_TO_END:
+            raise
+        except BaseException as error:
             raise BrokenEpisodeError(f"reinit() raised {reason(error)}") from error
 
     def render(self) -> Any:
@@ -167,14 +173,18 @@ class Environment:
         """
         try:
             return self.foreign.call(self.env.render)
-        except FAULTS as error:
+        except OURS_TO_END:
+            raise
+        except BaseException as error:
             raise BrokenEpisodeError(f"render() raised {reason(error)}") from error
 
     def close(self) -> None:
         """Give back what the environment holds; what it raises is only logged, for its work is done."""
         try:
             self.foreign.close(self.env.close)
-        except FAULTS as error:
+        except OURS_TO_END:
+            raise
+        except BaseException as error:
             log.warning("--env %s: close() raised %s", self.name, reason(error))
 
     def _mention_bounds(self, obs: Floats) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,9 +128,18 @@ def evaluated_settings(
     return EnvConfig(**{**trained.env.model_dump(), **changed}), trained.returns
 
 
-def evaluate(flags: EvaluateFlags, foreign: Foreign, stop: StopSignal) -> int:
-    """Run the command; return its exit status."""
-    run = RunDirectory(flags.run_dir)
+def evaluate(
+    flags: EvaluateFlags, foreign: Foreign, stop: StopSignal, tell: Callable[[str], None] = print
+) -> int:
+    """Run the command; return its exit status.
+
+    Args:
+        flags: settings.
+        foreign: how the environment is called.
+        stop: when to leave.
+        tell: takes the result.
+    """
+    run = RunDirectory(Path(flags.run_dir).absolute())  # an environment may change the working directory
     config, returns = evaluated_settings(run, flags.env_args, flags.seed, flags.success_key)
     if flags.max_episode_steps is not None:
         config = EnvConfig(**{**config.model_dump(), "max_episode_steps": flags.max_episode_steps})
@@ -145,7 +154,8 @@ def evaluate(flags: EvaluateFlags, foreign: Foreign, stop: StopSignal) -> int:
             return 130
         summary = summarise(outcome.episodes, outcome.broken, outcome.cut)
         fields = {**summary, **choice.summary(), "likely_success_key": env.success.likely}
-        print(json.dumps(fields) if flags.json_output else describe(summary), flush=True)
+        tell(json.dumps(fields) if flags.json_output else describe(summary))
+        sys.stdout.flush()
         foreign.status = 0  # the result is there, whatever the environment does from here on
         if isinstance(env, FilmedEnvironment):
             print(f"filmed {env.finish()} episodes: {flags.video}", file=sys.stderr)
@@ -196,4 +206,4 @@ def _environment(
         return Environment(config, returns, headless=flags.headless, foreign=foreign)
     if not flags.headless:
         raise ConfigError(f"--video {flags.video}: allowed only without a window (--headless)")
-    return FilmedEnvironment(config, returns, Path(flags.video), flags.video_episodes, foreign)
+    return FilmedEnvironment(config, returns, Path(flags.video).absolute(), flags.video_episodes, foreign)

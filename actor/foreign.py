@@ -39,6 +39,11 @@ class Interrupted(BaseException):
     """Raised inside foreign code that outlasts a stop; no `except Exception` on the way holds it up."""
 
 
+OURS_TO_END = (KeyboardInterrupt, Interrupted)
+"""What ends this process when foreign code lets it through. All else that it raises is a fault of its own,
+also what no `except Exception` catches: `SystemExit`, asyncio's `CancelledError`, a panic of Rust."""
+
+
 class Foreign:
     """The way into foreign code.
 

@@ -20,10 +20,10 @@ from typing import Any
 import gymnasium
 
 from actor.contract import reason
+from actor.foreign import OURS_TO_END
 from common.errors import ConfigError
 
-FAULTS = (Exception, SystemExit)
-"""What foreign code may raise; what ends this process (KeyboardInterrupt) is not among it."""
+ALLOWED = "a Gymnasium id, module:Id-v0 or path/to/file.py:Id-v0"
 OURS = ("actor", "common", "learner")
 STATISTICS = "RunningMeanStd"
 """Class by which wrappers that normalize by running statistics are known, or by an attribute `*_rms`."""
@@ -54,14 +54,16 @@ def make(name: str, arguments: Mapping[str, Any]) -> "gymnasium.Env[Any, Any]":
             if place:
                 _import(place)
             env = gymnasium.make(gymnasium_id, disable_env_checker=True, **arguments)
-    except ConfigError:
+    except (ConfigError, *OURS_TO_END):
         raise
     except ModuleNotFoundError as error:
-        allowed = "a Gymnasium id, module:Id-v0 or path/to/file.py:Id-v0"
-        raise ConfigError(f"{words}: {error}; allowed: {allowed}") from None
+        if error.name is not None and f"{place}.".startswith(f"{error.name}."):
+            raise ConfigError(f"{words}: {error}; allowed: {ALLOWED}") from None
+        raise ConfigError(f"{words}: {reason(error)}") from None  # it is there; what it imports is not
     except gymnasium.error.Error as error:
-        raise ConfigError(f"{words}: {' '.join(str(error).split())}") from None
-    except FAULTS as error:
+        hint = "" if place else f"; allowed: {ALLOWED}"
+        raise ConfigError(f"{words}: {' '.join(str(error).split())}{hint}") from None
+    except BaseException as error:
         hint = " (--render-mode, --no-headless, --video)" if "render_mode" in str(error) else ""
         raise ConfigError(f"{words}: {reason(error)}{hint}") from None
     _refuse_running_statistics(env, name)

@@ -61,7 +61,9 @@ class Writer:
         self.discarded = 0
         self.resent = 0
         self._batch_max_delay_s = batch_max_delay_s
-        self._max_unacked_transitions = self._allowed = max_unacked_transitions
+        self._max_unacked_transitions = max_unacked_transitions
+        # Until the learner says how many: a run that needs few must not be sent a whole window first.
+        self._allowed = min(batch_max_n, max_unacked_transitions)
         self._row_bytes = spec.record.itemsize + MAX_EPISODE_BYTES
         self._max_unacked_bytes = max_unacked_bytes
         self._resend_after_s = self._patience_s = resend_after_s

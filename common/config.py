@@ -4,6 +4,7 @@ One section per subject; a command is a model made of the sections it needs, so 
 wherever it appears. `common.flags` turns these models into command lines and reads YAML into them.
 """
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -42,9 +43,13 @@ def flag(name: str) -> str:
 def explain(error: ValidationError) -> str:
     """Return one line that names the first offending flag, its value and what is allowed."""
     first = error.errors()[0]
-    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "allowed is a value")
+    message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"{'.'.join(map(str, first['loc']))}: no such setting"
+    if first["type"] == "string_pattern_mismatch":
+        message = f"allowed is a text that matches {first['ctx']['pattern']}"
+    message = re.sub(r"^Input should be (?=an? )", "allowed is ", message)
+    message = message.replace("Input should be", "allowed is a value")
     if not first["loc"]:
         return message
     return f"{flag(str(first['loc'][-1]))} {first['input']!r}: {message}"

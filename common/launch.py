@@ -178,7 +178,7 @@ class Launch:
         if stop.is_set():
             print(f"stopped and saved; go on with: graspfleet train --resume {self.run.path}")
             return 0
-        episodes = self._flags.launch.final_episodes
+        episodes, status = self._flags.launch.final_episodes, 0
         if episodes and self.run.policy("last").exists():
             print(
                 f"trained in {wall_s:.0f} s; now the best policy, {episodes} episodes on fresh seeds",
@@ -193,11 +193,13 @@ class Launch:
                 print(describe(told))
                 if key := told.get("likely_success_key"):
                     print(f"success is unknown, but an info has {key!r}: --success-key {key} counts it")
+            elif not stop.is_set():
+                status = 1
         self._run_aside("curve", ["learner.curve", str(self.run.path)], stop)
         print(f"done after {time.monotonic() - self._started_s:.0f} s; written:")
         for path in sorted(self.run.path.iterdir()):
             print(f"  {path}")
-        return 0
+        return status
 
     def _run_aside(self, name: str, command: list[str], stop: StopSignal) -> str | None:
         """Run a child to its end and return its last line; None when it failed or was stopped."""

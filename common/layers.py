@@ -39,7 +39,9 @@ def as_layer(data: Mapping[Any, Any], sections: Collection[str], source: str) ->
         ConfigError: it has other sections than these, or what is none.
     """
     for section, values in data.items():
-        if section not in sections or not isinstance(values, dict):
+        if section in sections and not isinstance(values, dict):
+            raise ConfigError(f"{source}: {section}: {values!r} is no mapping; allowed: NAME: VALUE below it")
+        if section not in sections:
             raise ConfigError(f"{source}: {section!r} is no section; allowed: {', '.join(sections)}")
         for name in values:
             if not isinstance(name, str):

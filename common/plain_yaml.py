@@ -64,7 +64,7 @@ class PlainLoader(yaml.SafeLoader):
         for key, value in pairs:
             if isinstance(key, list | dict) or key in mapping:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} stands there twice, or is none", node.start_mark
+                    None, None, f"{key!r} is given twice, or cannot be a key", node.start_mark
                 )
             mapping[key] = value
         return mapping

@@ -69,6 +69,24 @@ class Streams:
         return None if error is None or error.errno == errno.EPIPE else f"standard output: {error.strerror}"
 
 
+class Reserved:
+    """Standard output for one result: what foreign code prints there, in C too, goes to standard error."""
+
+    def __init__(self) -> None:
+        sys.stdout.flush()
+        self._kept = os.dup(STDOUT)
+        os.dup2(STDERR, STDOUT)
+
+    def print(self, text: str) -> None:
+        """Print the result."""
+        sys.stdout.flush()
+        os.dup2(self._kept, STDOUT)
+        try:
+            print(text, flush=True)
+        finally:
+            os.dup2(STDERR, STDOUT)
+
+
 def _text(raw: _Patient, former: TextIO | None, errors: str) -> TextIO:
     """Return a text stream that writes as the former one did."""
     if former is not None:

@@ -1,5 +1,6 @@
 """The contract of environments: what comes back is copied, read exactly or refused, and checked first."""
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any
 
@@ -283,13 +284,14 @@ def test_errors_of_close_are_only_logged(caplog: pytest.LogCaptureFixture) -> No
     assert "close() raised SystemExit: not connected" in caplog.text
 
 
+@pytest.mark.parametrize("kind", [SystemExit, CancelledError, BaseException])
 @pytest.mark.parametrize("call", ["reset", "step", "reinit", "render"])
-def test_what_foreign_code_raises_costs_an_episode(call: str) -> None:
+def test_what_foreign_code_raises_costs_an_episode(call: str, kind: type[BaseException]) -> None:
     class Broken(Counting):
         pass
 
     def broken(self: Any, *_: Any, **__: Any) -> None:
-        raise SystemExit(1)
+        raise kind(1)
 
     env = make(Broken)
     env.reset(0)

@@ -1,6 +1,7 @@
 """`--env`: modules and files found by one rule, nothing shadows anything, every refusal one line."""
 
 import sys
+from asyncio import CancelledError
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,8 @@ def refusal(name: str, **arguments: Any) -> str:
 BROKEN_FILES = {
     "syntax": ("def f(:", "SyntaxError"),
     "name": ("undefined", "NameError: name 'undefined'"),
-    "import": ("import no_such_thing", "no_such_thing"),
+    "import": ("import no_such_thing", "No module named 'no_such_thing' (broken.py:1)"),
+    "panic": ("raise BaseException('a panic of Rust')", "a panic of Rust"),
     "exit": ("raise SystemExit(0)", "SystemExit"),
     "interrupted-halfway": ("import tests.fakes\n1 / 0", "ZeroDivisionError"),
     "registers-nothing": ("", "Own"),
@@ -136,13 +138,19 @@ def test_a_file_that_cannot_be_imported_is_one_line(tmp_path: Path, name: str) -
         assert words in refusal(f"{tmp_path / 'broken.py'}:Own-v0")
 
 
+@pytest.mark.parametrize("name", ["own.py", "/tmp/own.py", "no_such_module:Own-v0", "Own-v0"])
+def test_a_name_that_leads_nowhere_is_answered_by_the_forms_that_are_allowed(name: str) -> None:
+    assert refusal(name).endswith("allowed: a Gymnasium id, module:Id-v0 or path/to/file.py:Id-v0")
+
+
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert "no such file" in refusal(f"{tmp_path}/nowhere.py:Own-v0")
     assert "no such file" in refusal(f"{tmp_path}.py:Own-v0")
 
 
 CONSTRUCTORS: dict[str, Any] = {
-    error.__name__: error for error in (OSError, KeyError, AssertionError, SystemExit, AttributeError)
+    error.__name__: error
+    for error in (OSError, KeyError, AssertionError, SystemExit, AttributeError, CancelledError)
 }
 
 

@@ -113,8 +113,16 @@ def test_the_window_is_bounded_and_an_ack_makes_room() -> None:
     fill(writer, 3)
     assert not writer.has_room()
     assert send_all(writer, 0.0) == [0, 1, 2]
-    writer.acknowledge(1, 0.0)
+    writer.acknowledge(1, 0.0, room=6)
     assert (writer.has_room(2), writer.has_room(3), writer.unacked) == (True, False, 4)
+
+
+def test_a_learner_that_has_said_nothing_yet_is_sent_one_batch() -> None:
+    writer = make_writer(batch_max_n=2, max_unacked_transitions=6)
+    fill(writer, 1)
+    assert (writer.has_room(1), writer.unacked) == (False, 2)
+    writer.acknowledge(0, 0.0, room=6)
+    assert writer.has_room(4)
 
 
 def test_the_learner_may_allow_fewer_transitions_but_not_more() -> None:

@@ -1,5 +1,6 @@
 """An environment of the user's in the working directory, beside files called as this program's are."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -105,3 +106,37 @@ def test_an_actor_finds_it_and_checks_it_before_it_connects(folder: Path) -> Non
     assert done.returncode == 2
     assert len(mistakes(done)) == 1, done.stderr
     assert "TypeError: bad operand type for unary -: 'str' (own.py:" in mistakes(done)[0]
+
+
+def test_json_is_all_that_goes_to_standard_output_wherever_the_environment_goes(folder: Path) -> None:
+    noise = """
+import atexit, os
+class Loud(Own):
+    def __init__(self):
+        super().__init__()
+        os.chdir("/")
+        atexit.register(os.system, "echo bye")
+    def step(self, action):
+        print("no end of line", end="")
+        os.write(1, b"from C")
+        return super().step(action)
+    def close(self):
+        print({"closed": 1})
+gymnasium.register("Counting-v0", f"{__name__}:Loud")
+"""
+    (folder / "own.py").write_text(OWN + noise)
+    written = foreign_run(folder, Counting)
+    written.config.write_text(written.config.read_text().replace("env: Counting-v0", "env: own:Counting-v0"))
+    done = run(folder, "evaluate", ".", "--episodes", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["mean_return"] == -20
+    assert "from C" in done.stderr
+
+
+def test_train_fails_if_its_last_evaluation_does(folder: Path) -> None:
+    (folder / "own.py").write_text("import sys\nassert 'evaluate' not in sys.argv, 'one robot only'\n" + OWN)
+    words = "--run-dir run --actors 1 --total-env-steps 60 --explore-steps 40 --final-episodes 2"
+    done = run(folder, "train", "--env", "own:Counting-v0", *words.split())
+    assert "evaluation ended with status 2" in done.stdout, done.stdout + done.stderr
+    assert "one robot only" in done.stdout
+    assert done.returncode == 1
