@@ -96,7 +96,8 @@ def test_train_finds_it_and_says_in_one_line_what_is_wrong_with_it(folder: Path,
     done = run(folder, "train", "--env", env, *words)
     assert done.returncode == 2, done.stdout + done.stderr
     assert len(mistakes(done)) == 1, done.stderr
-    assert mistakes(done)[0].startswith(f"error: --env {env} {{'mesh': 'no/such.urdf'}}: FileNotFoundError: ")
+    found = str(folder / env) if ".py:" in env else env
+    assert mistakes(done)[0].startswith(f"error: --env {found} {{'mesh': 'no/such.urdf'}}: FileNotFoundError: ")
     assert "restart" not in done.stdout
 
 
