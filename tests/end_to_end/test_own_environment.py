@@ -97,7 +97,8 @@ def test_train_finds_it_and_says_in_one_line_what_is_wrong_with_it(folder: Path,
     assert done.returncode == 2, done.stdout + done.stderr
     assert len(mistakes(done)) == 1, done.stderr
     found = str(folder / env) if ".py:" in env else env
-    assert mistakes(done)[0].startswith(f"error: --env {found} {{'mesh': 'no/such.urdf'}}: FileNotFoundError: ")
+    line = f"error: --env {found} {{'mesh': 'no/such.urdf'}}: FileNotFoundError: "
+    assert mistakes(done)[0].startswith(line)
     assert "restart" not in done.stdout
 
 
