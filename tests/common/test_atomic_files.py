@@ -29,7 +29,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("linked", ["file", f".file.{os.getpid()}"])
+@pytest.mark.parametrize("linked", ["file", f".file.{os.getpid()}"], ids=["file", "temporary"])
 def test_links_are_replaced_and_not_followed(tmp_path: Path, linked: str) -> None:
     (tmp_path / "precious").write_bytes(b"precious")
     (tmp_path / linked).symlink_to(tmp_path / "precious")
