@@ -86,13 +86,17 @@ def test_an_unwritable_run_directory_is_named(tmp_path: Path) -> None:
     assert "--run-dir file/run" in line
 
 
-def test_a_directory_with_something_in_it_is_refused_without_resume(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [("notes.txt", "allowed: a new folder"), ("replay.bin", "--run-dir run --auto-resume")],
+)
+def test_a_directory_with_something_in_it_is_refused(tmp_path: Path, name: str, way: str) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "replay.bin").write_bytes(b"precious")
+    (tmp_path / "run" / name).write_bytes(b"precious")
     status, line = run(tmp_path, "train", "--run-dir", "run")
     assert status == 2
-    assert "--resume run" in line
-    assert (tmp_path / "run" / "replay.bin").read_bytes() == b"precious"
+    assert way in line
+    assert (tmp_path / "run" / name).read_bytes() == b"precious"
 
 
 def test_a_learner_that_nothing_answers_for_is_named(tmp_path: Path) -> None:
