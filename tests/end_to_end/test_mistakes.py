@@ -43,10 +43,6 @@ def run(folder: Path, *command: str) -> tuple[int, str]:
         (("status", "nowhere"), ("nowhere",)),
         (("fly",), ("fly", "train")),
         (("learner", "--bind", "0.0.0.0"), ("--bind 0.0.0.0", "--insecure")),
-        (
-            ("learner", *FREE_PORTS, "--rate-tolerance-n", "1", "--updates-per-step", "0.1"),
-            ("--rate-tolerance-n 1",),
-        ),
         (("learner", *FREE_PORTS, "--device", "cuda"), ("--device cuda", "auto", "cpu")),
         (("learner", *FREE_PORTS, "--device", "tpu"), ("--device", "tpu")),
         (("actor", "--learner", "10.1.2.3"), ("--learner 10.1.2.3", "--insecure", "keys init", "--keys DIR")),
