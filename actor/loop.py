@@ -25,6 +25,8 @@ from common.transport import ExperienceSender
 
 log = logging.getLogger(__name__)
 
+MAX_UNACKED_TRANSITIONS = 256
+"""Transitions not yet acknowledged at the most, unless the user says otherwise."""
 LOOK_INTERVAL_S = 0.002
 """The sockets are looked at so often; to do it at each step costs 2 % of the cheapest environments' speed."""
 
@@ -60,7 +62,8 @@ class Actor:
             boot_id,
             batch_max_n=self._config.batch_max_n,
             batch_max_delay_s=self._config.batch_max_delay_s,
-            max_unacked_transitions=self._config.max_unacked_transitions,
+            max_unacked_transitions=self._config.max_unacked_transitions or MAX_UNACKED_TRANSITIONS,
+            max_unanswered_transitions=self._config.max_unacked_transitions or self._config.batch_max_n,
             max_unacked_bytes=self._config.max_unacked_bytes,
             resend_after_s=flags.transport.resend_after_s,
         )

@@ -37,6 +37,7 @@ class Writer:
         batch_max_n: transitions a batch at the most.
         batch_max_delay_s: longest wait of a transition for its batch to fill.
         max_unacked_transitions: transitions not yet acknowledged at the most; the learner may allow fewer.
+        max_unanswered_transitions: the same before the learner has said anything: it may need few.
         max_unacked_bytes: bytes kept at the most.
         resend_after_s: all batches are sent again when the learner has answered and yet for so long taken
             none of them; then after twice as long, and so on. A learner that says nothing needs no copies.
@@ -51,6 +52,7 @@ class Writer:
         batch_max_n: int,
         batch_max_delay_s: float,
         max_unacked_transitions: int,
+        max_unanswered_transitions: int,
         max_unacked_bytes: int,
         resend_after_s: float,
     ) -> None:
@@ -62,8 +64,7 @@ class Writer:
         self.resent = 0
         self._batch_max_delay_s = batch_max_delay_s
         self._max_unacked_transitions = max_unacked_transitions
-        # Until the learner says how many: a run that needs few must not be sent a whole window first.
-        self._allowed = min(batch_max_n, max_unacked_transitions)
+        self._allowed = min(max_unanswered_transitions, max_unacked_transitions)
         self._row_bytes = spec.record.itemsize + MAX_EPISODE_BYTES
         self._max_unacked_bytes = max_unacked_bytes
         self._resend_after_s = self._patience_s = resend_after_s

@@ -62,6 +62,7 @@ class Crowd:
                 batch_max_n=32,
                 batch_max_delay_s=batch_max_delay_s,
                 max_unacked_transitions=256,
+                max_unanswered_transitions=32,
                 max_unacked_bytes=1 << 20,
                 resend_after_s=5.0,
             )

@@ -82,6 +82,7 @@ def write_transitions(going: Event, config: TransportConfig, batch_max_n: int) -
     limits = {
         "batch_max_delay_s": ActorConfig().batch_max_delay_s,
         "max_unacked_transitions": WINDOW_BATCHES * batch_max_n,
+        "max_unanswered_transitions": WINDOW_BATCHES * batch_max_n,
         "max_unacked_bytes": ActorConfig().max_unacked_bytes,
         "resend_after_s": config.resend_after_s,
     }

@@ -324,11 +324,12 @@ class ActorConfig(Section):
     batch_max_delay_s: float = Field(
         0.05, ge=0, description="A transition waits so long for its batch to fill."
     )
-    max_unacked_transitions: int = Field(
-        256,
+    max_unacked_transitions: int | None = Field(
+        None,
         ge=1,
         le=1 << 24,
-        description="Transitions not yet acknowledged at the most; the learner may allow fewer.",
+        description="Transitions not yet acknowledged at the most; the learner may allow fewer. Default: 256,"
+        " and one batch before it has answered.",
     )
     max_unacked_bytes: int = Field(
         64 << 20,

@@ -96,6 +96,7 @@ def make_writer(spec: EnvSpec = SPEC, actor_id: str = "a", boot_id: str = BOOT, 
         "batch_max_n": 2,
         "batch_max_delay_s": 1.0,
         "max_unacked_transitions": 6,
+        "max_unanswered_transitions": 1 << 24,
         "max_unacked_bytes": 1 << 20,
         "resend_after_s": 5.0,
     }

@@ -118,7 +118,7 @@ def test_the_window_is_bounded_and_an_ack_makes_room() -> None:
 
 
 def test_a_learner_that_has_said_nothing_yet_is_sent_one_batch() -> None:
-    writer = make_writer(batch_max_n=2, max_unacked_transitions=6)
+    writer = make_writer(max_unacked_transitions=6, max_unanswered_transitions=2)
     fill(writer, 1)
     assert (writer.has_room(1), writer.unacked) == (False, 2)
     writer.acknowledge(0, 0.0, room=6)
