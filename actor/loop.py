@@ -125,7 +125,7 @@ class Actor:
         return not self.link.run_is_over
 
     def _may_step(self) -> bool:
-        """Whether each environment may take a step: the learner allows it, or cannot be waited for."""
+        """Return whether each environment may take a step: the learner allows it, or cannot be waited for."""
         if self.writer.has_room(self._turn_n):
             self._pace.is_ahead = False
             return True

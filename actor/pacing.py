@@ -1,4 +1,4 @@
-"""How fast an actor's env steps follow one another, and whether it goes on without its learner.
+"""Pace of an actor's env steps, and the decision to go on without its learner.
 
 In: the times of env steps and of what was heard. Out: whether to step beyond what the learner allowed. It
 reads no clock and knows no socket.

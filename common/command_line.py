@@ -105,6 +105,7 @@ def _one_line(said: str) -> str:
     text = " ".join(re.sub(r"[─-╿]", " ", said).split())
     text = re.sub(r"^(Parsing error|Value error|Unrecognized options|Required options)\s*", "", text)
     text = text.split(" Argument helptext:")[0].split(" For full helptext")[0]
+    text = re.sub(r"(Perhaps you meant: --\S+) .*", r"\1", text)  # without its help
     for pattern, words in REWORDED:
         if found := re.search(pattern, text):
             return words.format(*(part.replace("'", "") for part in found.groups()))

@@ -1,4 +1,4 @@
-"""Who is to be told what the learner has of it, and how far ahead it may run.
+"""Acknowledgements that are due, and how far ahead each actor may run.
 
 In: who has said something, and whose batches are held. Out: `Ack` messages. Time is passed in; no socket is
 known here.
@@ -19,7 +19,7 @@ COUNT_ACTORS_INTERVAL_S = 0.25
 
 
 class Acknowledgements:
-    """What is due to whom since the last call.
+    """Acknowledgements due since the last call.
 
     Args:
         accounts_of: returns the accounts that a process start belongs to: actors' or evaluators'.

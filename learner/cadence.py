@@ -1,4 +1,4 @@
-"""When the newest policy is due to be published: after some seconds, and in step after some env steps too.
+"""Publishing times of the newest policy: every few seconds, and in step every few env steps too.
 
 Pure: time and counters are passed in.
 """

@@ -10,7 +10,7 @@ KEPT_VERSIONS = 4096
 
 
 class PolicyLag:
-    """Means over the transitions since they were last asked for.
+    """Mean ages of acting policies, over the transitions since the last call of `values`.
 
     Attributes:
         version: the newest version published; 0 is none.

@@ -218,7 +218,7 @@ MISTAKES = [
     (["--actor-id", "a b"], ["--actor-id 'a b': allowed is a text that matches ^[A-Za-z0-9._-]"]),
     (["--weights-port", "70000"], ["--weights-port", "70000"]),
     (["--headless", "maybe"], ["maybe"]),
-    (["--hiden-dim", "3"], ["--hiden-dim"]),
+    (["--hiden-dim", "3"], ["--hiden-dim", "Perhaps you meant: --hidden-dim"]),
     (["stray"], ["stray"]),
     (["--batch-size"], ["--batch-size"]),
     (["--config"], ["--config"]),
