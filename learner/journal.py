@@ -4,8 +4,8 @@ In: one entry a batch, appended before the batch is acknowledged, and counters b
 Out, after a crash: the accounts of all actors, how far the replay is filled, and what the counters must not
 fall below. It knows bytes and files, not what a transition means.
 
-The file begins with a snapshot of everything that went before; `rotate` starts a new one at each
-checkpoint. Each record is `mark | length | CRC-32 | msgpack`. Rows and journal are written through the page
+The file begins with a snapshot of everything that went before, written twice so that damage to one copy costs
+nothing; `rotate` starts a new file at each checkpoint. Each record is `mark | length | CRC-32 | msgpack`. Rows and journal are written through the page
 cache: killing the learner loses nothing, and `fsync` at checkpoints bounds what a power cut can cost.
 """
 
@@ -122,7 +122,7 @@ class Journal:
             OSError: the disk refuses; the old file goes on.
         """
         try:
-            write_atomically(self._path, _pack({"format": FORMAT, **snapshot}))
+            write_atomically(self._path, 2 * _pack({"format": FORMAT, **snapshot}))
         finally:
             if self._path.exists():  # whichever of the two it is now
                 self._open()
@@ -131,27 +131,28 @@ class Journal:
         """Read the file and go on behind its last whole record.
 
         Raises:
-            ConfigError: there is none, its beginning is damaged, or it has another format.
+            ConfigError: there is none, both copies of its snapshot are damaged, or it has another format.
         """
         try:
             data = read_limited(self._path, MAX_BYTES)
         except OSError as error:
             raise ConfigError(f"--resume: {self._path}: {error.strerror}") from None
-        beginning = _record(data, 0)
-        if beginning is None or not isinstance(beginning[0], dict):
+        records, damaged, end = _unpack(data)
+        snapshots = [record for record in records[:2] if isinstance(record, dict) and "format" in record]
+        if not snapshots:
             raise ConfigError(
                 f"--resume: {self._path} is damaged at its beginning, or written by a version of graspfleet"
                 f" before journal format {FORMAT}; nothing can be resumed"
             )
-        snapshot, end = beginning
-        if (found := snapshot.pop("format", None)) != FORMAT:
+        snapshot = snapshots[0]
+        if (found := snapshot.pop("format")) != FORMAT:
             raise ConfigError(
                 f"--resume: {self._path} has journal format {found}; this version of graspfleet: {FORMAT}"
             )
-        records, damaged, end = _unpack(data, end)
         try:
-            entries = [_entry(record) for record in records if not isinstance(record, dict)]
-            said = _largest(record for record in records if isinstance(record, dict))
+            notes = [record for record in records[len(snapshots) :] if isinstance(record, dict)]
+            entries = [_entry(record) for record in records[len(snapshots) :] if not isinstance(record, dict)]
+            said = _largest(notes)
         except TypeError:
             raise ConfigError(f"--resume: {self._path} is of another version") from None
         if end < len(data):
@@ -182,14 +183,14 @@ def _pack(value: object) -> bytes:
     return _FRAME.pack(_MARK, len(body), zlib.crc32(body)) + body
 
 
-def _unpack(data: bytes, end: int) -> tuple[list[Any], int, int]:
-    """Return all whole records from `end` on.
+def _unpack(data: bytes) -> tuple[list[Any], int, int]:
+    """Return all whole records.
 
     Returns:
         The records; how many places between them are damaged; where the last of them ends.
     """
     records: list[Any] = []
-    damaged, offset = 0, end
+    damaged, offset, end = 0, 0, 0
     while offset != -1:
         found = _record(data, offset)
         if found is None:

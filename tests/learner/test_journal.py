@@ -105,22 +105,33 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_the_rest_readable(
 def test_of_a_damaged_entry_only_that_one_is_lost(path: Path) -> None:
     whole = path.read_bytes()
     starts = [start for start in range(len(whole)) if whole.startswith(whole[:4], start)]
-    assert len(starts) == 4
-    for offset in range(starts[1], len(whole)):
+    assert len(starts) == 5
+    for offset in range(starts[2], len(whole)):
         data = bytearray(whole)
         data[offset] ^= 1 << offset % 8
         path.write_bytes(bytes(data))
         recovered = Journal(path).recover()
-        lost = sum(start <= offset for start in starts) - 2
+        lost = sum(start <= offset for start in starts) - 3
         assert [each.seq for each in recovered.entries] == [seq for seq in range(3) if seq != lost]
         assert (recovered.damaged, recovered.torn_bytes > 0) == ((1, False) if lost < 2 else (0, True))
+
+
+def test_damage_to_either_copy_of_the_snapshot_costs_nothing(path: Path) -> None:
+    whole = path.read_bytes()
+    for offset in range(2 * whole.find(whole[:4], 1)):
+        data = bytearray(whole)
+        data[offset] ^= 1 << offset % 8
+        path.write_bytes(bytes(data))
+        recovered = Journal(path).recover()
+        assert (recovered.snapshot, len(recovered.entries)) == (SNAPSHOT, 3)
+        assert (recovered.damaged, recovered.torn_bytes) == (1, 0)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(begin=st.integers(0, 400), junk=st.binary(min_size=1, max_size=200))
 def test_whatever_lies_in_between_no_entry_comes_back_changed(path: Path, begin: int, junk: bytes) -> None:
     whole = path.read_bytes()
-    first = whole.find(whole[:4], 1)
+    first = whole.find(whole[:4], 1)  # where the second copy of the snapshot begins
     begin = min(first + begin, len(whole))
     for data in (whole[:begin] + junk + whole[begin:], whole[:begin] + junk + whole[begin + len(junk) :]):
         spoiled = path.with_name("spoiled.bin")
