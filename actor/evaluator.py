@@ -14,7 +14,7 @@ from common.interval import Interval
 from common.messages import Ack, Bye, Evaluation, EvaluationStarted, Hello, Weights
 from common.policy import NumpyPolicy
 from common.protocol import encode
-from common.seeds import boot_seeds, new_boot_id, training_seeds
+from common.seeds import new_session_id, session_seeds, training_seeds
 from common.stopping import StopSignal
 from common.transport import ExperienceSender
 
@@ -32,17 +32,17 @@ class Evaluator:
 
     def __init__(self, flags: EvaluatorFlags, actor_id: str, foreign: Foreign | None = None) -> None:
         self._flags = flags
-        self._actor_id, self._boot_id = actor_id, new_boot_id()
+        self._actor_id, self._session_id = actor_id, new_session_id()
         config = EnvConfig(**{**flags.env.model_dump(), "env_args": evaluated_env_args(flags)})
         self._foreign = foreign or Foreign()
         self._env = Environment(config, flags.returns, foreign=self._foreign)
-        self._rng = np.random.default_rng(boot_seeds(config.seed, self._boot_id))
+        self._rng = np.random.default_rng(session_seeds(config.seed, self._session_id))
         self._seeds = training_seeds(self._rng)
         self._env.check(self._rng)
         self._said_cut = False
         self._hello = Interval(HELLO_INTERVAL_S)
         self._answered = 0
-        self._inbox = Inbox(flags.actor.learner, flags.transport, actor_id, self._boot_id)
+        self._inbox = Inbox(flags.actor.learner, flags.transport, actor_id, self._session_id)
         self._sender = ExperienceSender(flags.transport)
         self._sender.connect(flags.actor.learner, flags.transport.experience_port)
 
@@ -59,7 +59,7 @@ class Evaluator:
             while not stop.is_set() and self._inbox.state not in ("draining", "done"):
                 self._foreign.heartbeat.beat()
                 self._greet()
-                newest = self._inbox.newest_policy(self._env.spec, self._rng, judged=True) or newest
+                newest = self._inbox.newest_policy(self._env.spec, self._rng, evaluation=True) or newest
                 if newest is not None and next_evaluation.due_now():
                     self._evaluate(*newest, stop)
                 else:
@@ -76,13 +76,13 @@ class Evaluator:
         """Say that this evaluator is there, and hear what there is."""
         challenge = 0
         while (message := self._inbox.next_control()) is not None:
-            if isinstance(message, Ack) and message.boot_id == self._boot_id:
+            if isinstance(message, Ack) and message.session_id == self._session_id:
                 challenge = message.challenge
         if challenge in (0, self._answered) and not self._hello.due_now():
             return
         hello = Hello(
             actor_id=self._actor_id,
-            boot_id=self._boot_id,
+            session_id=self._session_id,
             next_seq=0,
             spec=self._env.spec.to_mapping(),
             role="evaluator",
@@ -95,7 +95,7 @@ class Evaluator:
         """Say goodbye and close; the environment comes last, for it may take its time."""
         self._foreign.meanwhile = lambda: True
         if not self._inbox.refused:
-            bye = Bye(actor_id=self._actor_id, boot_id=self._boot_id, next_seq=0, role="evaluator")
+            bye = Bye(actor_id=self._actor_id, session_id=self._session_id, next_seq=0, role="evaluator")
             self._sender.send(encode(bye))
         self._sender.close(linger_s=1.0)
         self._inbox.close()
@@ -106,7 +106,7 @@ class Evaluator:
         # However long the episodes take, the learner keeps this policy until their report.
         started = EvaluationStarted(
             actor_id=self._actor_id,
-            boot_id=self._boot_id,
+            session_id=self._session_id,
             weights_version=weights.version,
             env_steps=weights.env_steps,
         )
@@ -123,7 +123,7 @@ class Evaluator:
             )
         report = Evaluation(
             actor_id=self._actor_id,
-            boot_id=self._boot_id,
+            session_id=self._session_id,
             weights_version=weights.version,
             env_steps=weights.env_steps,
             episodes=tuple(outcome.episodes),

@@ -30,7 +30,7 @@ class Inbox:
         host: the learner's.
         config: ports and limits.
         actor_id: whose acknowledgements and refusals to hear; None for none.
-        boot_id: of this process; refusals of other ones are passed over.
+        session_id: of this process; refusals of other ones are passed over.
 
     Attributes:
         state: last state that the learner announced; None before the first.
@@ -38,10 +38,10 @@ class Inbox:
     """
 
     def __init__(
-        self, host: str, config: TransportConfig, actor_id: str | None = None, boot_id: str | None = None
+        self, host: str, config: TransportConfig, actor_id: str | None = None, session_id: str | None = None
     ) -> None:
         self._host, self._config = host, config
-        self._actor_id, self._boot_id = actor_id, boot_id
+        self._actor_id, self._session_id = actor_id, session_id
         keys = actor_keys(config)
         self._key = "" if keys is None else keys.public.decode()
         self.refused = False
@@ -64,7 +64,10 @@ class Inbox:
         where = f"{self._host}:{self._config.control_port}"
         if isinstance(message, Status):
             self.state = message.state
-        if isinstance(message, Refusal) and (message.boot_id, message.key) == (self._boot_id, self._key):
+        if isinstance(message, Refusal) and (message.session_id, message.key) == (
+            self._session_id,
+            self._key,
+        ):
             self.refused = True
             raise ConfigError(f"--learner {where}: it refuses {self._actor_id}: {message.detail}")
         if not self._heard and time.monotonic() - self._started_s > self._config.connect_timeout_s:
@@ -81,14 +84,14 @@ class Inbox:
         return message
 
     def newest_policy(
-        self, spec: EnvSpec, rng: np.random.Generator, *, judged: bool = False
+        self, spec: EnvSpec, rng: np.random.Generator, *, evaluation: bool = False
     ) -> tuple[Weights, NumpyPolicy] | None:
         """Return the newest policy not yet seen, if any, with the message that brought it.
 
         Args:
             spec: of this process's environment.
             rng: for the policy's exploration noise.
-            judged: that which evaluations are of, see `Weights`; else that which explores.
+            evaluation: the one to evaluate, see `Weights`; else the one that explores.
 
         Raises:
             ConfigError: the learner trains something else than `spec`.
@@ -105,7 +108,7 @@ class Inbox:
                 f"this actor and its learner differ in {differences}; allowed: the same flags for both"
             )
         try:
-            return message, NumpyPolicy(message.judged if judged else message.policy, spec, rng)
+            return message, NumpyPolicy(message.eval_policy if evaluation else message.policy, spec, rng)
         except ProtocolError as error:
             self._refuse(error)
             return None
@@ -173,7 +176,7 @@ class Link:
         challenge = 0
         while (message := self.inbox.next_control()) is not None:
             self._heard_s = now_s
-            if isinstance(message, Ack) and message.boot_id == self._writer.boot_id:
+            if isinstance(message, Ack) and message.session_id == self._writer.session_id:
                 self._writer.acknowledge(message.next_seq, now_s, held=message.held, room=message.room)
                 challenge = message.challenge
         if challenge not in (0, self._answered) and self._sender.send(self._writer.hello(challenge)):

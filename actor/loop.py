@@ -18,7 +18,7 @@ from common.envelope import require_fit
 from common.flags import ActorFlags
 from common.interval import Interval
 from common.messages import MAX_EPISODE_BYTES
-from common.seeds import boot_seeds, new_boot_id, training_seeds
+from common.seeds import new_session_id, session_seeds, training_seeds
 from common.specs import Floats
 from common.stopping import StopSignal
 from common.transport import ExperienceSender
@@ -47,8 +47,8 @@ class Actor:
         self._config: ActorConfig = flags.actor
         self._foreign = foreign or Foreign()
         self._linger_s = flags.transport.linger_s
-        boot_id = new_boot_id()
-        self._streams = boot_seeds(flags.env.seed, boot_id).spawn(self._config.envs_per_actor + 2)
+        session_id = new_session_id()
+        self._streams = session_seeds(flags.env.seed, session_id).spawn(self._config.envs_per_actor + 2)
         self._rng, check_seeds = (np.random.default_rng(self._streams.pop()) for _ in range(2))
         self._make = partial(Environment, flags.env, flags.returns, foreign=self._foreign)
         self._envs = [self._make(headless=flags.env.headless)]  # the others take their time later: `_begin`
@@ -59,7 +59,7 @@ class Actor:
         self.writer = Writer(
             self.spec,
             actor_id,
-            boot_id,
+            session_id,
             batch_max_n=self._config.batch_max_n,
             batch_max_delay_s=self._config.batch_max_delay_s,
             max_unacked_transitions=self._config.max_unacked_transitions or MAX_UNACKED_TRANSITIONS,
@@ -68,7 +68,7 @@ class Actor:
             resend_after_s=flags.transport.resend_after_s,
         )
         self.runners: list[EpisodeRunner] = []
-        inbox = Inbox(self._config.learner, flags.transport, actor_id, boot_id)
+        inbox = Inbox(self._config.learner, flags.transport, actor_id, session_id)
         sender = ExperienceSender(flags.transport)
         sender.connect(self._config.learner, flags.transport.experience_port)
         self.link = Link(self.writer, inbox, sender)

@@ -79,7 +79,7 @@ def read_policy(path: Path, spec: EnvSpec) -> PolicyFile:
     try:
         weights, frame = read_weights(path)
         trained = EnvSpec.from_mapping(weights.spec)
-        policy = NumpyPolicy(weights.judged, trained, np.random.default_rng(0))
+        policy = NumpyPolicy(weights.eval_policy, trained, np.random.default_rng(0))
     except FileNotFoundError:
         raise
     except (OSError, ProtocolError) as error:

@@ -33,7 +33,7 @@ class Writer:
     Args:
         spec: what a transition looks like.
         actor_id: name of the actor.
-        boot_id: 16 hex digits, random for each process start; with `seq` it names a batch for ever.
+        session_id: 16 hex digits, random for each process start; with `seq` it names a batch for ever.
         batch_max_n: transitions a batch at the most.
         batch_max_delay_s: longest wait of a transition for its batch to fill.
         max_unacked_transitions: transitions not yet acknowledged at the most; the learner may allow fewer.
@@ -47,7 +47,7 @@ class Writer:
         self,
         spec: EnvSpec,
         actor_id: str,
-        boot_id: str,
+        session_id: str,
         *,
         batch_max_n: int,
         batch_max_delay_s: float,
@@ -58,7 +58,7 @@ class Writer:
     ) -> None:
         self.spec = spec
         self.actor_id = actor_id
-        self.boot_id = boot_id
+        self.session_id = session_id
         self.weights_version = 0
         self.discarded = 0
         self.resent = 0
@@ -163,7 +163,7 @@ class Writer:
         rows = np.frombuffer(b"".join(self._rows), np.uint8)
         batch = Batch(
             actor_id=self.actor_id,
-            boot_id=self.boot_id,
+            session_id=self.session_id,
             seq=self.next_seq,
             digest=self.spec.digest,
             weights_version=self.weights_version,
@@ -232,7 +232,7 @@ class Writer:
         return encode(
             Hello(
                 actor_id=self.actor_id,
-                boot_id=self.boot_id,
+                session_id=self.session_id,
                 next_seq=self._acked,
                 spec=self.spec.to_mapping(),
                 answer=answer,
@@ -241,7 +241,7 @@ class Writer:
 
     def bye(self) -> bytes:
         """Return the frame that takes leave."""
-        return encode(Bye(actor_id=self.actor_id, boot_id=self.boot_id, next_seq=self.next_seq))
+        return encode(Bye(actor_id=self.actor_id, session_id=self.session_id, next_seq=self.next_seq))
 
     def _seal_when_due(self, now_s: float) -> None:
         if not (self._rows or self._episodes):

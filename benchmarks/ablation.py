@@ -33,8 +33,8 @@ from common.policy import NumpyPolicy
 from common.seeds import draw_seeds, seed_sequence, training_seeds
 from common.specs import EnvSpec
 from common.stopping import StopSignal
-from learner.fast import make_agent
-from learner.replay import Replay
+from learner.experience.replay import Replay
+from learner.sac.numba.agent import make_agent
 
 UPDATES_PER_STEP = 0.36
 """What the free-running learner comes to on two cores."""
@@ -53,7 +53,7 @@ LEVERS: Mapping[str, Sequence[str]] = MappingProxyType(
         "1-step returns": ["--n-step", "1"],
         "3-step returns": ["--n-step", "3"],
         "no random actions": ["--random-share", "0"],
-        "no average": ["--average-tau", "1"],
+        "no average": ["--ema-tau", "1"],
         "no LayerNorm": ["--no-critic-layer-norm"],
         "tau 0.005, learning rate 3e-4": ["--tau", "0.005", "--learning-rate", "3e-4"],
         "first temperature 1": ["--initial-temperature", "1"],

@@ -28,7 +28,7 @@ from benchmarks.workload import SPEC
 from common.config import TransportConfig
 from common.run_directory import RunDirectory
 from common.transport import ExperienceSender
-from learner.replay import Replay
+from learner.experience.replay import Replay
 
 EXPLORE_STEPS = 2000
 BATCH_MAX_DELAY_S = 4.0

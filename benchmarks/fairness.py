@@ -23,7 +23,7 @@ from common.transport import ExperienceReceiver, ExperienceSender
 EVALUATIONS_N = 500
 PAUSE_S = 0.01
 """Between two evaluations."""
-BOOT = "0123456789abcdef"
+SESSION = "0123456789abcdef"
 OURS, BARE = "graspfleet", "libzmq's order"
 
 
@@ -32,7 +32,7 @@ def send_batches(going: Event, config: TransportConfig) -> None:
     records = random_records(BATCH_MAX_N)
     batch = Batch(
         actor_id="busy",
-        boot_id=BOOT,
+        session_id=SESSION,
         seq=0,
         digest=SPEC.digest,
         weights_version=0,
@@ -64,7 +64,7 @@ def evaluation(sent_us: int) -> Evaluation:
     """Return an evaluation of twenty episodes."""
     episodes = ((1.0, 100, True, 0),) * 20
     return Evaluation(
-        actor_id="evaluator", boot_id=BOOT, weights_version=1, env_steps=sent_us, episodes=episodes
+        actor_id="evaluator", session_id=SESSION, weights_version=1, env_steps=sent_us, episodes=episodes
     )
 
 

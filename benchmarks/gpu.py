@@ -26,24 +26,24 @@ def require_gpu() -> None:
 
 
 @contextmanager
-def captured(updates_n: int) -> Iterator[Measure]:
-    """Yield the measure of what the learner runs: `updates_n` updates in one graph."""
+def captured(num_updates: int) -> Iterator[Measure]:
+    """Yield the measure of what the learner runs: `num_updates` updates in one graph."""
     import torch
 
-    from learner.agent import choose_agent
+    from learner.sac.backends import choose_agent
 
     require_gpu()
-    flags = LearnerConfig(device="cuda", updates_per_dispatch=updates_n)
+    flags = LearnerConfig(device="cuda", updates_per_dispatch=num_updates)
     agent = choose_agent(SPEC, SACConfig(batch_size=BATCH_SIZE), flags, seed=0)
     with filled_replay(ROWS_N) as replay:
 
         def update() -> int:
-            agent.update_each(replay.sample(updates_n, BATCH_SIZE))
-            return updates_n
+            agent.update_each(replay.sample(num_updates, BATCH_SIZE))
+            return num_updates
 
         measure = partial(rate, update, finish=torch.cuda.synchronize)
         measure(WARM_S)
-        yield lambda: {f"graph of {updates_n}": measure(SECONDS)}
+        yield lambda: {f"graph of {num_updates}": measure(SECONDS)}
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def eager() -> Iterator[Measure]:
     """Yield the measure of the plain update, whose operations are issued one by one."""
     import torch
 
-    from learner.sac import SACAgent
+    from learner.sac.agent import SACAgent
 
     require_gpu()
     agent = SACAgent(SPEC, SACConfig(batch_size=BATCH_SIZE), seed=0, device="cuda")
@@ -84,8 +84,8 @@ CONTESTS = (
         "updates/s",
         1,
         (
-            Host("benchmarks.gpu:captured", {"updates_n": 16}),
-            Host("benchmarks.gpu:captured", {"updates_n": 1}),
+            Host("benchmarks.gpu:captured", {"num_updates": 16}),
+            Host("benchmarks.gpu:captured", {"num_updates": 1}),
             Host("benchmarks.gpu:eager"),
             Host("benchmarks.gpu:stable_baselines3"),
         ),

@@ -30,7 +30,7 @@ from benchmarks.snapshots import judge_all, record, sustained
 from common.config import EnvConfig, flag
 from common.flags import load_yaml
 from common.run_directory import RunDirectory
-from learner.curve import draw, read_evaluations
+from learner.reporting.curve import draw, read_evaluations
 
 KEPT = ("env_steps", "updates", "wall_s", "produced", "inserted", "rejected")
 EVALUATED = ("eval_env_steps", "wall_s", "eval_success", "eval_return")

@@ -41,7 +41,7 @@ SETTINGS: dict[str, Any] = {
 @contextmanager
 def ours(precision: str, threads: int) -> Iterator[Measure]:
     """Yield the measure of this project's updates/s."""
-    from learner.fast import make_agent
+    from learner.sac.numba.agent import make_agent
 
     with filled_replay(ROWS_N) as replay:
         config = SACConfig(batch_size=BATCH_SIZE, precision=precision)

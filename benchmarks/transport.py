@@ -41,7 +41,7 @@ WINDOW_BATCHES = 256
 """Unacknowledged messages of ours; 8, the default, bounds how far a simulated robot runs ahead."""
 OURS, ENCRYPTED = "graspfleet", "graspfleet, encrypted (CURVE)"
 BARE, PREPARED = "PUSH/PULL and memcpy", "PUSH/PULL of one prepared message"
-HWM_N = TransportConfig().experience_hwm_n
+HWM_N = TransportConfig().experience_hwm
 
 
 class Writers:
@@ -86,9 +86,9 @@ def write_transitions(going: Event, config: TransportConfig, batch_max_n: int) -
         "max_unacked_bytes": ActorConfig().max_unacked_bytes,
         "resend_after_s": config.resend_after_s,
     }
-    boot_id = os.urandom(8).hex()
-    actor_id = f"actor-{boot_id}"  # with encryption, one that the key called `actor` may stand for
-    writer = Writer(SPEC, actor_id, boot_id, batch_max_n=batch_max_n, **limits)
+    session_id = os.urandom(8).hex()
+    actor_id = f"actor-{session_id}"  # with encryption, one that the key called `actor` may stand for
+    writer = Writer(SPEC, actor_id, session_id, batch_max_n=batch_max_n, **limits)
     sender = ExperienceSender(config)
     sender.connect("127.0.0.1", config.experience_port)
     link = Link(writer, Inbox("127.0.0.1", config, writer.actor_id), sender)

@@ -10,7 +10,7 @@ import numpy as np
 
 from common.messages import MAX_ROWS
 from common.specs import EnvSpec, Records
-from learner.replay import Replay
+from learner.experience.replay import Replay
 
 SPEC = EnvSpec("Bench-v0", obs_dim=32, action_dim=4, discount=0.99, n_step=1)
 BATCH_SIZE = 256

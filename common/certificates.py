@@ -1,6 +1,7 @@
 """CURVE keys on disk, in the ZeroMQ certificate format (what czmq and pyzmq read and write).
 
-In and out: files. Who may use which key, and for what, is `common.security`'s and `learner.allowlist`'s.
+In and out: files. Keys and what each may do are the subject of `common.security` and
+`learner.access.allow_list`.
 """
 
 import re

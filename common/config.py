@@ -130,7 +130,7 @@ class SACConfig(Section):
     tau: float = Field(
         0.005, gt=0, le=1, description="Share of the critic moved into its target each update."
     )
-    average_tau: float = Field(
+    ema_tau: float = Field(
         1.0,
         gt=0,
         le=1,
@@ -161,7 +161,7 @@ class RateConfig(Section):
 
     updates_per_step: float | None = Field(1.0, gt=0, description="Updates an env step; none: free-running.")
     samples_per_insert: float | None = Field(None, gt=0, description="Instead of it: samples a transition.")
-    rate_tolerance_n: int | None = Field(
+    rate_tolerance: int | None = Field(
         None,
         ge=1,
         description="Transitions by which actors may be ahead or behind; default: 4 at --updates-per-step,"
@@ -209,8 +209,8 @@ class TransportConfig(KeysConfig):
     experience_port: Port = Field(5555, description="Transitions, actors to learner; 0 takes a free port.")
     weights_port: Port = Field(5556, description="Policy weights, learner to actors; 0 takes a free port.")
     control_port: Port = Field(5557, description="Acknowledgements and status; 0 takes a free port.")
-    experience_hwm_n: int = Field(64, ge=1, description="Experience messages queued per connection.")
-    control_hwm_n: int = Field(1000, ge=1, description="Control messages queued per connection.")
+    experience_hwm: int = Field(64, ge=1, description="Experience messages queued per connection.")
+    control_hwm: int = Field(1000, ge=1, description="Control messages queued per connection.")
     max_message_bytes: int = Field(16 << 20, ge=1024, description="A longer message ends its connection.")
     handshake_timeout_s: float = Field(
         10.0, gt=0, description="A connection that has not shown its key by then is closed."
@@ -221,10 +221,10 @@ class TransportConfig(KeysConfig):
     connect_timeout_s: float = Field(
         60.0, gt=0, description="An actor that heard no learner so long gives up."
     )
-    max_connections_n: int = Field(
+    max_connections: int = Field(
         12_288, ge=3, description="Open connections of the learner at the most; each actor takes three."
     )
-    max_handshakes_n: int = Field(
+    max_handshakes: int = Field(
         512, ge=3, description="Connections that have not shown their keys yet at the most, at a time."
     )
     max_unread_bytes: int = Field(
@@ -232,7 +232,7 @@ class TransportConfig(KeysConfig):
         ge=1 << 20,
         description="Bytes of all actors together that have arrived and wait for the learner at the most.",
     )
-    max_actors_per_key_n: int = Field(
+    max_actors_per_key: int = Field(
         4096, ge=1, description="Actors alive at a time that one key may stand for at the most."
     )
     max_actor_batches_per_s: float = Field(

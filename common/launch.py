@@ -195,7 +195,7 @@ class Launch:
                     print(f"success is unknown, but an info has {key!r}: --success-key {key} counts it")
             elif not stop.is_set():
                 status = 1
-        self._run_aside("curve", ["learner.curve", str(self.run.path)], stop)
+        self._run_aside("curve", ["learner.reporting.curve", str(self.run.path)], stop)
         print(f"done after {time.monotonic() - self._started_s:.0f} s; written:")
         for path in sorted(self.run.path.iterdir()):
             print(f"  {path}")

@@ -78,7 +78,7 @@ class Lifeline:
         now_s = time.monotonic()
         if not self._look.due(now_s):
             return
-        for event, _, _ in self._monitor.news():
+        for event, _, _ in self._monitor.events():
             self._note(event, now_s)
         lost = self._lost_s is not None and now_s - self._lost_s > RETRY_AFTER_S
         unanswered = not self._connected and now_s >= self._next_s

@@ -24,19 +24,19 @@ MAX_LINE = 300
 """Characters of a text for people."""
 MAX_ROOM = 1 << 30
 """Transitions that an actor may be ahead of a learner that sets no limit; its own limits are lower."""
-_AVERAGE = "average."
-"""Before the names of the average policy's arrays."""
+_EMA = "average."
+"""Before the names of the arrays of the policy's moving average, in every version."""
 
 Arrays = dict[str, NDArray[Any]]
 Count = Annotated[int, Field(ge=0, lt=1 << 45)]
-"""Small enough that the sum over a hundred thousand boots still fits 63 bits."""
+"""Small enough that the sum over a hundred thousand sessions still fits 63 bits."""
 Total = Annotated[int, Field(ge=0, lt=1 << 63)]
 Seq = Annotated[int, Field(ge=0, lt=(1 << 45) - 1)]
 """Number of a batch; the one after it is still a `Count`."""
 MAX_ID = 64
 """Characters of an actor's id."""
 ActorId = Annotated[str, Field(pattern=rf"^[A-Za-z0-9._-]{{1,{MAX_ID}}}$")]
-BootId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+SessionId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Challenge = Annotated[int, Field(ge=0, lt=1 << 45)]
 """A random number that only a living process can say again; 0: none is asked for, or none was heard."""
 Line = Annotated[str, Field(pattern=r"^[ -~]*$", max_length=MAX_LINE)]
@@ -93,7 +93,7 @@ class Hello(Message):
 
     kind = "hello"
     actor_id: ActorId
-    boot_id: BootId
+    session_id: SessionId
     next_seq: Count
     spec: dict[str, str | int | float | tuple[float, ...]]
     role: Role = "actor"
@@ -106,16 +106,16 @@ class Batch(Message):
     Attributes:
         digest: of the spec that the rows are packed by.
         weights_version: of the newest policy behind these transitions; 0 is random actions.
-        produced: transitions that this boot made in all, these included.
-        discarded: env steps and resets that this boot threw away, one for each broken episode.
-        resent: batches that this boot had sent again when it sealed this one.
+        produced: transitions that this session made in all, these included.
+        discarded: env steps and resets that this session threw away, one for each broken episode.
+        resent: batches that this session had sent again when it sealed this one.
         rows: [n, EnvSpec.record.itemsize] uint8, packed records.
     """
 
     kind = "batch"
     carried = frozenset({"rows"})
     actor_id: ActorId
-    boot_id: BootId
+    session_id: SessionId
     seq: Seq
     digest: Annotated[bytes, Field(min_length=8, max_length=8)]
     weights_version: Count
@@ -161,7 +161,7 @@ class Bye(Message):
 
     kind = "bye"
     actor_id: ActorId
-    boot_id: BootId
+    session_id: SessionId
     next_seq: Count
     role: Role = "actor"
 
@@ -176,7 +176,7 @@ class EvaluationStarted(Message):
 
     kind = "evaluation_started"
     actor_id: ActorId
-    boot_id: BootId
+    session_id: SessionId
     weights_version: Count
     env_steps: Count
 
@@ -193,7 +193,7 @@ class Evaluation(Message):
 
     kind = "evaluation"
     actor_id: ActorId
-    boot_id: BootId
+    session_id: SessionId
     weights_version: Count
     env_steps: Count
     episodes: Annotated[tuple[Episode, ...], Field(max_length=MAX_EPISODES)]
@@ -211,39 +211,39 @@ class Weights(Message):
 
     Attributes:
         policy: float32 arrays that `common.policy.NumpyPolicy` takes; what actors act by.
-        average: arrays of the same names, the policy's average over its last updates; empty if none is kept.
+        ema: arrays of the same names, the exponential moving average of the policy; empty if none is kept.
     """
 
     kind = "weights"
-    carried = frozenset({"policy", "average"})
+    carried = frozenset({"policy", "ema"})
     version: Count
     env_steps: Count
     updates: Count
     spec: dict[str, str | int | float | tuple[float, ...]]
     policy: Arrays
-    average: Arrays = Field(default_factory=dict)
+    ema: Arrays = Field(default_factory=dict)
 
     @property
-    def judged(self) -> Arrays:
-        """What deterministic episodes are run with."""
-        return self.average or self.policy
+    def eval_policy(self) -> Arrays:
+        """Arrays that deterministic episodes are run with."""
+        return self.ema or self.policy
 
     def arrays(self) -> Arrays:
-        """Return the policy and, under names of its own, its average."""
-        return {**self.policy, **{_AVERAGE + name: array for name, array in self.average.items()}}
+        """Return the policy and, under names of its own, its moving average."""
+        return {**self.policy, **{_EMA + name: array for name, array in self.ema.items()}}
 
     @classmethod
     def fields_of(cls, arrays: Arrays) -> dict[str, Any]:
-        """Return policy and average."""
-        average = {name: array for name, array in arrays.items() if name.startswith(_AVERAGE)}
+        """Return the policy and its moving average."""
+        ema = {name: array for name, array in arrays.items() if name.startswith(_EMA)}
         return {
-            "policy": {name: array for name, array in arrays.items() if name not in average},
-            "average": {name.removeprefix(_AVERAGE): array for name, array in average.items()},
+            "policy": {name: array for name, array in arrays.items() if name not in ema},
+            "ema": {name.removeprefix(_EMA): array for name, array in ema.items()},
         }
 
 
 class Ack(Message):
-    """Every batch of this boot below `next_seq` is in the replay (or rejected) and may be forgotten.
+    """Every batch of this session below `next_seq` is in the replay (or rejected) and may be forgotten.
 
     Attributes:
         held: batches from `next_seq` on that the learner has and will take when it is their turn.
@@ -253,7 +253,7 @@ class Ack(Message):
     """
 
     kind = "ack"
-    boot_id: BootId
+    session_id: SessionId
     next_seq: Count
     held: Count = 0
     room: Count = MAX_ROOM
@@ -263,7 +263,7 @@ class Ack(Message):
 class Refusal(Message):
     """One process is told that nothing it sends will be taken, and why.
 
-    Everybody can listen to the control channel and so learn a boot id: a peer with keys believes only a
+    Everybody can listen to the control channel and so learn a session id: a peer with keys believes only a
     refusal that names its own public key, which nobody else can bring about.
 
     Attributes:
@@ -273,7 +273,7 @@ class Refusal(Message):
     """
 
     kind = "refusal"
-    boot_id: BootId
+    session_id: SessionId
     key: Annotated[str, Field(pattern=r"^[!-~]*$", max_length=40)]
     reason: Annotated[str, Field(pattern=r"^[a-z-]{1,32}$")]
     detail: Line

@@ -32,7 +32,7 @@ class Monitor:
         self.socket.set_hwm(0)
         self.socket.connect(endpoint)
 
-    def news(self) -> Iterator[tuple[int, int, bytes]]:
+    def events(self) -> Iterator[tuple[int, int, bytes]]:
         """Yield (event, value, endpoint) for all that has happened since the last call."""
         while self.socket.poll(0):
             event = recv_monitor_message(self.socket)

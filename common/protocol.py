@@ -22,7 +22,7 @@ from common.errors import ProtocolError
 from common.messages import KINDS, MAX_EPISODES, Arrays, Message
 
 MAGIC = b"GFLT"
-VERSION = 2
+VERSION = 3
 OLDEST_POLICY = 1
 """Version of the oldest policy files that can still be read."""
 MAX_HEADER_BYTES = 1 << 20

@@ -15,7 +15,7 @@ _END = 1 << 31
 """Seeds lie below it: what takes a signed 32-bit integer takes them all."""
 
 
-def new_boot_id() -> str:
+def new_session_id() -> str:
     """Return 16 random hex digits that stand for this process start and for no other."""
     return os.urandom(8).hex()
 
@@ -25,12 +25,13 @@ def seed_sequence(seed: int, name: str) -> np.random.SeedSequence:
     return np.random.SeedSequence(seed, spawn_key=(zlib.crc32(name.encode()),))
 
 
-def boot_seeds(seed: int, boot_id: str) -> np.random.SeedSequence:
+def session_seeds(seed: int, session_id: str) -> np.random.SeedSequence:
     """Return the stream of one process start in the run rooted at `seed`.
 
-    Neither a name nor a clock goes into it: whatever starts again gets another boot id and so another stream.
+    Neither a name nor a clock goes into it: a process that starts again has another session id and so another
+    stream.
     """
-    return np.random.SeedSequence(seed, spawn_key=(int(boot_id[:8], 16), int(boot_id[8:], 16)))
+    return np.random.SeedSequence(seed, spawn_key=(int(session_id[:8], 16), int(session_id[8:], 16)))
 
 
 def draw_seeds(rng: np.random.Generator) -> Iterator[int]:

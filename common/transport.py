@@ -204,7 +204,7 @@ class ExperienceSender(Channel):
     """An actor's end of the experience channel."""
 
     def __init__(self, config: TransportConfig) -> None:
-        super().__init__(zmq.PUSH, config, hwm_n=config.experience_hwm_n)
+        super().__init__(zmq.PUSH, config, hwm_n=config.experience_hwm)
 
     def send(self, frame: Buffer) -> bool:
         """Queue a frame; False when the queue is full (try again later)."""
@@ -221,7 +221,7 @@ class ExperienceReceiver(Channel):
     """
 
     def __init__(self, config: TransportConfig) -> None:
-        super().__init__(zmq.PULL, config, hwm_n=config.experience_hwm_n)
+        super().__init__(zmq.PULL, config, hwm_n=config.experience_hwm)
         self.taken: dict[int, int] = {}
         self.emptied = 0
         self._receives = 0
@@ -274,7 +274,7 @@ class ControlPublisher(Channel):
     """The learner's end of the control channel."""
 
     def __init__(self, config: TransportConfig) -> None:
-        super().__init__(zmq.PUB, config, hwm_n=config.control_hwm_n)
+        super().__init__(zmq.PUB, config, hwm_n=config.control_hwm)
 
     def acknowledge(self, actor_id: str, frame: Buffer) -> None:
         """Send an `Ack` to one actor."""
@@ -295,7 +295,7 @@ class ControlSubscriber(Channel):
     silent_after_s = _LOST_AFTER_MS / 1000
 
     def __init__(self, config: TransportConfig, actor_id: str | None = None) -> None:
-        super().__init__(zmq.SUB, config, hwm_n=config.control_hwm_n)
+        super().__init__(zmq.SUB, config, hwm_n=config.control_hwm)
         self.socket.subscribe(STATUS_TOPIC)
         if actor_id is not None:
             self.socket.subscribe(ACK_TOPIC % actor_id.encode())

@@ -9,10 +9,10 @@ from common.flags import LearnerFlags, parse
 from common.run_directory import claim_run
 from common.settings import begin_settings, change_settings
 from common.stopping import StopSignal
-from learner.footprint import require_room
-from learner.journal import Journal
-from learner.rate_limiter import make_limiter
-from learner.sockets import Sockets
+from learner.access.footprint import require_room
+from learner.access.sockets import Sockets
+from learner.experience.journal import Journal
+from learner.experience.rate_limiter import make_limiter
 from learner.startup import resumed_spec, wait_for_spec
 
 
@@ -32,8 +32,8 @@ def main(argv: list[str]) -> int:
         if recovered and not (run.replay.is_file() and run.replay.stat().st_size):
             raise ConfigError(f"--resume {run.path}: {run.replay.name} has no rows; nothing can be resumed")
         # torch takes over a second to import: actors connect and start meanwhile, as the ports are bound.
-        from learner.agent import require_possible, updates_per_dispatch
         from learner.loop import Learner
+        from learner.sac.backends import require_possible, updates_per_dispatch
 
         # What cannot work is told before anybody is waited for.
         require_possible(flags.sac, flags.learner)

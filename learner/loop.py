@@ -14,20 +14,20 @@ from common.run_directory import RunDirectory
 from common.seeds import seed_sequence
 from common.specs import EnvSpec
 from common.stopping import StopSignal
-from learner.accounts import Accounts, Liveness
-from learner.agent import choose_agent, updates_per_dispatch
-from learner.cadence import Cadence
+from learner.access.sockets import Sockets
 from learner.checkpoint import Checkpoints
-from learner.demos import load_demos
-from learner.ingest import Ingest
-from learner.journal import Journal, Recovered
-from learner.publisher import PolicyPublisher
-from learner.quota import Quota
-from learner.rate_limiter import make_limiter
-from learner.replay import Mixture, Replay, Sampler
-from learner.reporter import Reporter
-from learner.selection import Selection
-from learner.sockets import Sockets
+from learner.experience.demonstrations.loader import load_demos
+from learner.experience.ingest import Ingest
+from learner.experience.journal import Journal, Recovered
+from learner.experience.rate_limiter import make_limiter
+from learner.experience.replay import Mixture, Replay, Sampler
+from learner.experience.sessions import Liveness, Sessions
+from learner.experience.throttle import Throttle
+from learner.publishing.cadence import Cadence
+from learner.publishing.publisher import PolicyPublisher
+from learner.publishing.select_best import Selection
+from learner.reporting.reporter import Reporter
+from learner.sac.backends import choose_agent, updates_per_dispatch
 
 log = logging.getLogger(__name__)
 
@@ -73,14 +73,14 @@ class Learner:
     ) -> None:
         self.config = flags.learner
         self.spec = spec
-        self.updates_n = updates_per_dispatch(flags.learner)
+        self.num_updates = updates_per_dispatch(flags.learner)
         self.batch_size = flags.sac.batch_size
         self.sockets = sockets
         self.updates = 0
         self._awaited: set[Liveness] = {"alive", "late"}
         seeds = seed_sequence(flags.env.seed, "learner")
         agent_seed, replay_seed, demo_seed = seeds.spawn(3)
-        self.limiter = make_limiter(flags, self.updates_n)
+        self.limiter = make_limiter(flags, self.num_updates)
         self.replay = Replay(
             run.replay, spec.record, flags.replay.replay_capacity, np.random.default_rng(replay_seed)
         )
@@ -91,14 +91,14 @@ class Learner:
         seed = int(agent_seed.generate_state(1)[0])
         self.agent = choose_agent(spec, flags.sac, flags.learner, seed=seed)
         limits = flags.transport
-        accounts = Accounts(
+        sessions = Sessions(
             silent_after_s=limits.silent_after_s,
             gone_after_s=limits.gone_after_s,
-            actors_per_key_n=limits.max_actors_per_key_n,
+            max_actors_per_key=limits.max_actors_per_key,
         )
-        quota = Quota(limits.max_actor_batches_per_s, limits.max_actor_bytes_per_s)
+        throttle = Throttle(limits.max_actor_batches_per_s, limits.max_actor_bytes_per_s)
         self.ingest = Ingest(
-            spec, self.replay, journal, accounts, quota, self.limiter, refusals=sockets.refusals
+            spec, self.replay, journal, sessions, throttle, self.limiter, refusals=sockets.refusals
         )
         self.publisher = PolicyPublisher(spec, self.agent, sockets.weights, run, self._reserve)
         self.selection = Selection(self.publisher.frames, run)
@@ -136,10 +136,10 @@ class Learner:
             arrived = self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic())
             self.reporter.holds_actors(bool(self.ingest.held))
             if self.limiter.may_sample():
-                batches = self.sampler.sample(self.updates_n, self.batch_size)
+                batches = self.sampler.sample(self.num_updates, self.batch_size)
                 self.reporter.losses = self.agent.update_each(batches)
                 self.limiter.sampled()
-                self.updates += self.updates_n
+                self.updates += self.num_updates
             elif not arrived:
                 self.acknowledge()  # actors whose windows are full would sleep as long as this does
                 self.publish(idle=True)
@@ -186,7 +186,7 @@ class Learner:
 
     def judge(self) -> None:
         """Write down the evaluations that came in, and keep what was best."""
-        for message in self.ingest.take_evaluations():
+        for message in self.ingest.drain_evaluations():
             if (judged := self.selection.take(message)) is None:
                 continue
             values, is_best = judged
@@ -242,7 +242,7 @@ class Learner:
             getattr(self, part).load_state_dict(state[part])
 
     def _resume(self, recovered: Recovered, *, auto: bool) -> None:
-        """Take over the accounts and rows of a journal, and everything else from the newest checkpoint."""
+        """Take over the sessions and rows of a journal, and everything else from the newest checkpoint."""
         self.ingest.restore(recovered)
         self.selection.recover()
         if self.env_steps >= self.config.total_env_steps:
@@ -250,7 +250,7 @@ class Learner:
             self._awaited = {"alive", "late", "gone"}
             if auto:  # whoever was started along with this learner shall hear that the run is done
                 self._awaited |= {"left"}
-            elif self.ingest.accounts.all_left():
+            elif self.ingest.sessions.all_left():
                 raise ConfigError(
                     f"--total-env-steps {self.config.total_env_steps}: the run has {self.env_steps} already;"
                     " allowed: more than that"

@@ -12,11 +12,11 @@ from common.protocol import decode
 from common.security import require_own
 from common.specs import EnvSpec, differences
 from common.stopping import StopSignal
-from learner.complaints import Complaints
-from learner.footprint import require_room
-from learner.journal import Recovered
-from learner.refusals import Peer
-from learner.sockets import Sockets
+from learner.access.complaints import Complaints
+from learner.access.footprint import require_room
+from learner.access.refusals import Peer
+from learner.access.sockets import Sockets
+from learner.experience.journal import Recovered
 
 
 def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> EnvSpec | None:

@@ -16,15 +16,15 @@ from common.messages import Batch
 from common.protocol import MAGIC, PREFIX, VERSION
 from common.specs import EnvSpec, Records
 from common.transport import Received
-from learner.accounts import Accounts
-from learner.ingest import Ingest
-from learner.journal import Journal
-from learner.rate_limiter import RateLimiter
-from learner.replay import Replay
+from learner.experience.ingest import Ingest
+from learner.experience.journal import Journal
+from learner.experience.rate_limiter import RateLimiter
+from learner.experience.replay import Replay
+from learner.experience.sessions import Sessions
 
 SPEC = EnvSpec("Fake-v0", obs_dim=3, action_dim=2, discount=0.5, n_step=1)
-BOOT = "0123456789abcdef"
-OTHER_BOOT = "fedcba9876543210"
+SESSION = "0123456789abcdef"
+OTHER_SESSION = "fedcba9876543210"
 ONE_LINE = r"\A[^\n]+\Z"
 
 
@@ -42,7 +42,7 @@ def make_batch(records: Records, *, spec: EnvSpec = SPEC, **fields: Any) -> Batc
     rows = records.view(np.uint8).reshape(len(records), spec.record.itemsize)
     defaults: dict[str, Any] = {
         "actor_id": "a",
-        "boot_id": BOOT,
+        "session_id": SESSION,
         "seq": 0,
         "digest": spec.digest,
         "weights_version": 0,
@@ -58,8 +58,8 @@ def make_batch(records: Records, *, spec: EnvSpec = SPEC, **fields: Any) -> Batc
 def make_ingest(folder: Path, replay: Replay, limiter: RateLimiter | None = None) -> Ingest:
     """Return an ingest with a new journal."""
     journal = Journal(folder / "journal.bin")
-    accounts = Accounts(silent_after_s=5.0, gone_after_s=30.0)
-    ingest = Ingest(SPEC, replay, journal, accounts, limiter=limiter)
+    sessions = Sessions(silent_after_s=5.0, gone_after_s=30.0)
+    ingest = Ingest(SPEC, replay, journal, sessions, limiter=limiter)
     ingest.checkpoint()
     return ingest
 
@@ -68,8 +68,8 @@ def recover_ingest(folder: Path, capacity: int, limiter: RateLimiter | None = No
     """Return what a learner finds that starts in the folder of one that was killed."""
     replay = Replay(folder / "replay.bin", SPEC.record, capacity, np.random.default_rng(0))
     journal = Journal(folder / "journal.bin")
-    accounts = Accounts(silent_after_s=5.0, gone_after_s=30.0)
-    ingest = Ingest(SPEC, replay, journal, accounts, limiter=limiter)
+    sessions = Sessions(silent_after_s=5.0, gone_after_s=30.0)
+    ingest = Ingest(SPEC, replay, journal, sessions, limiter=limiter)
     ingest.restore(journal.recover())
     return ingest, replay
 
@@ -91,7 +91,9 @@ def seal(frame: bytes) -> bytes:
     return frame[:12] + struct.pack("<I", crc) + frame[16:]
 
 
-def make_writer(spec: EnvSpec = SPEC, actor_id: str = "a", boot_id: str = BOOT, **limits: Any) -> Writer:
+def make_writer(
+    spec: EnvSpec = SPEC, actor_id: str = "a", session_id: str = SESSION, **limits: Any
+) -> Writer:
     defaults = {
         "batch_max_n": 2,
         "batch_max_delay_s": 1.0,
@@ -100,7 +102,7 @@ def make_writer(spec: EnvSpec = SPEC, actor_id: str = "a", boot_id: str = BOOT, 
         "max_unacked_bytes": 1 << 20,
         "resend_after_s": 5.0,
     }
-    return Writer(spec, actor_id, boot_id, **{**defaults, **limits})
+    return Writer(spec, actor_id, session_id, **{**defaults, **limits})
 
 
 def add_transition(writer: Writer, number: int) -> None:

@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from actor.writer import MAX_PATIENCE, Writer
 from common.messages import Ack, Batch
 from common.protocol import decode
-from learner.rate_limiter import RateLimiter
-from learner.replay import Replay
-from tests.fakes import BOOT, OTHER_BOOT, SPEC, make_ingest, make_writer, recover_ingest
+from learner.experience.rate_limiter import RateLimiter
+from learner.experience.replay import Replay
+from tests.fakes import OTHER_SESSION, SESSION, SPEC, make_ingest, make_writer, recover_ingest
 
 CAPACITY = 5000
 WINDOW_N, BATCH_N, RESEND_AFTER_S = 3, 2, 5.0
@@ -33,7 +33,7 @@ class Source:
         self.index = index
         self.writer: Writer = make_writer(
             actor_id=f"actor-{index}",
-            boot_id=(BOOT, OTHER_BOOT)[index],
+            session_id=(SESSION, OTHER_SESSION)[index],
             batch_max_n=BATCH_N,
             max_unacked_transitions=WINDOW_N * BATCH_N,
             resend_after_s=RESEND_AFTER_S,
@@ -173,14 +173,14 @@ class Delivery(RuleBasedStateMachine):
 
     @invariant()
     def the_books_balance(self) -> None:
-        totals = self.ingest.accounts.totals()
+        totals = self.ingest.sessions.totals()
         assert totals["produced"] == totals["inserted"] + totals["rejected"]
         assert totals["inserted"] == self.replay.inserted
         assert self.ingest.counters["lost"] == 0
 
     def _hand_over(self, actor_id: str, ack: Ack) -> None:
         for source in self.sources:
-            if (source.writer.actor_id, source.writer.boot_id) == (actor_id, ack.boot_id):
+            if (source.writer.actor_id, source.writer.session_id) == (actor_id, ack.session_id):
                 source.writer.acknowledge(ack.next_seq, self.now_s, held=ack.held, room=ack.room)
 
     def teardown(self) -> None:
@@ -204,7 +204,7 @@ class Delivery(RuleBasedStateMachine):
             rounds += 1
             assert rounds < 10
         self.the_books_balance()
-        assert self.ingest.accounts.totals()["produced"] == sum(len(source.made) for source in self.sources)
+        assert self.ingest.sessions.totals()["produced"] == sum(len(source.made) for source in self.sources)
         rows = self.replay.read(0, self.replay.inserted)["reward"]
         for source in self.sources:
             mine = [number for number in rows.tolist() if number // 100_000 == source.index]

@@ -14,7 +14,7 @@ from common.messages import MAX_EPISODE_BYTES, Weights
 from common.policy import policy_bytes
 from common.protocol import encode
 from common.specs import EnvSpec
-from learner.footprint import require_room
+from learner.access.footprint import require_room
 from tests.fakes import ONE_LINE, make_batch, make_records
 
 LARGEST = (1 << 45) - 1
@@ -38,7 +38,7 @@ def test_a_policy_with_its_average_needs_twice_the_room() -> None:
     spec = EnvSpec("Fake-v0", 33, 4, 0.99, 1)
     limits = TransportConfig(max_message_bytes=policy_bytes(spec, 64) * 3 // 2 + ENVELOPE_BYTES)
     require_room(LearnerFlags(sac=SACConfig(hidden_dim=64), transport=limits), spec)
-    averaging = SACConfig(hidden_dim=64, average_tau=0.1)
+    averaging = SACConfig(hidden_dim=64, ema_tau=0.1)
     with pytest.raises(ConfigError, match="hidden-dim 64"):
         require_room(LearnerFlags(sac=averaging, transport=limits), spec)
 

@@ -22,7 +22,7 @@ from common.specs import EnvSpec
 from common.stopping import StopSignal
 from tests.actor.foreign_envs import AlwaysBreaks, BreaksForOddSeeds, Closes, make, returning
 from tests.actor.test_episode import Stage
-from tests.fakes import BOOT, ONE_LINE
+from tests.fakes import ONE_LINE, SESSION
 
 SPEC = EnvSpec("Fake-v0", 3, 2, 0.99, 1)
 
@@ -51,7 +51,7 @@ DAMAGED = {
     "garbage": b"garbage" * 10,
     "truncated": weights()[:-1],
     "flipped": weights()[:50] + bytes([weights()[50] ^ 1]) + weights()[51:],
-    "another-message": encode(Ack(boot_id=BOOT, next_seq=0)),
+    "another-message": encode(Ack(session_id=SESSION, next_seq=0)),
     "not-finite": weights(b2=np.full(4, np.nan, np.float32)),
     "layer-of-another-shape": weights(w1=np.zeros((4, 5), np.float32)),
     "layer-too-many": weights(w3=np.zeros((4, 4), np.float32)),
@@ -97,7 +97,7 @@ def test_the_average_is_evaluated_where_one_is_kept(run: RunDirectory) -> None:
         updates=3,
         spec=SPEC.to_mapping(),
         policy=arrays(SPEC, bias=3.0),
-        average=arrays(SPEC, bias=-3.0),
+        ema=arrays(SPEC, bias=-3.0),
     )
     run.policy("best").write_bytes(encode(message))
     action = load_policy(run, "best", SPEC).act(np.zeros((1, 3), np.float32), deterministic=True)

@@ -44,7 +44,7 @@ def test_a_policy_is_announced_before_its_first_episode(broken: tuple[int, ...])
     evaluator._sender = sender
     began = sender._env.calls.count("step")
     weights = Weights(version=7, env_steps=700, updates=70, spec=SPEC.to_mapping(), policy=arrays(SPEC))
-    policy = NumpyPolicy(weights.judged, SPEC, np.random.default_rng(0))
+    policy = NumpyPolicy(weights.eval_policy, SPEC, np.random.default_rng(0))
     evaluator._evaluate(weights, policy, StopSignal())
     (first, started), (_, report) = sender.said
     assert first == began
@@ -53,6 +53,6 @@ def test_a_policy_is_announced_before_its_first_episode(broken: tuple[int, ...])
     assert (
         (started.weights_version, started.env_steps) == (report.weights_version, report.env_steps) == (7, 700)
     )
-    assert started.boot_id == report.boot_id
+    assert started.session_id == report.session_id
     assert (len(report.episodes), report.broken) == (4 - len(broken), len(broken))
     evaluator._inbox.close()

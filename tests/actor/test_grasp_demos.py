@@ -11,7 +11,7 @@ from common.config import Section
 from common.errors import ConfigError
 from common.flags import parse
 from common.specs import EnvSpec
-from learner.demos import load_demos
+from learner.experience.demonstrations.loader import load_demos
 
 SPEC = EnvSpec("Grasp-v0", 39, 5, 0.99, 1, (-1.0,) * 5, (1.0,) * 5)
 FAST = ("--env-args", "physics=fast")

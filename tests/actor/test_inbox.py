@@ -16,7 +16,7 @@ from common.security import actor_keys
 from common.status import describe, read_status
 from common.transport import ControlPublisher, ControlSubscriber, ExperienceSender, WeightsPublisher
 from tests.end_to_end.harness import until
-from tests.fakes import BOOT, ONE_LINE, OTHER_BOOT, make_writer, seal
+from tests.fakes import ONE_LINE, OTHER_SESSION, SESSION, make_writer, seal
 
 STATUS = Status(state="running", metrics={}, actors={})
 
@@ -32,7 +32,7 @@ class Learner:
             "weights_port": weights.bind("127.0.0.1", 0, "weights_port"),
         }
         self.config = config.model_copy(update=ports)
-        self.inbox = Inbox("127.0.0.1", self.config, "a", BOOT)
+        self.inbox = Inbox("127.0.0.1", self.config, "a", SESSION)
         stack.callback(self.close)
 
     def close(self) -> None:
@@ -42,7 +42,7 @@ class Learner:
 
     def hears_acknowledgements(self) -> bool:
         """Say something harmless until it is heard: subscriptions take a moment."""
-        self.control.acknowledge("a", encode(Ack(boot_id=BOOT, next_seq=0)))
+        self.control.acknowledge("a", encode(Ack(session_id=SESSION, next_seq=0)))
         self.inbox.control.wait(0.05)
         return self.inbox.next_control() is not None
 
@@ -66,12 +66,12 @@ def learner(stack: ExitStack) -> Learner:
     return learner
 
 
-def refusal(boot_id: str = BOOT, key: str = "") -> bytes:
-    return encode(Refusal(boot_id=boot_id, key=key, reason="spec", detail="spec: obs_dim 4, allowed 3"))
+def refusal(session_id: str = SESSION, key: str = "") -> bytes:
+    return encode(Refusal(session_id=session_id, key=key, reason="spec", detail="spec: obs_dim 4, allowed 3"))
 
 
 def test_a_refusal_of_its_own_boot_ends_it_with_the_learners_reason(learner: Learner) -> None:
-    for frame in (refusal(OTHER_BOOT), refusal(key="k" * 40), encode(Ack(boot_id=BOOT, next_seq=0))):
+    for frame in (refusal(OTHER_SESSION), refusal(key="k" * 40), encode(Ack(session_id=SESSION, next_seq=0))):
         learner.control.refuse("a", frame)
     learner.next_control()
     assert not learner.inbox.refused  # neither another process's nor another key's
@@ -131,7 +131,7 @@ def test_with_keys_only_a_refusal_that_names_its_own_is_believed(tmp_path: Path,
     keys_main(["init", str(tmp_path / "keys")])
     keys = actor_keys(config := TransportConfig(keys=str(tmp_path / "keys")))
     assert keys is not None
-    inbox = Inbox("127.0.0.1", config, "actor-1", BOOT)
+    inbox = Inbox("127.0.0.1", config, "actor-1", SESSION)
     stack.callback(inbox.close)
     frames = [refusal(), refusal(key="k" * 40), refusal(key=keys.public.decode())]
     inbox.control.receive = lambda: memoryview(frames.pop(0))  # type: ignore[method-assign]

@@ -10,7 +10,7 @@ from actor.writer import MAX_PARTIAL_BATCHES, MAX_PATIENCE, Writer
 from common.messages import MAX_EPISODES, Ack, Batch, Bye, Hello, Message
 from common.protocol import decode
 from common.transport import ExperienceSender
-from tests.fakes import BOOT, OTHER_BOOT, SPEC, add_transition, make_writer
+from tests.fakes import OTHER_SESSION, SESSION, SPEC, add_transition, make_writer
 
 
 def fill(writer: Writer, batches: int, batch_max_n: int = 2) -> None:
@@ -255,8 +255,10 @@ def test_hello_says_what_is_kept_and_bye_what_was_sent() -> None:
     fill(writer, 2)
     send_all(writer, 0.0)
     writer.acknowledge(1, 0.0)
-    assert decode(writer.hello()) == Hello(actor_id="a", boot_id=BOOT, next_seq=1, spec=SPEC.to_mapping())
-    assert decode(writer.bye()) == Bye(actor_id="a", boot_id=BOOT, next_seq=2)
+    assert decode(writer.hello()) == Hello(
+        actor_id="a", session_id=SESSION, next_seq=1, spec=SPEC.to_mapping()
+    )
+    assert decode(writer.bye()) == Bye(actor_id="a", session_id=SESSION, next_seq=2)
 
 
 class FakeInbox(Inbox):
@@ -304,10 +306,10 @@ def test_the_link_hears_only_acks_of_its_own_boot() -> None:
     fill(writer, 3)
     link = Link(writer, inbox, FakeSender(room=10))
     link.pump()
-    inbox.messages.append(Ack(boot_id=OTHER_BOOT, next_seq=3))
+    inbox.messages.append(Ack(session_id=OTHER_SESSION, next_seq=3))
     link.pump()
     assert not writer.has_room()
-    inbox.messages.append(Ack(boot_id=BOOT, next_seq=3))
+    inbox.messages.append(Ack(session_id=SESSION, next_seq=3))
     link.pump()
     assert writer.is_empty
 
@@ -316,9 +318,9 @@ def test_the_link_answers_a_challenge_at_once() -> None:
     writer, inbox, sender = make_writer(), FakeInbox(), FakeSender(room=10)
     link = Link(writer, inbox, sender)
     link.pump()
-    inbox.messages += [Ack(boot_id=OTHER_BOOT, next_seq=0, challenge=8)]
+    inbox.messages += [Ack(session_id=OTHER_SESSION, next_seq=0, challenge=8)]
     link.pump()
     for challenge in (7, 7, 0, 7, 9):  # every hello is acknowledged, with the challenge in it
-        inbox.messages += [Ack(boot_id=BOOT, next_seq=0, challenge=challenge)]
+        inbox.messages += [Ack(session_id=SESSION, next_seq=0, challenge=challenge)]
         link.pump()
     assert [message.answer for message in sender.taken if isinstance(message, Hello)] == [0, 7, 9]

@@ -48,7 +48,7 @@ def test_the_baseline_has_the_settings_of_the_preset() -> None:
     assert (arguments["train_freq"], arguments["gradient_steps"]) == (1, flags.rate.updates_per_step)
     assert flags.sac.auto_entropy
     assert flags.sac.target_entropy is None
-    assert (flags.sac.reward_scale, flags.sac.critic_layer_norm, flags.sac.average_tau) == (1, False, 1)
+    assert (flags.sac.reward_scale, flags.sac.critic_layer_norm, flags.sac.ema_tau) == (1, False, 1)
     changed = ["--discount", "0.9", "--n-step", "3", "--learning-rate", "1e-3", "--tau", "0.01"]
     changed += ["--batch-size", "64", "--hidden-dim", "32", "--initial-temperature", "0.1"]
     changed += ["--explore-steps", "50", "--replay-capacity", "5000"]

@@ -7,10 +7,10 @@ import numpy as np
 
 from common.run_directory import RunDirectory
 from common.specs import EnvSpec
-from learner.accounts import Accounts
-from learner.ingest import Ingest
-from learner.journal import Journal
-from learner.replay import Replay
+from learner.experience.ingest import Ingest
+from learner.experience.journal import Journal
+from learner.experience.replay import Replay
+from learner.experience.sessions import Sessions
 from tests.chaos.counting_env import steps_made
 
 
@@ -22,7 +22,7 @@ class Audit:
         made: env steps, by process.
         missing: of them not in the replay, by process; only those with some.
         twice: env steps that are in the replay more than once, over all processes.
-        totals: of the learner's accounts.
+        totals: of the learner's sessions.
         counters: of the learner's ingest.
     """
 
@@ -53,7 +53,7 @@ def audit(run: RunDirectory, capacity: int, made_folder: Path, *, strangers: boo
     recovered = journal.recover()
     spec = EnvSpec.from_mapping(recovered.snapshot["spec"])
     replay = Replay(run.replay, spec.record, capacity, np.random.default_rng(0))
-    ingest = Ingest(spec, replay, journal, Accounts(silent_after_s=1, gone_after_s=1))
+    ingest = Ingest(spec, replay, journal, Sessions(silent_after_s=1, gone_after_s=1))
     ingest.restore(recovered)
     journal.close()
     assert replay.inserted <= capacity
@@ -69,4 +69,4 @@ def audit(run: RunDirectory, capacity: int, made_folder: Path, *, strangers: boo
             missing[name] = absent
             assert not times[count - absent :].any(), "a gap, and not at the end"
     assert strangers or sum(made.values()) - sum(missing.values()) + twice == replay.inserted
-    return Audit(made, missing, twice, ingest.accounts.totals(), dict(ingest.counters))
+    return Audit(made, missing, twice, ingest.sessions.totals(), dict(ingest.counters))

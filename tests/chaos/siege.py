@@ -18,7 +18,7 @@ from common.transport import ExperienceSender
 from tests.chaos.audit import Audit, audit
 from tests.chaos.killing import ENV, LEARNER_FLAGS
 from tests.end_to_end.harness import DEADLINE_S, FREE_PORTS, Fleet, until
-from tests.fakes import BOOT, add_transition, make_writer, seal
+from tests.fakes import SESSION, add_transition, make_writer, seal
 
 CAPACITY = 12_000_000
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE".ljust(54, b"\0")
@@ -110,7 +110,7 @@ class Mallory:
         self._sender = ExperienceSender(config)
         self._sender.connect("127.0.0.1", config.experience_port)
         env = Environment(EnvConfig(env=ENV, env_args=(f"folder={folder}",)), ReturnConfig())
-        writer = make_writer(env.spec, "mallory-1", BOOT)
+        writer = make_writer(env.spec, "mallory-1", SESSION)
         add_transition(writer, 1)
         add_transition(writer, 2)
         batch = writer.next_frame(0.0)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos.siege import Siege
 from tests.chaos.test_siege import assert_the_good_lost_nothing, ports, rate_hz
-from tests.learner.intruders import begin_command, greeted
+from tests.learner.hostile_connections import begin_command, greeted
 
 STRANGERS_N = 4000
 COMMAND_BYTES = 16 << 20

@@ -21,7 +21,7 @@ from common.messages import (
     Weights,
 )
 from common.protocol import encode
-from tests.fakes import BOOT, SPEC, make_batch, make_records
+from tests.fakes import SESSION, SPEC, make_batch, make_records
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -48,21 +48,21 @@ def golden_messages() -> dict[str, Message]:
         episodes=((1.5, 50, True, 11), (-2.0, 49, None, 12)),
     )
     messages: list[Message] = [
-        Hello(actor_id="a.b-c_1", boot_id=BOOT, next_seq=3, spec=SPEC.to_mapping(), answer=77),
+        Hello(actor_id="a.b-c_1", session_id=SESSION, next_seq=3, spec=SPEC.to_mapping(), answer=77),
         batch,
-        Bye(actor_id="a", boot_id=BOOT, next_seq=10, role="evaluator"),
+        Bye(actor_id="a", session_id=SESSION, next_seq=10, role="evaluator"),
         Evaluation(
             actor_id="e",
-            boot_id=BOOT,
+            session_id=SESSION,
             weights_version=4,
             env_steps=900,
             episodes=((0.25, 50, False, 13),),
             broken=2,
         ),
-        EvaluationStarted(actor_id="e", boot_id=BOOT, weights_version=4, env_steps=900),
+        EvaluationStarted(actor_id="e", session_id=SESSION, weights_version=4, env_steps=900),
         Weights(version=4, env_steps=900, updates=800, spec=SPEC.to_mapping(), policy=policy),
-        Ack(boot_id=BOOT, next_seq=(1 << 45) - 1, challenge=77),
-        Refusal(boot_id=BOOT, key="k" * 40, reason="spec", detail="obs_dim 4, allowed 3"),
+        Ack(session_id=SESSION, next_seq=(1 << 45) - 1, challenge=77),
+        Refusal(session_id=SESSION, key="k" * 40, reason="spec", detail="obs_dim 4, allowed 3"),
         status,
     ]
     by_kind = {message.kind: message for message in messages}

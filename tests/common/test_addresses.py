@@ -161,7 +161,7 @@ def test_a_learner_that_says_nothing_is_connected_to_anew(monkeypatch: pytest.Mo
         def renewed() -> bool:
             nonlocal accepted
             subscriber.wait(0.05)
-            accepted += sum(1 for _ in monitor.news())
+            accepted += sum(1 for _ in monitor.events())
             return accepted >= 3
 
         until(renewed, "it has connected three times", 10)

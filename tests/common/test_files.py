@@ -14,8 +14,8 @@ from common.files import read_limited
 from common.flags import TrainFlags, parse
 from common.run_directory import RunDirectory
 from learner.checkpoint import Checkpoints
-from learner.demos import load_demos
-from learner.journal import Journal
+from learner.experience.demonstrations.loader import load_demos
+from learner.experience.journal import Journal
 from tests.fakes import ONE_LINE, SPEC, make_frame
 
 
@@ -134,7 +134,7 @@ def test_endpoints_that_make_no_sense_are_one_line(tmp_path: Path, text: str) ->
 
 def test_a_policy_file_that_is_another_message_is_one_line(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    run.policy("last").write_bytes(make_frame({"kind": "ack", "boot_id": "0" * 16, "next_seq": 1}))
+    run.policy("last").write_bytes(make_frame({"kind": "ack", "session_id": "0" * 16, "next_seq": 1}))
     with pytest.raises(ConfigError, match=ONE_LINE):
         load_policy(run, "last", SPEC)
 

@@ -102,7 +102,7 @@ RATES: list[tuple[str, list[str], tuple[float | None, float | None]]] = [
     ("{samples_per_insert: 8, updates_per_step: null}", ["--updates-per-step", "2"], (2, None)),
     ("{samples_per_insert: 8}", ["--updates-per-step", "None"], (None, 8)),
     ("{updates_per_step: 2}", ["--samples-per-insert", "None"], (2, None)),
-    ("{rate_tolerance_n: 7}", [], (1, None)),
+    ("{rate_tolerance: 7}", [], (1, None)),
 ]
 
 
@@ -116,7 +116,7 @@ def test_the_ratio_that_is_said_replaces_the_other(
         (tmp_path / "c.yaml").write_text(f"rate: {file}")
         words += ["--config", str(tmp_path / "c.yaml")]
     rate = train(*words).rate
-    if "rate_tolerance_n" in file:
+    if "rate_tolerance" in file:
         expected = (train("--preset", preset).rate.updates_per_step, expected[1])
     assert (rate.updates_per_step, rate.samples_per_insert) == expected
 

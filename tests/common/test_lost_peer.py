@@ -20,7 +20,7 @@ if len(sys.argv) > 1:  # an actor: sends more than fits, until nothing moves any
         time.sleep(0.002)
     os._exit(0)
 
-receiver = ExperienceReceiver(TransportConfig(experience_hwm_n=2))
+receiver = ExperienceReceiver(TransportConfig(experience_hwm=2))
 port = receiver.bind("127.0.0.1", 0, "experience_port")
 subprocess.run([sys.executable, "-c", sys.orig_argv[2], str(port)], check=True, timeout=60)
 died_s = time.monotonic()

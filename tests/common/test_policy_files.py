@@ -92,7 +92,7 @@ DAMAGE = ["", "{", "[]", '{"finalists": 3}', '{"best": [1]}', '{"finalists": [],
 
 
 @pytest.mark.parametrize("content", DAMAGE)
-def test_a_damaged_record_is_said_and_forgotten(
+def test_a_damaged_record_is_said_and_closed(
     run: RunDirectory, caplog: pytest.LogCaptureFixture, content: str
 ) -> None:
     run.selection.write_text(content)

@@ -35,7 +35,7 @@ roles = st.sampled_from(["actor", "evaluator"])
 states = st.sampled_from(["alive", "late", "gone", "left", "refused"])
 lines = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
 actor_ids = st.from_regex(r"\A[A-Za-z0-9._-]{1,64}\Z")
-boot_ids = st.from_regex(r"\A[0-9a-f]{16}\Z")
+session_ids = st.from_regex(r"\A[0-9a-f]{16}\Z")
 floats = st.floats(allow_nan=False, allow_infinity=False)
 returns = st.floats(-1e100, 1e100)
 episodes = st.tuples(returns, counts, st.none() | st.booleans(), counts)
@@ -45,7 +45,7 @@ floats_f4 = arrays.arrays(np.float32, arrays.array_shapes(min_dims=0, max_dims=4
 batches = st.builds(
     Batch,
     actor_id=actor_ids,
-    boot_id=boot_ids,
+    session_id=session_ids,
     seq=counts,
     digest=st.binary(min_size=8, max_size=8),
     weights_version=counts,
@@ -59,23 +59,27 @@ messages: dict[str, st.SearchStrategy[Message]] = {
     "hello": st.builds(
         Hello,
         actor_id=actor_ids,
-        boot_id=boot_ids,
+        session_id=session_ids,
         next_seq=counts,
         spec=specs,
         role=roles,
         answer=counts,
     ),
-    "bye": st.builds(Bye, actor_id=actor_ids, boot_id=boot_ids, next_seq=counts, role=roles),
+    "bye": st.builds(Bye, actor_id=actor_ids, session_id=session_ids, next_seq=counts, role=roles),
     "evaluation": st.builds(
         Evaluation,
         actor_id=actor_ids,
-        boot_id=boot_ids,
+        session_id=session_ids,
         weights_version=counts,
         env_steps=counts,
         episodes=st.lists(episodes, min_size=1, max_size=4).map(tuple),
     ),
     "evaluation_started": st.builds(
-        EvaluationStarted, actor_id=actor_ids, boot_id=boot_ids, weights_version=counts, env_steps=counts
+        EvaluationStarted,
+        actor_id=actor_ids,
+        session_id=session_ids,
+        weights_version=counts,
+        env_steps=counts,
     ),
     "weights": st.builds(
         Weights,
@@ -84,12 +88,12 @@ messages: dict[str, st.SearchStrategy[Message]] = {
         updates=counts,
         spec=specs,
         policy=st.dictionaries(st.text(max_size=4), floats_f4, max_size=4),
-        average=st.dictionaries(st.text(max_size=4), floats_f4, max_size=4),
+        ema=st.dictionaries(st.text(max_size=4), floats_f4, max_size=4),
     ),
-    "ack": st.builds(Ack, boot_id=boot_ids, next_seq=counts, challenge=counts),
+    "ack": st.builds(Ack, session_id=session_ids, next_seq=counts, challenge=counts),
     "refusal": st.builds(
         Refusal,
-        boot_id=boot_ids,
+        session_id=session_ids,
         key=st.from_regex(r"\A[!-~]{0,40}\Z"),
         reason=st.from_regex(r"\A[a-z-]{1,32}\Z"),
         detail=lines,

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from common.errors import ProtocolError
 from common.protocol import MAGIC, MAX_ARRAYS, MAX_HEADER_BYTES, PREFIX, VERSION, decode, encode
 from tests.common.golden import golden_messages
-from tests.fakes import BOOT, SPEC, make_frame, seal
+from tests.fakes import SESSION, SPEC, make_frame, seal
 
 SMALL_BYTES = 1 << 20
-ACK: dict[str, Any] = {"kind": "ack", "boot_id": BOOT, "next_seq": 3, "arrays": []}
+ACK: dict[str, Any] = {"kind": "ack", "session_id": SESSION, "next_seq": 3, "arrays": []}
 BATCH: dict[str, Any] = {
     "kind": "batch",
     "actor_id": "a",
-    "boot_id": BOOT,
+    "session_id": SESSION,
     "seq": 0,
     "digest": SPEC.digest,
     "weights_version": 0,
@@ -37,12 +37,12 @@ WEIGHTS: dict[str, Any] = {
     "spec": {},
     "arrays": [],
 }
-HELLO: dict[str, Any] = {"kind": "hello", "actor_id": "a", "boot_id": BOOT, "next_seq": 0, "spec": {}}
+HELLO: dict[str, Any] = {"kind": "hello", "actor_id": "a", "session_id": SESSION, "next_seq": 0, "spec": {}}
 STATUS: dict[str, Any] = {"kind": "status", "state": "running", "metrics": {}, "actors": {}}
 EVALUATION: dict[str, Any] = {
     "kind": "evaluation",
     "actor_id": "e",
-    "boot_id": BOOT,
+    "session_id": SESSION,
     "weights_version": 0,
     "env_steps": 0,
 }
@@ -134,9 +134,9 @@ def test_a_wrong_table_of_arrays_is_refused(table: object) -> None:
         {**ACK, "next_seq": 3.0},
         {**ACK, "next_seq": "3"},
         {**ACK, "next_seq": None},
-        {**ACK, "boot_id": BOOT.upper()},
-        {**ACK, "boot_id": BOOT + "\n"},
-        {**ACK, "boot_id": BOOT.encode()},
+        {**ACK, "session_id": SESSION.upper()},
+        {**ACK, "session_id": SESSION + "\n"},
+        {**ACK, "session_id": SESSION.encode()},
         {**HELLO, "actor_id": ""},
         {**HELLO, "actor_id": "a" * 65},
         {**HELLO, "actor_id": "a\0b"},

@@ -7,15 +7,15 @@ import numpy as np
 from common.seeds import (
     HELD_OUT_N,
     HELD_OUT_ROOT,
-    boot_seeds,
     draw_seeds,
     held_out_seeds,
-    new_boot_id,
+    new_session_id,
     seed_sequence,
+    session_seeds,
     training_seeds,
 )
 
-BOOT = "0123456789abcdef"
+SESSION = "0123456789abcdef"
 
 
 def first(stream: np.random.SeedSequence, count: int = 100) -> list[int]:
@@ -23,11 +23,11 @@ def first(stream: np.random.SeedSequence, count: int = 100) -> list[int]:
 
 
 def test_another_process_start_has_another_stream_and_so_has_another_root() -> None:
-    own = first(boot_seeds(0, BOOT))
-    assert own == first(boot_seeds(0, BOOT))
-    others = [boot_seeds(1, BOOT), *(boot_seeds(0, new_boot_id()) for _ in range(20))]
+    own = first(session_seeds(0, SESSION))
+    assert own == first(session_seeds(0, SESSION))
+    others = [session_seeds(1, SESSION), *(session_seeds(0, new_session_id()) for _ in range(20))]
     # Every digit counts: two that differ in the last one only have nothing in common.
-    others += [boot_seeds(0, BOOT[:-1] + "0"), boot_seeds(0, "1" + BOOT[1:])]
+    others += [session_seeds(0, SESSION[:-1] + "0"), session_seeds(0, "1" + SESSION[1:])]
     for other in others:
         assert not set(own) & set(first(other))
 
@@ -41,6 +41,6 @@ def test_training_never_meets_the_seeds_that_judge_it() -> None:
 
 
 def test_seeds_fit_a_signed_32_bit_integer() -> None:
-    seeds = first(boot_seeds(0, BOOT), 1000)
+    seeds = first(session_seeds(0, SESSION), 1000)
     assert min(seeds) >= 0
     assert 2**30 < max(seeds) < 2**31

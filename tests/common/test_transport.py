@@ -10,7 +10,7 @@ from common.transport import LOOK_EVERY_N, ExperienceReceiver, ExperienceSender
 from tests.end_to_end.harness import until
 
 HOST = "127.0.0.1"
-CONFIG = TransportConfig(experience_hwm_n=1000)
+CONFIG = TransportConfig(experience_hwm=1000)
 QUEUED_N = 400
 """More than libzmq takes from one peer before it looks at the others by itself (100)."""
 

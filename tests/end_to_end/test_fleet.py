@@ -67,7 +67,7 @@ def test_a_killed_actor_and_its_replacement_do_not_disturb_the_others(fleet: Fle
         "both are at work",
     )
     fleet.kill("victim")
-    fleet.start_actor("victim")  # the same name, another boot
+    fleet.start_actor("victim")  # the same name, another session
     statuses.until(lambda status: status.state in ("draining", "done"), "the run comes to its end")
     statuses.close()
     assert fleet.wait("learner") == 0, fleet.output("learner")

@@ -16,13 +16,26 @@ import msgpack
 
 with atheris.instrument_imports(include=["common", "learner"]):
     from common.protocol import PREFIX
-    from tests.fakes import BOOT, OTHER_BOOT, SPEC, make_frame
+    from tests.fakes import OTHER_SESSION, SESSION, SPEC, make_frame
     from tests.fuzz.target import Target
 
 REPORT_EVERY_N = 1_000_000
 VALUES: tuple[Any, ...] = (
     *(0, 1, 2, -1, 255, (1 << 45) - 2, 1 << 45, (1 << 64) - 1, 0.0, 1e300, float("nan"), float("inf")),
-    *("", "a", "a-1", "b", BOOT, OTHER_BOOT, "hello", "batch", "bye", "evaluation", "weights", "status"),
+    *(
+        "",
+        "a",
+        "a-1",
+        "b",
+        SESSION,
+        OTHER_SESSION,
+        "hello",
+        "batch",
+        "bye",
+        "evaluation",
+        "weights",
+        "status",
+    ),
     *(b"", SPEC.digest, None, True, [], {}, [[1.0, 2, None, 3]], SPEC.to_mapping()),
     *([["rows", "u1", [0, 44]]], [["rows", "u1", [2, 44]]], [["rows", "f4", [22, 2]]]),
 )

@@ -9,17 +9,17 @@ import numpy as np
 from common.errors import ProtocolError
 from common.protocol import PREFIX, decode, encode
 from common.specs import MAX_MAGNITUDE
-from learner.accounts import Accounts
-from learner.ingest import Ingest
-from learner.journal import Entry, Journal
-from learner.quota import Quota
-from learner.replay import Replay
+from learner.experience.ingest import Ingest
+from learner.experience.journal import Entry, Journal
+from learner.experience.replay import Replay
+from learner.experience.sessions import Sessions
+from learner.experience.throttle import Throttle
 from tests.fakes import SPEC, seal
 
 KEY = "a"
 """The sender's key: it may speak for `a` and `a-...`, and for nobody else."""
 RENEW_AFTER_N = 1000
-"""Executions with one ingest, so that accounts do not pile up over millions of them."""
+"""Executions with one ingest, so that sessions do not pile up over millions of them."""
 CAPACITY = 64
 
 
@@ -83,11 +83,11 @@ class Target:
             for name in ("obs", "next_obs", "reward"):
                 assert (np.abs(records[name]) <= MAX_MAGNITUDE).all()
             assert (np.abs(records["action"]) <= 1).all()
-        totals = self._ingest.accounts.totals()
+        totals = self._ingest.sessions.totals()
         assert totals["inserted"] == self._replay.inserted
-        self._ingest.take_news()
+        self._ingest.drain_events()
 
     def _renew(self) -> None:
         self._replay.inserted = 0
-        accounts = Accounts(silent_after_s=5.0, gone_after_s=30.0, actors_per_key_n=100)
-        self._ingest = Ingest(SPEC, self._replay, ForgetfulJournal(), accounts, Quota(1e9, 1e12))
+        sessions = Sessions(silent_after_s=5.0, gone_after_s=30.0, max_actors_per_key=100)
+        self._ingest = Ingest(SPEC, self._replay, ForgetfulJournal(), sessions, Throttle(1e9, 1e12))

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from common.transport import MESSAGE_OVERHEAD_BYTES
-from learner.limits import HANDSHAKE_BYTES, SUBSCRIBER_BYTES, WELCOMED_BYTES, Allowance
-from learner.tcp import ESTABLISHED, TcpState
+from learner.access.limits import HANDSHAKE_BYTES, SUBSCRIBER_BYTES, WELCOMED_BYTES, Allowance
+from learner.access.tcp import ESTABLISHED, TcpState
 
 DESCRIPTOR = 7
 LIMIT = 10_000

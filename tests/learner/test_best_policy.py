@@ -9,7 +9,7 @@ from common.policy_files import read_selected, read_weights
 from common.protocol import decode, encode
 from common.run_directory import RunDirectory
 from common.transport import Received
-from tests.fakes import BOOT
+from tests.fakes import SESSION
 from tests.learner.test_resume import Stream, learn
 
 
@@ -28,8 +28,12 @@ class Evaluated(Stream):
             assert isinstance(weights, Weights)
             names = {"weights_version": weights.version, "env_steps": weights.env_steps}
             episodes = tuple((self.returns, 20, None, seed) for seed in range(20))
-            report = encode(Evaluation(actor_id="e", boot_id=BOOT, episodes=episodes, **names))
-            self._said = [encode(EvaluationStarted(actor_id="e", boot_id=BOOT, **names)), report, report]
+            report = encode(Evaluation(actor_id="e", session_id=SESSION, episodes=episodes, **names))
+            self._said = [
+                encode(EvaluationStarted(actor_id="e", session_id=SESSION, **names)),
+                report,
+                report,
+            ]
         return Received(self._said.pop(0)) if self._said else super().receive()
 
 

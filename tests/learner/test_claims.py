@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import pytest
 
 from common.errors import RefusedError
-from learner.claims import Claims
+from learner.experience.claims import Claims
 
 SILENT_AFTER_S = 5.0
 
 
 @dataclass
 class Process:
-    """What the accounts know of one."""
+    """What the sessions know of one."""
 
     name: str
     heard_s: float = float("-inf")

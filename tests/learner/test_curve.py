@@ -9,7 +9,7 @@ import pytest
 from common.metric_rows import MAX_ROW_BYTES, read_rows
 from common.run_directory import RunDirectory
 from common.status import AUDIT, audit
-from learner.curve import main, read_evaluations
+from learner.reporting.curve import main, read_evaluations
 
 GOOD = {"wall_s": 1.5, "eval_env_steps": 7, "eval_return": -3.0, "env_steps": 9} | dict.fromkeys(AUDIT, 5)
 DAMAGE = {

@@ -19,7 +19,7 @@ from minari.data_collector import EpisodeBuffer
 
 from common.errors import ConfigError
 from common.specs import EnvSpec
-from learner.demos import Demos, load_demos
+from learner.experience.demonstrations.loader import Demos, load_demos
 from tests.fakes import ONE_LINE
 
 NAME = "fake/demo-v0"

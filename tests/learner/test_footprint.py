@@ -13,14 +13,14 @@ from common.flags import LearnerFlags
 from common.specs import MAX_DIM, EnvSpec
 from common.stopping import StopSignal
 from common.transport import ControlSubscriber
-from learner.footprint import BATCHES_N, require_room, run_bytes
-from learner.frames import KEPT_BYTES
-from learner.replay import Replay
-from learner.sac import SACAgent
+from learner.access.footprint import BATCHES_N, require_room, run_bytes
+from learner.experience.replay import Replay
+from learner.publishing.published_frames import KEPT_BYTES
+from learner.sac.agent import SACAgent
 from learner.startup import wait_for_spec
 from tests.end_to_end.harness import until
-from tests.fakes import BOOT, ONE_LINE, OTHER_BOOT, SPEC, make_writer
-from tests.learner.doorstep import HOST, doorstep
+from tests.fakes import ONE_LINE, OTHER_SESSION, SESSION, SPEC, make_writer
+from tests.learner.auth_fixtures import HOST, auth_server
 
 HUGE = EnvSpec(SPEC.env, MAX_DIM, SPEC.action_dim, SPEC.discount, SPEC.n_step)
 
@@ -30,7 +30,7 @@ def make_flags(**learner: int) -> LearnerFlags:
         env=EnvConfig(env=SPEC.env),
         returns=ReturnConfig(discount=SPEC.discount, n_step=SPEC.n_step),
         learner=LearnerConfig(updates_per_dispatch=1, **learner),
-        sac=SACConfig(hidden_dim=512, average_tau=0.1),
+        sac=SACConfig(hidden_dim=512, ema_tau=0.1),
         replay=ReplayConfig(replay_capacity=5000),
         transport=TransportConfig(max_message_bytes=64 << 20),
     )
@@ -63,10 +63,10 @@ def test_a_hello_that_asks_for_too_much_is_refused_and_the_learner_waits_on(
     tmp_path: Path, limit: dict[str, int]
 ) -> None:
     """Too much for the run, or for a message."""
-    with doorstep(tmp_path) as door, door.sender() as giant, ControlSubscriber(door.config()) as control:
+    with auth_server(tmp_path) as door, door.sender() as giant, ControlSubscriber(door.config()) as control:
         control.connect(HOST, door.endpoints.control_port)
-        huge = make_writer(HUGE, "actor-1", BOOT)
-        fitting = make_writer(SPEC, "actor-2", OTHER_BOOT)
+        huge = make_writer(HUGE, "actor-1", SESSION)
+        fitting = make_writer(SPEC, "actor-2", OTHER_SESSION)
 
         class Asked(StopSignal):
             """Both say hello while the learner waits: the giant until it is refused, the other one then."""

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import learner.accounts
-import learner.holding
+import learner.experience.held_batches
+import learner.experience.sessions
 from common.errors import StorageError
 from common.messages import MAX_ROWS, Ack, Bye, Evaluation, Hello, Status
 from common.protocol import encode
-from learner.ingest import Ingest
-from learner.rate_limiter import RateLimiter
-from learner.replay import Replay
+from learner.experience.ingest import Ingest
+from learner.experience.rate_limiter import RateLimiter
+from learner.experience.replay import Replay
 from tests.common.golden import golden_messages
 from tests.fakes import (
-    BOOT,
-    OTHER_BOOT,
+    OTHER_SESSION,
+    SESSION,
     SPEC,
     make_batch,
     make_ingest,
@@ -42,10 +42,12 @@ def ingest(replay: Replay, tmp_path: Path) -> Ingest:
     return make_ingest(tmp_path, replay)
 
 
-def good(seq: int, *, actor_id: str = "a", boot_id: str = BOOT, produced: int | None = None) -> bytes:
+def good(seq: int, *, actor_id: str = "a", session_id: str = SESSION, produced: int | None = None) -> bytes:
     """Two transitions a batch."""
     made = 2 * (seq + 1) if produced is None else produced
-    return encode(make_batch(make_records(2), seq=seq, actor_id=actor_id, boot_id=boot_id, produced=made))
+    return encode(
+        make_batch(make_records(2), seq=seq, actor_id=actor_id, session_id=session_id, produced=made)
+    )
 
 
 def bad(seq: int, *, actor_id: str = "a") -> bytes:
@@ -54,25 +56,25 @@ def bad(seq: int, *, actor_id: str = "a") -> bytes:
     return encode(make_batch(records, seq=seq, actor_id=actor_id, produced=2 * (seq + 1)))
 
 
-def hello(next_seq: int, *, actor_id: str = "a", boot_id: str = BOOT) -> bytes:
-    return encode(Hello(actor_id=actor_id, boot_id=boot_id, next_seq=next_seq, spec=SPEC.to_mapping()))
+def hello(next_seq: int, *, actor_id: str = "a", session_id: str = SESSION) -> bytes:
+    return encode(Hello(actor_id=actor_id, session_id=session_id, next_seq=next_seq, spec=SPEC.to_mapping()))
 
 
 def bye(next_seq: int) -> bytes:
-    return encode(Bye(actor_id="a", boot_id=BOOT, next_seq=next_seq))
+    return encode(Bye(actor_id="a", session_id=SESSION, next_seq=next_seq))
 
 
 def acked(ingest: Ingest) -> dict[tuple[str, str], int]:
-    return {(actor, ack.boot_id): ack.next_seq for actor, ack in ingest.acknowledgements()}
+    return {(actor, ack.session_id): ack.next_seq for actor, ack in ingest.acknowledgements()}
 
 
 def test_batches_in_order_are_inserted_and_acknowledged(ingest: Ingest, replay: Replay) -> None:
     for seq in range(3):
         ingest.accept(good(seq), 0.0)
     assert len(replay) == 6
-    assert ingest.acknowledgements() == [("a", Ack(boot_id=BOOT, next_seq=3))]
+    assert ingest.acknowledgements() == [("a", Ack(session_id=SESSION, next_seq=3))]
     assert ingest.acknowledgements() == []
-    assert ingest.accounts.totals() == {
+    assert ingest.sessions.totals() == {
         "produced": 6,
         "inserted": 6,
         "rejected": 0,
@@ -87,7 +89,7 @@ def test_a_duplicate_is_counted_and_acknowledged_again(ingest: Ingest, replay: R
     assert (len(replay), ingest.counters["duplicates"]) == (4, 2)
     ingest.acknowledgements()
     ingest.accept(good(0), 0.0)
-    assert acked(ingest) == {("a", BOOT): 2}
+    assert acked(ingest) == {("a", SESSION): 2}
 
 
 def test_a_batch_after_a_gap_is_dropped_and_the_ack_says_where_to_go_back_to(
@@ -96,14 +98,14 @@ def test_a_batch_after_a_gap_is_dropped_and_the_ack_says_where_to_go_back_to(
     for seq in (0, 2, 3):
         ingest.accept(good(seq), 0.0)
     assert (len(replay), ingest.counters["gaps"]) == (2, 2)
-    assert acked(ingest) == {("a", BOOT): 1}
+    assert acked(ingest) == {("a", SESSION): 1}
 
 
 def test_a_malformed_batch_is_used_up_counted_and_disturbs_nobody(ingest: Ingest, replay: Replay) -> None:
     for frame in (good(0), bad(1), good(2), good(0, actor_id="b"), bad(3), good(1, actor_id="b")):
         ingest.accept(frame, 0.0)
-    assert acked(ingest) == {("a", BOOT): 4, ("b", BOOT): 2}
-    assert ingest.accounts.totals() == {
+    assert acked(ingest) == {("a", SESSION): 4, ("b", SESSION): 2}
+    assert ingest.sessions.totals() == {
         "produced": 12,
         "inserted": 8,
         "rejected": 4,
@@ -127,52 +129,52 @@ def test_a_rejected_batch_brings_no_episode_news(ingest: Ingest) -> None:
     records = make_records(1)
     records["action"] = 2.0
     ingest.accept(encode(make_batch(records, episodes=((9.0, 1, None, 0),))), 0.0)
-    assert ingest.take_news().episodes == []
+    assert ingest.drain_events().episodes == []
 
 
 def test_a_batch_longer_than_allowed_is_rejected(ingest: Ingest, replay: Replay) -> None:
     ingest.accept(encode(make_batch(make_records(MAX_ROWS + 1))), 0.0)
-    assert (len(replay), ingest.accounts.totals()["rejected"]) == (0, MAX_ROWS + 1)
+    assert (len(replay), ingest.sessions.totals()["rejected"]) == (0, MAX_ROWS + 1)
     ingest.accept(good(1, produced=MAX_ROWS + 3), 0.0)
     assert len(replay) == 2
 
 
 def test_boots_of_one_actor_are_told_apart(ingest: Ingest, replay: Replay) -> None:
-    for frame in (good(0), good(1), good(0, boot_id=OTHER_BOOT)):
+    for frame in (good(0), good(1), good(0, session_id=OTHER_SESSION)):
         ingest.accept(frame, 0.0)
     assert len(replay) == 6
-    assert acked(ingest) == {("a", BOOT): 2, ("a", OTHER_BOOT): 1}
-    assert ingest.accounts.liveness(0.0) == {"a": "alive"}
+    assert acked(ingest) == {("a", SESSION): 2, ("a", OTHER_SESSION): 1}
+    assert ingest.sessions.liveness(0.0) == {"a": "alive"}
 
 
 def test_hello_beyond_what_is_known_moves_on_and_counts_the_lost(ingest: Ingest, replay: Replay) -> None:
     ingest.accept(good(0), 0.0)
     ingest.accept(hello(5), 0.0)
-    assert (ingest.counters["lost"], acked(ingest)) == (4, {("a", BOOT): 5})
+    assert (ingest.counters["lost"], acked(ingest)) == (4, {("a", SESSION): 5})
     ingest.accept(hello(2), 0.0)  # an old one changes nothing
-    assert (ingest.counters["lost"], acked(ingest)) == (4, {("a", BOOT): 5})
+    assert (ingest.counters["lost"], acked(ingest)) == (4, {("a", SESSION): 5})
     ingest.accept(good(5), 0.0)
     assert len(replay) == 4
 
 
 def test_hello_of_another_spec_opens_no_account(ingest: Ingest) -> None:
     spec = {**SPEC.to_mapping(), "obs_dim": 4}
-    ingest.accept(encode(Hello(actor_id="a", boot_id=BOOT, next_seq=0, spec=spec)), 0.0)
-    assert (len(ingest.accounts), ingest.counters["refused: spec"]) == (0, 1)
+    ingest.accept(encode(Hello(actor_id="a", session_id=SESSION, next_seq=0, spec=spec)), 0.0)
+    assert (len(ingest.sessions), ingest.counters["refused: spec"]) == (0, 1)
 
 
 def test_an_actor_grows_late_and_gone_and_comes_back(ingest: Ingest) -> None:
     ingest.accept(hello(0), 10.0)
-    states = [ingest.accounts.liveness(now)["a"] for now in (10.0, 15.0, 15.1, 40.0, 40.1)]
+    states = [ingest.sessions.liveness(now)["a"] for now in (10.0, 15.0, 15.1, 40.0, 40.1)]
     assert states == ["alive", "alive", "late", "late", "gone"]
     ingest.accept(good(0), 50.0)
-    assert ingest.accounts.liveness(50.0) == {"a": "alive"}
+    assert ingest.sessions.liveness(50.0) == {"a": "alive"}
 
 
 def test_bye_before_everything_has_arrived_counts_the_lost(ingest: Ingest) -> None:
     ingest.accept(good(0), 0.0)
     ingest.accept(bye(3), 0.0)
-    assert ingest.accounts.liveness(0.0) == {"a": "left"}
+    assert ingest.sessions.liveness(0.0) == {"a": "left"}
     assert ingest.counters["lost"] == 2
 
 
@@ -185,7 +187,7 @@ def test_rows_overwritten_since_the_checkpoint_are_no_torn_end(tmp_path: Path) -
         ingest.accept(encode(batch), 0.0)
     successor, rows = recover_ingest(tmp_path, 50)
     assert (rows.inserted, successor.counters["torn"]) == (1000 * batches_n, 0)
-    assert successor.accounts.totals() == ingest.accounts.totals()
+    assert successor.sessions.totals() == ingest.sessions.totals()
     assert rows.sample(1000)["reward"].min() >= rows.inserted - 50
 
 
@@ -198,7 +200,10 @@ def limited(replay: Replay, tmp_path: Path) -> Ingest:
 
 def test_batches_beyond_the_limit_are_held_and_what_is_behind_them_is_heard(limited: Ingest) -> None:
     frames = [good(seq) for seq in range(9)]
-    behind = [hello(0, actor_id="b", boot_id=OTHER_BOOT), good(0, actor_id="b", boot_id=OTHER_BOOT)]
+    behind = [
+        hello(0, actor_id="b", session_id=OTHER_SESSION),
+        good(0, actor_id="b", session_id=OTHER_SESSION),
+    ]
     assert limited.drain(receive_from([*frames, *behind, None]), 99, 0.0) == 4
     assert (len(limited.held), limited.held.transitions) == (8, 16)
     assert limited.liveness() == {"a": "alive", "b": "alive"}
@@ -212,7 +217,7 @@ def test_batches_beyond_the_limit_are_held_and_what_is_behind_them_is_heard(limi
     assert limited.drain(receive_from([None]), 99, 0.2) == 4
     assert limited.drain(receive_from([None]), 99, 0.2, everything=True) == 14
     assert not limited.held
-    assert limited.accounts.totals()["inserted"] == 22
+    assert limited.sessions.totals()["inserted"] == 22
 
 
 def test_an_actor_whose_batches_are_held_hears_that_it_is_heard(limited: Ingest) -> None:
@@ -230,7 +235,7 @@ def test_live_actors_share_what_the_limiter_lets_pass(limited: Ingest) -> None:
     limited.drain(receive_from([None]), 9, 0.0)
     assert [ack.room for _, ack in limited.acknowledgements(0.0)] == [4]
     for name in "bcd":
-        limited.accept(hello(0, actor_id=name, boot_id=OTHER_BOOT), 1.0)
+        limited.accept(hello(0, actor_id=name, session_id=OTHER_SESSION), 1.0)
     limited.drain(receive_from([None]), 9, 1.0)
     assert [ack.room for _, ack in limited.acknowledgements(1.0)] == [1, 1, 1]
     limited.drain(receive_from([good(0), good(1), None]), 9, 1.1)
@@ -241,7 +246,7 @@ def test_nothing_more_is_wanted_at_the_end(limited: Ingest) -> None:
     assert limited._limiter is not None
     limited._limiter.max_inserts = 3
     limited.drain(receive_from([good(seq) for seq in range(3)] + [None]), 9, 0.0)
-    assert limited.accounts.totals()["inserted"] == 4  # one batch may pass the end
+    assert limited.sessions.totals()["inserted"] == 4  # one batch may pass the end
     assert [ack.room for _, ack in limited.acknowledgements(0.0)] == [0]
 
 
@@ -256,27 +261,27 @@ def test_held_batches_are_bounded_for_each_actor_and_in_all(
     limited: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = len(make_records(2)) * SPEC.record.itemsize
-    monkeypatch.setattr(learner.holding, "MAX_HELD_BYTES_PER_ACTOR", 3 * size)
-    monkeypatch.setattr(learner.holding, "MAX_HELD_BYTES", 4 * size)
+    monkeypatch.setattr(learner.experience.held_batches, "MAX_HELD_BYTES_PER_ACTOR", 3 * size)
+    monkeypatch.setattr(learner.experience.held_batches, "MAX_HELD_BYTES", 4 * size)
     limited.drain(receive_from([good(seq) for seq in range(9)] + [None]), 99, 0.0)
     assert len(limited.held) == 3
     assert limited.counters["throttled: too-far-ahead"] == 1
     assert limited.counters["gaps"] == 3
-    other = [good(seq, actor_id="b", boot_id=OTHER_BOOT) for seq in range(2)]
+    other = [good(seq, actor_id="b", session_id=OTHER_SESSION) for seq in range(2)]
     limited.drain(receive_from([*other, None]), 99, 0.0)
     assert len(limited.held) == 4
     assert limited.counters["throttled: too-much-held"] == 1
     limited.drain(receive_from([good(seq) for seq in range(5, 9)] + [None]), 99, 0.0, everything=True)
-    assert limited.accounts.totals()["inserted"] == 20  # what came again is taken, and nothing twice
+    assert limited.sessions.totals()["inserted"] == 20  # what came again is taken, and nothing twice
 
 
 def test_goodbye_after_everything_has_arrived(ingest: Ingest) -> None:
     ingest.accept(good(0), 0.0)
     ingest.accept(bye(1), 0.0)
-    assert ingest.accounts.liveness(1000.0) == {"a": "left"}
+    assert ingest.sessions.liveness(1000.0) == {"a": "left"}
     assert ingest.counters["lost"] == 0
-    ingest.accept(hello(0, boot_id=OTHER_BOOT), 1000.0)
-    assert ingest.accounts.liveness(1000.0) == {"a": "alive"}
+    ingest.accept(hello(0, session_id=OTHER_SESSION), 1000.0)
+    assert ingest.sessions.liveness(1000.0) == {"a": "alive"}
 
 
 def test_news_are_episodes_and_the_lag_evaluations_go_their_own_way(ingest: Ingest) -> None:
@@ -287,15 +292,15 @@ def test_news_are_episodes_and_the_lag_evaluations_go_their_own_way(ingest: Inge
             encode(make_batch(make_records(2), seq=seq, weights_version=version, episodes=episodes)), 0.0
         )
     evaluation = Evaluation(
-        actor_id="e", boot_id=BOOT, weights_version=1, env_steps=2, episodes=((1.0, 1, None, 0),)
+        actor_id="e", session_id=SESSION, weights_version=1, env_steps=2, episodes=((1.0, 1, None, 0),)
     )
     ingest.accept(encode(evaluation), 0.0)
-    news = ingest.take_news()
+    events = ingest.drain_events()
     assert ingest.lag.values()["policy_lag"] == (2 * 3 + 2 * 1 + 0) / 6
-    assert [episode[0] for episode in news.episodes] == [0.0, 1.0, 2.0]
-    assert ingest.take_evaluations() == [evaluation]
-    assert ingest.take_evaluations() == []
-    assert not ingest.take_news().episodes
+    assert [episode[0] for episode in events.episodes] == [0.0, 1.0, 2.0]
+    assert ingest.drain_evaluations() == [evaluation]
+    assert ingest.drain_evaluations() == []
+    assert not ingest.drain_events().episodes
 
 
 def test_drain_takes_at_most_what_it_is_told_and_returns_what_it_inserted(ingest: Ingest) -> None:
@@ -319,33 +324,33 @@ def test_no_frame_whatever_stops_it(ingest: Ingest, frames: list[bytes]) -> None
 def test_the_largest_numbers_can_still_be_acknowledged(ingest: Ingest) -> None:
     ingest.accept(hello(LAST - 1), 0.0)
     ingest.accept(good(LAST - 1, produced=LAST), 0.0)
-    assert acked(ingest) == {("a", BOOT): LAST}
+    assert acked(ingest) == {("a", SESSION): LAST}
     with pytest.raises(ValueError, match="seq"):
         good(LAST, produced=LAST)
     ingest.accept(good(0, actor_id="b", produced=LAST), 0.0)
-    encode(Status(state="running", metrics=ingest.accounts.totals(), actors=ingest.accounts.liveness(0.0)))
+    encode(Status(state="running", metrics=ingest.sessions.totals(), actors=ingest.sessions.liveness(0.0)))
 
 
 def test_boots_are_bounded(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learner.accounts, "MAX_BOOTS", 3)
+    monkeypatch.setattr(learner.experience.sessions, "MAX_SESSIONS", 3)
     for number in range(5):
         ingest.accept(hello(0, actor_id=f"actor-{number}"), 0.0)
-    assert len(ingest.accounts) == 3
-    assert ingest.counters["refused: too-many-boots"] == 2
+    assert len(ingest.sessions) == 3
+    assert ingest.counters["refused: too-many-sessions"] == 2
     ingest.accept(good(0, actor_id="actor-0"), 0.0)  # those that are known go on
-    assert ingest.accounts.totals()["inserted"] == 2
+    assert ingest.sessions.totals()["inserted"] == 2
 
 
 def test_accounts_and_rows_survive_a_kill(ingest: Ingest, replay: Replay, tmp_path: Path) -> None:
-    for frame in (good(0), bad(1), good(0), good(0, actor_id="b", boot_id=OTHER_BOOT)):
+    for frame in (good(0), bad(1), good(0), good(0, actor_id="b", session_id=OTHER_SESSION)):
         ingest.accept(frame, 7.0)
     successor, rows = recover_ingest(tmp_path, 100)
-    assert successor.accounts.totals() == ingest.accounts.totals()
+    assert successor.sessions.totals() == ingest.sessions.totals()
     assert np.array_equal(rows.read(0, 4), replay.read(0, 4))
-    assert successor.accounts.liveness(7.0) == {"a": "gone", "b": "gone"}
+    assert successor.sessions.liveness(7.0) == {"a": "gone", "b": "gone"}
     successor.accept(good(1), 8.0)
     successor.accept(good(2), 8.0)
-    assert acked(successor) == {("a", BOOT): 3}
+    assert acked(successor) == {("a", SESSION): 3}
 
 
 def test_counters_survive_from_the_last_checkpoint_on(ingest: Ingest, tmp_path: Path) -> None:
@@ -373,7 +378,7 @@ def spoil(path: Path, entry_n: int) -> None:
     """Flip a bit in the body of the journal's entry of that number."""
     data = bytearray(path.read_bytes())
     start = -1
-    for _ in range(entry_n + 2):  # the snapshot is the first record
+    for _ in range(entry_n + 3):  # the first two records are the snapshot
         start = data.index(data[:4], start + 1)
     data[start + 20] ^= 16
     path.write_bytes(bytes(data))
@@ -391,7 +396,7 @@ def test_a_damaged_entry_costs_no_row_and_no_number(
     successor, rows = recover_ingest(tmp_path, 100)
     assert np.array_equal(rows.read(0, 32), replay.read(0, 32))
     assert rows.inserted == 32
-    assert successor.accounts.totals() == ingest.accounts.totals()
+    assert successor.sessions.totals() == ingest.sessions.totals()
     assert successor.counters["torn"] == 0
     assert successor.counters["damaged"] == 1 + (len(spoiled) == 2)
     assert f"{len(spoiled)} batches there cannot be read; their {2 * len(spoiled)} transitions" in caplog.text
@@ -407,7 +412,7 @@ def test_rows_of_an_actor_that_no_later_entry_names_are_kept_and_said(
         ingest.accept(good(0, actor_id=actor_id), 0.0)
     spoil(tmp_path / "journal.bin", 0)
     successor, rows = recover_ingest(tmp_path, 100)
-    assert (rows.inserted, successor.accounts.totals()["inserted"]) == (4, 2)
+    assert (rows.inserted, successor.sessions.totals()["inserted"]) == (4, 2)
     assert "2 of them of unknown actors" in caplog.text
 
 
@@ -445,7 +450,7 @@ def test_episodes_and_lost_batches_survive_a_kill_to_the_last_one(ingest: Ingest
     successor.accept(hello(5), 1.0)
     assert successor.counters["lost"] == 3  # once is enough
     successor.accept(good(5, produced=20), 1.0)
-    assert successor.accounts.totals()["inserted"] == 6
+    assert successor.sessions.totals()["inserted"] == 6
 
 
 def test_a_journal_that_the_disk_refuses_stops_before_anything_is_acknowledged(
@@ -460,7 +465,7 @@ def test_a_journal_that_the_disk_refuses_stops_before_anything_is_acknowledged(
     monkeypatch.setattr("os.write", full)
     with pytest.raises(StorageError, match="No space left"):
         ingest.accept(good(1), 0.0)
-    assert acked(ingest) == {("a", BOOT): 1}
+    assert acked(ingest) == {("a", SESSION): 1}
 
 
 def test_silence_counts_only_while_the_learner_listens(ingest: Ingest) -> None:

@@ -8,14 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import ConfigError, StorageError
-from learner.journal import Entry, Journal
-from tests.fakes import BOOT, ONE_LINE
+from learner.experience.journal import Entry, Journal
+from tests.fakes import ONE_LINE, SESSION
 
-SNAPSHOT = {"inserted": 5, "accounts": {"a " + BOOT: [1, 2]}}
+SNAPSHOT = {"inserted": 5, "sessions": {"a " + SESSION: [1, 2]}}
 
 
 def entry(seq: int) -> Entry:
-    return Entry("a", BOOT, seq, 2 * seq, 2, 0, 77, 2 * seq + 2, 0, 0, 1, 0)
+    return Entry("a", SESSION, seq, 2 * seq, 2, 0, 77, 2 * seq + 2, 0, 0, 1, 0)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_counters_come_back_as_the_largest_noted(path: Path) -> None:
 
 def test_another_format_is_told_in_one_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("learner.journal.FORMAT", 3)
+        patch.setattr("learner.experience.journal.FORMAT", 4)
         Journal(path).rotate(SNAPSHOT)
-    with pytest.raises(ConfigError, match=r"\A[^\n]*has journal format 3; [^\n]*: 2\Z"):
+    with pytest.raises(ConfigError, match=r"\A[^\n]*has journal format 4; [^\n]*: 3\Z"):
         Journal(path).recover()

@@ -8,7 +8,7 @@ import torch
 
 from common.config import SACConfig
 from common.specs import MAX_MAGNITUDE
-from learner.sac import SACAgent
+from learner.sac.agent import SACAgent
 from tests.fakes import SPEC
 
 BATCH_N = 32

@@ -9,18 +9,18 @@ import psutil
 import pytest
 import zmq
 
-from learner.limits import HANDSHAKE_BYTES, SUBSCRIBER_BYTES
+from learner.access.limits import HANDSHAKE_BYTES, SUBSCRIBER_BYTES
 from tests.end_to_end.harness import until
-from tests.learner.doorstep import Doorstep, doorstep
-from tests.learner.intruders import begin_command, greeted, has_ended, listed
+from tests.learner.auth_fixtures import AuthServer, auth_server
+from tests.learner.hostile_connections import begin_command, greeted, has_ended, listed
 
 MAX_MESSAGE_BYTES = 1 << 20
 PORTS = ("experience_port", "weights_port", "control_port")
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Iterator[Doorstep]:
-    with doorstep(tmp_path, max_message_bytes=MAX_MESSAGE_BYTES) as door:
+def door(tmp_path: Path) -> Iterator[AuthServer]:
+    with auth_server(tmp_path, max_message_bytes=MAX_MESSAGE_BYTES) as door:
         yield door
 
 
@@ -28,13 +28,13 @@ def memory_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def is_counted(door: Doorstep, counter: str, count: int = 1) -> None:
+def is_counted(door: AuthServer, counter: str, count: int = 1) -> None:
     until(lambda: door.sockets.counts()[counter] >= count, f"{counter} {door.sockets.counts()}", 10)
 
 
 @pytest.mark.parametrize("port", PORTS)
 def test_a_handshake_that_grows_is_cut_before_it_has_shown_a_key(
-    door: Doorstep, port: str, caplog: pytest.LogCaptureFixture
+    door: AuthServer, port: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with door.sender() as actor:
         assert door.delivered(actor, b"before") == "actor"
@@ -49,7 +49,7 @@ def test_a_handshake_that_grows_is_cut_before_it_has_shown_a_key(
     assert caplog.text.count("before it has shown its key") == 1
 
 
-def test_many_handshakes_at_once_cost_a_few_bytes_each(door: Doorstep) -> None:
+def test_many_handshakes_at_once_cost_a_few_bytes_each(door: AuthServer) -> None:
     before = memory_bytes()
     with ExitStack() as stack, door.sender() as actor:
         for _ in range(60):
@@ -61,7 +61,7 @@ def test_many_handshakes_at_once_cost_a_few_bytes_each(door: Doorstep) -> None:
 
 
 def test_only_so_many_may_be_in_a_handshake_and_an_actor_gets_through(tmp_path: Path) -> None:
-    with doorstep(tmp_path, max_handshakes_n=10) as door, ExitStack() as stack:
+    with auth_server(tmp_path, max_handshakes=10) as door, ExitStack() as stack:
         strangers = []
         for _ in range(50):
             with suppress(OSError):  # the one that is dropped may be the newest
@@ -74,7 +74,7 @@ def test_only_so_many_may_be_in_a_handshake_and_an_actor_gets_through(tmp_path: 
 
 @pytest.mark.parametrize("part_bytes", [MAX_MESSAGE_BYTES // 2, 1000])
 def test_a_message_of_parts_without_end_ends_its_connection_alone(
-    door: Doorstep, part_bytes: int, caplog: pytest.LogCaptureFixture
+    door: AuthServer, part_bytes: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = memory_bytes()
     part = zmq.Frame(bytes(part_bytes), copy=False)
@@ -90,7 +90,7 @@ def test_a_message_of_parts_without_end_ends_its_connection_alone(
     assert caplog.text.count("sent that cannot be taken") == 1
 
 
-def test_a_message_longer_than_allowed_is_counted(door: Doorstep) -> None:
+def test_a_message_longer_than_allowed_is_counted(door: AuthServer) -> None:
     with listed(zmq.PUSH, door.endpoints.experience_port, door.keys) as peer:
         peer.send(bytes(MAX_MESSAGE_BYTES))
         is_counted(door, "broken_connections")
@@ -98,7 +98,7 @@ def test_a_message_longer_than_allowed_is_counted(door: Doorstep) -> None:
 
 def test_what_waits_is_bounded_for_all_senders_together(tmp_path: Path) -> None:
     limits = {"max_message_bytes": MAX_MESSAGE_BYTES, "max_unread_bytes": 3 * MAX_MESSAGE_BYTES}
-    with doorstep(tmp_path, **limits) as door, ExitStack() as stack:
+    with auth_server(tmp_path, **limits) as door, ExitStack() as stack:
         for _ in range(6):
             peer = stack.enter_context(listed(zmq.PUSH, door.endpoints.experience_port, door.keys))
             for _ in range(3):
@@ -121,7 +121,7 @@ SUBSCRIPTIONS = {
 @pytest.mark.parametrize("port", ["weights_port", "control_port"])
 @pytest.mark.parametrize("messages", SUBSCRIPTIONS.values(), ids=SUBSCRIPTIONS)
 def test_a_subscriber_that_sends_more_than_a_few_topics_is_cut(
-    door: Doorstep, port: str, messages: list[bytes], caplog: pytest.LogCaptureFixture
+    door: AuthServer, port: str, messages: list[bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     with door.subscriber() as actor:
         assert door.hears(actor, b"weights")

@@ -17,11 +17,11 @@ from common.errors import StorageError
 from common.messages import MAX_STATUS_KEYS, Hello, Status
 from common.protocol import encode
 from common.run_directory import RunDirectory
-from learner.metrics import JOURNALED, METRICS, RECENT_EPISODES, SAID, EpisodeMeans, MetricsLog
-from learner.rate_limiter import RateLimiter
-from learner.replay import Replay
-from learner.reporter import Reporter
-from tests.fakes import BOOT, ONE_LINE, SPEC, make_batch, make_ingest, make_records, recover_ingest
+from learner.experience.rate_limiter import RateLimiter
+from learner.experience.replay import Replay
+from learner.reporting.metrics import JOURNALED, METRICS, RECENT_EPISODES, SAID, EpisodeMeans, MetricsLog
+from learner.reporting.reporter import Reporter
+from tests.fakes import ONE_LINE, SESSION, SPEC, make_batch, make_ingest, make_records, recover_ingest
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(\w+)` \| ([^|]+?) \|", re.MULTILINE)
@@ -216,7 +216,7 @@ def test_more_actors_than_a_status_can_name_do_not_stop_it(tmp_path: Path) -> No
     reporter = Reporter(learner, RunDirectory(tmp_path))  # type: ignore[arg-type]
     for number in range(MAX_STATUS_KEYS + 3):
         spec = SPEC.to_mapping()
-        hello = Hello(actor_id=f"actor-{number}", boot_id=BOOT, next_seq=0, spec=spec)
+        hello = Hello(actor_id=f"actor-{number}", session_id=SESSION, next_seq=0, spec=spec)
         learner.ingest.accept(encode(hello), float(number))  # those heard last are named
     reporter.close()
     (status,) = learner.sockets.said

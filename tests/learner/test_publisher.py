@@ -8,11 +8,11 @@ import pytest
 from common.messages import Weights
 from common.protocol import decode
 from common.run_directory import RunDirectory
-from learner.policy_copy import PolicyCopy
-from learner.publisher import PolicyPublisher
-from learner.sac import SACAgent
+from learner.publishing.policy_snapshot import PolicySnapshot
+from learner.publishing.publisher import PolicyPublisher
+from learner.sac.agent import SACAgent
 from tests.fakes import SPEC
-from tests.learner.test_fast import SMALL
+from tests.learner.test_sac_numba import SMALL
 
 
 class Event:
@@ -31,10 +31,10 @@ class Event:
 class SlowAgent(SACAgent):
     """An agent whose policy takes its time to the host."""
 
-    def copy_policy(self) -> PolicyCopy:
+    def copy_policy(self) -> PolicySnapshot:
         self.event = Event()
         parts = {name: value.detach().clone() for name, value in self.policy.named_parameters()}
-        return PolicyCopy([parts], self.event)  # type: ignore[arg-type]
+        return PolicySnapshot([parts], self.event)  # type: ignore[arg-type]
 
 
 class Socket:

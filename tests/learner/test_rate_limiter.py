@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from common.config import LearnerConfig, RateConfig, SACConfig
 from common.errors import ConfigError
 from common.flags import LearnerFlags
-from learner.rate_limiter import RateLimiter, make_limiter
+from learner.experience.rate_limiter import RateLimiter, make_limiter
 
 
 @given(
     ratio=st.none() | st.floats(0.01, 1000),
     batch_size=st.integers(1, 512),
-    updates_n=st.integers(1, 16),
+    num_updates=st.integers(1, 16),
     tolerance=st.floats(0, 1000),
     min_inserts=st.integers(0, 200),
     chunks=st.lists(st.integers(1, 64), min_size=1, max_size=50),
@@ -22,19 +22,19 @@ from learner.rate_limiter import RateLimiter, make_limiter
 def test_both_sides_go_on_within_the_band(
     ratio: float | None,
     batch_size: int,
-    updates_n: int,
+    num_updates: int,
     tolerance: float,
     min_inserts: int,
     chunks: list[int],
     eager: list[bool],
 ) -> None:
-    at_once = batch_size * updates_n
+    at_once = batch_size * num_updates
     limiter = RateLimiter(
         samples_per_insert=ratio,
         min_inserts=min_inserts,
         tolerance=tolerance,
         batch_size=batch_size,
-        updates_n=updates_n,
+        num_updates=num_updates,
     )
     for step in range(300):
         chunk = chunks[step % len(chunks)]
@@ -113,7 +113,7 @@ def test_an_amount_is_checked_before_it_passes() -> None:
 
 def test_what_is_larger_than_the_band_waits_until_it_is_needed() -> None:
     limiter = RateLimiter(
-        samples_per_insert=256.0, min_inserts=1, tolerance=1024.0, batch_size=256, updates_n=16
+        samples_per_insert=256.0, min_inserts=1, tolerance=1024.0, batch_size=256, num_updates=16
     )
     limiter.inserted(1)
     assert not limiter.may_sample()  # 16 updates at once: 12 transitions have to be there first
@@ -146,7 +146,7 @@ def test_updates_and_env_steps_are_equal_when_the_run_is_done() -> None:
     [
         (RateConfig(), 4),
         (RateConfig(updates_per_step=None, samples_per_insert=8.0), 100),
-        (RateConfig(rate_tolerance_n=7), 7),
+        (RateConfig(rate_tolerance=7), 7),
     ],
 )
 def test_the_default_band_is_narrow_where_step_for_step_is_wanted(rate: RateConfig, tolerance_n: int) -> None:
@@ -166,7 +166,7 @@ def test_state_survives() -> None:
 
 def test_updates_per_step_are_samples_of_a_whole_batch() -> None:
     flags = LearnerFlags(
-        sac=SACConfig(batch_size=64), rate=RateConfig(updates_per_step=0.5, rate_tolerance_n=10)
+        sac=SACConfig(batch_size=64), rate=RateConfig(updates_per_step=0.5, rate_tolerance=10)
     )
     limiter = make_limiter(flags, 1)
     assert (limiter.samples_per_insert, limiter.tolerance, limiter.min_inserts) == (32.0, 320.0, 1000)

@@ -6,14 +6,14 @@ import pytest
 
 from common.errors import RefusedError
 from common.messages import MAX_LINE, MAX_REFUSED_SHOWN, Refusal, Status
-from learner.refusals import MAX_PER_S, MAX_REMEMBERED, Peer, Refusals
-from tests.fakes import BOOT, OTHER_BOOT
+from learner.access.refusals import MAX_PER_S, MAX_REMEMBERED, Peer, Refusals
+from tests.fakes import OTHER_SESSION, SESSION
 
 SPEC_ERROR = RefusedError("spec", "obs_dim 4, allowed 3")
 
 
-def peer(number: int = 0, *, boot_id: str = BOOT, key: str | None = None) -> Peer:
-    return Peer(f"a{number}", boot_id, "actor", key)
+def peer(number: int = 0, *, session_id: str = SESSION, key: str | None = None) -> Peer:
+    return Peer(f"a{number}", session_id, "actor", key)
 
 
 def test_a_refused_process_is_told_at_once_and_then_once_a_second() -> None:
@@ -29,8 +29,8 @@ def test_a_refused_process_is_told_at_once_and_then_once_a_second() -> None:
 def test_each_process_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     refusals = Refusals()
     for now_s in (0.0, 5.0):
-        for boot_id in (BOOT, OTHER_BOOT):
-            refusals.refuse(peer(boot_id=boot_id), SPEC_ERROR, now_s)
+        for session_id in (SESSION, OTHER_SESSION):
+            refusals.refuse(peer(session_id=session_id), SPEC_ERROR, now_s)
     assert refusals.count == len(caplog.records) == 2
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
     assert "actor a0: spec: obs_dim 4, allowed 3" in caplog.text
@@ -53,7 +53,7 @@ def test_what_a_peer_wrote_is_told_as_one_printable_line_of_bounded_length() -> 
     refusals = Refusals()
     refusals.refuse(peer(), RefusedError("spec", "env \x1b[2J\nGrasp\u00e9" + "x" * 100_000), 0.0)
     (notice,) = refusals.due()
-    Refusal(boot_id=BOOT, key="", reason=notice.reason, detail=notice.detail)
+    Refusal(session_id=SESSION, key="", reason=notice.reason, detail=notice.detail)
     assert notice.detail.startswith("spec: env ?[2J?Grasp?xxx")
     assert len(notice.detail) == MAX_LINE
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from common.errors import ConfigError
 from common.messages import MAX_ROWS
 from common.specs import Records
-from learner.demos import Demos
-from learner.replay import Mixture, Replay
+from learner.experience.demonstrations.loader import Demos
+from learner.experience.replay import Mixture, Replay
 from tests.fakes import ONE_LINE, SPEC, make_records
 
 

@@ -16,14 +16,14 @@ from common.run_directory import RunDirectory
 from common.specs import EnvSpec
 from common.stopping import StopSignal
 from common.transport import Received
+from learner.access.refusals import Refusals
 from learner.checkpoint import Checkpoints
-from learner.demos import Demos
-from learner.device import Host
-from learner.graph import GraphSACAgent
-from learner.journal import Journal
+from learner.experience.demonstrations.loader import Demos
+from learner.experience.journal import Journal
 from learner.loop import Learner
-from learner.metrics import JOURNALED, SAID
-from learner.refusals import Refusals
+from learner.reporting.metrics import JOURNALED, SAID
+from learner.sac.cuda.agent import GraphSACAgent
+from learner.sac.cuda.device import Host
 from tests.fakes import SPEC, make_batch, make_records
 from tests.learner.test_publisher import Event
 
@@ -116,7 +116,7 @@ def test_n_updates_a_stop_and_n_more_equal_2n_updates(tmp_path: Path) -> None:
     assert flat(whole.agent.state_dict()) == flat(parts.agent.state_dict())
     assert flat(whole.replay.state_dict()) == flat(parts.replay.state_dict())
     assert whole.limiter.state_dict() == parts.limiter.state_dict()
-    assert whole.ingest.accounts.totals() == parts.ingest.accounts.totals()
+    assert whole.ingest.sessions.totals() == parts.ingest.sessions.totals()
 
 
 def test_the_same_with_demonstrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,8 +178,8 @@ class SlowHost(Host):
 
 
 def choose_graph(spec: EnvSpec, sac: SACConfig, learner: LearnerConfig, *, seed: int) -> GraphSACAgent:
-    updates_n = learner.updates_per_dispatch or 1
-    return GraphSACAgent(spec, sac, seed=seed, device=SlowHost(), updates_n=updates_n)
+    num_updates = learner.updates_per_dispatch or 1
+    return GraphSACAgent(spec, sac, seed=seed, device=SlowHost(), num_updates=num_updates)
 
 
 @pytest.mark.parametrize("captured", [False, True])
@@ -214,5 +214,5 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     assert "damaged" in caplog.text
     learner = learn(tmp_path, 400, resume=True)
     assert learner.env_steps == 400
-    totals = learner.ingest.accounts.totals()
+    totals = learner.ingest.sessions.totals()
     assert totals["produced"] == totals["inserted"] == 400

@@ -13,10 +13,10 @@ from torch.distributions import Normal, TanhTransform, TransformedDistribution
 from common.config import SACConfig
 from common.policy import LOG_STD_MAX, LOG_STD_MIN, NumpyPolicy
 from common.specs import EnvSpec, Records
-from learner.losses import critic_loss, policy_loss, td_target, temperature_loss
-from learner.networks import squash
-from learner.sac import SACAgent
-from tests.learner.slow_sac import Array, Net, SlowSAC
+from learner.sac.agent import SACAgent
+from learner.sac.losses import critic_loss, policy_loss, td_target, temperature_loss
+from learner.sac.networks import squash
+from tests.learner.reference_sac import Array, Net, SlowSAC
 
 SPEC = EnvSpec("Fake-v0", obs_dim=6, action_dim=3, discount=0.97, n_step=3)
 SMALL = SACConfig(hidden_dim=8, tau=0.05, reward_scale=2.5, initial_temperature=0.3, learning_rate=1e-2)
@@ -239,9 +239,9 @@ def test_metrics_are_detached_scalars_and_no_global_random_number_is_drawn() -> 
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
-@pytest.mark.parametrize("average_tau", [0.1, 1.0])
-def test_resuming_is_bit_exact(layer_norm: bool, average_tau: float) -> None:
-    cfg = config(critic_layer_norm=layer_norm, average_tau=average_tau)
+@pytest.mark.parametrize("ema_tau", [0.1, 1.0])
+def test_resuming_is_bit_exact(layer_norm: bool, ema_tau: float) -> None:
+    cfg = config(critic_layer_norm=layer_norm, ema_tau=ema_tau)
     straight = SACAgent(SPEC, cfg, seed=1)
     for i in range(10):
         straight.update(make_batch(seed=i))
@@ -266,7 +266,7 @@ def test_resuming_is_bit_exact(layer_norm: bool, average_tau: float) -> None:
 def test_an_average_that_is_kept_from_a_checkpoint_on_begins_with_its_policy() -> None:
     first = SACAgent(SPEC, SMALL, seed=0)
     first.update(make_batch())
-    resumed = SACAgent(SPEC, config(average_tau=0.1), seed=1)
+    resumed = SACAgent(SPEC, config(ema_tau=0.1), seed=1)
     resumed.load_state_dict(first.state_dict())
     assert np.array_equal(resumed.copy_policy().average()["w1"], first.policy_arrays()["w1"])
 
@@ -290,7 +290,7 @@ def test_target_critics_start_equal_and_follow_slowly() -> None:
 
 
 def test_the_average_follows_the_policy_and_leaves_beside_it() -> None:
-    agent = SACAgent(SPEC, config(average_tau=0.25), seed=0)
+    agent = SACAgent(SPEC, config(ema_tau=0.25), seed=0)
     average = agent.policy.w1.detach().clone()
     for seed in range(3):
         agent.update(make_batch(seed=seed))

@@ -1,0 +1,22 @@
+"""How many connections the system's limit on open files allows."""
+
+import resource
+
+from common.config import TransportConfig
+
+RESERVED_FILES_N = 256
+"""Descriptors that are not for connections: the replay, checkpoints, logs, libzmq itself."""
+FILES_EACH_N = 2
+"""Descriptors of one connection: libzmq's and ours."""
+
+
+def allow_connections(config: TransportConfig) -> int:
+    """Raise this process's limit on open files as far as needed; return how many connections it allows.
+
+    Without this reserve a flood of connections would leave no descriptor for the next checkpoint.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most == resource.RLIM_INFINITY:
+        return config.max_connections
+    return min(config.max_connections, max(3, (most - RESERVED_FILES_N) // FILES_EACH_N))

@@ -1,0 +1,137 @@
+"""Who is refused, why, and when to say so again. Time is passed in; no socket is known here."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from common.errors import RefusedError
+from common.messages import (
+    MAX_REFUSED_SHOWN,
+    Batch,
+    Bye,
+    Evaluation,
+    EvaluationStarted,
+    Hello,
+    Role,
+    State,
+    to_line,
+)
+from learner.experience.throttle import Throttle
+
+log = logging.getLogger(__name__)
+
+REPEAT_AFTER_S = 1.0
+"""A refused process is told again at most so often."""
+MAX_PER_S = 100.0
+"""Refusals sent in a second to the holders of one key at the most."""
+MAX_REMEMBERED = 4096
+"""Refused processes that are not counted and logged a second time."""
+MAX_LOGGED = 1000
+"""Lines in the log, so that nobody can fill the disk with them."""
+
+Heard = Batch | Hello | Bye | Evaluation | EvaluationStarted
+"""What a learner listens to."""
+_Process = tuple[str, str]
+"""(actor_id, session_id)."""
+
+
+class Peer(NamedTuple):
+    """Who sent a message.
+
+    Attributes:
+        key: name of the key that it came with; None in plaintext.
+    """
+
+    actor_id: str
+    session_id: str
+    role: Role
+    key: str | None
+
+    @classmethod
+    def of(cls, message: Heard, key: str | None) -> "Peer":
+        """Return who a message names as its sender."""
+        return cls(message.actor_id, message.session_id, role_of(message), key)
+
+
+class Notice(NamedTuple):
+    """One refusal that is to be sent."""
+
+    peer: Peer
+    reason: str
+    detail: str
+
+
+class Refusals:
+    """Everybody that was refused.
+
+    Attributes:
+        count: processes refused so far.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._told_s: OrderedDict[_Process, float] = OrderedDict()
+        self._shown: OrderedDict[str, tuple[Role, str]] = OrderedDict()  # by id: role and why
+        self._due: list[Notice] = []
+        self._throttle = Throttle(MAX_PER_S, float("inf"))
+
+    def refuse(self, peer: Peer, error: RefusedError, now_s: float) -> None:
+        """Note that nothing of a process is taken; it is told at once, and again if it goes on."""
+        process, line = peer[:2], to_line(str(error))
+        told_s = self._told_s.pop(process, None)
+        if told_s is None:
+            self.count += 1
+            self._show(peer, line)
+        if told_s is None or now_s - told_s >= REPEAT_AFTER_S:
+            if self._throttle.admits(peer.key or "", 0, now_s):
+                self._due.append(Notice(peer, error.reason, line))
+            told_s = now_s
+        self._told_s[process] = told_s
+        if len(self._told_s) > MAX_REMEMBERED:
+            self._told_s.popitem(last=False)
+
+    @property
+    def any_shown(self) -> bool:
+        """Whether anybody is shown as refused."""
+        return bool(self._shown)
+
+    def accept(self, actor_id: str) -> None:
+        """Show no longer why an id was refused: a new process of it has been let in."""
+        self._shown.pop(actor_id, None)
+
+    def due(self) -> list[Notice]:
+        """Return what is to be sent since the last call."""
+        due, self._due = self._due, []
+        return due
+
+    def reasons(self) -> dict[str, str]:
+        """Return why each of those last refused was, by id."""
+        return {actor_id: line for actor_id, (_, line) in self._shown.items()}
+
+    def among(self, role: Role, states: Mapping[str, State]) -> dict[str, State]:
+        """Return the states of actors or evaluators with those refused among them.
+
+        An id of which another process is at work keeps its state.
+        """
+        refused: dict[str, State] = {
+            actor_id: "refused"
+            for actor_id, (whose, _) in self._shown.items()
+            if whose == role and states.get(actor_id) not in ("alive", "late")
+        }
+        return {**states, **refused}
+
+    def _show(self, peer: Peer, line: str) -> None:
+        if self.count <= MAX_LOGGED:
+            log.warning("refused %s %s: %s", peer.role, peer.actor_id, line)
+        self._shown.pop(peer.actor_id, None)
+        self._shown[peer.actor_id] = peer.role, line
+        if len(self._shown) > MAX_REFUSED_SHOWN:
+            self._shown.popitem(last=False)
+
+
+def role_of(message: Heard) -> Role:
+    """Return whether an actor or an evaluator sent a message."""
+    if isinstance(message, Hello | Bye):
+        return message.role
+    return "actor" if isinstance(message, Batch) else "evaluator"

@@ -1,0 +1,88 @@
+"""The learner's three bound sockets, as one thing."""
+
+from collections.abc import Mapping
+
+from common.flags import LearnerFlags
+from common.messages import Ack, Refusal, Status
+from common.protocol import encode
+from common.run_directory import Endpoints
+from common.security import is_loopback, learner_keys
+from common.transport import ControlPublisher, ExperienceReceiver, Received, WeightsPublisher
+from learner.access.allow_list import AllowList
+from learner.access.authenticator import Authenticator
+from learner.access.refusals import Refusals
+
+
+class Sockets:
+    """Binds experience, weights and control.
+
+    Args:
+        flags: host, ports, keys and limits.
+
+    Attributes:
+        refusals: who is to be told that nothing of it is taken.
+
+    Raises:
+        ConfigError: a port is taken, the host is not this machine's, or the keys cannot be trusted.
+    """
+
+    def __init__(self, flags: LearnerFlags) -> None:
+        host, ports = flags.learner.bind, flags.transport
+        keys = learner_keys(ports)
+        self._insecure = keys is None and not is_loopback(host)
+        self._revoked = 0
+        self.refusals = Refusals()
+        self.authenticator = Authenticator(None if keys is None else AllowList(keys.allowed), ports)
+        self.experience = ExperienceReceiver(ports)
+        self.weights = WeightsPublisher(ports)
+        self.control = ControlPublisher(ports)
+        self.authenticator.watch(self.experience.socket, self.experience)
+        self.authenticator.watch(self.weights.socket)
+        self.authenticator.watch(self.control.socket)
+        self.endpoints = Endpoints(
+            host,
+            self.experience.bind(host, ports.experience_port, "experience_port"),
+            self.weights.bind(host, ports.weights_port, "weights_port"),
+            self.control.bind(host, ports.control_port, "control_port"),
+        )
+        self.wait = self.experience.wait
+        self.authenticator.start()
+
+    def receive(self) -> Received | None:
+        """Return the next frame of somebody who is let in, None when there is none now."""
+        while (received := self.experience.receive()) is not None:
+            if self.authenticator.lets_in(received.key):
+                return received
+            self._revoked += 1  # it came before the connection was ended
+        return None
+
+    def counts(self) -> Mapping[str, int]:
+        """Return the metrics of the connections."""
+        return {
+            **self.authenticator.counts(),
+            "revoked_frames": self._revoked,
+            "insecure": int(self._insecure),
+            "refused_actors": self.refusals.count,
+        }
+
+    def acknowledge(self, actor_id: str, ack: Ack) -> None:
+        """Send an acknowledgement."""
+        self.control.acknowledge(actor_id, encode(ack))
+
+    def refuse(self) -> None:
+        """Tell whoever is to be told that it is refused."""
+        for (actor_id, session_id, _, key), reason, detail in self.refusals.due():
+            public = "" if key is None else self.authenticator.public_key(key)
+            refusal = Refusal(session_id=session_id, key=public, reason=reason, detail=detail)
+            self.control.refuse(actor_id, encode(refusal))
+
+    def status(self, status: Status) -> None:
+        """Send a status to everyone."""
+        self.control.status(encode(status))
+
+    def close(self) -> None:
+        """Close all three; the last messages get a moment to leave."""
+        self.authenticator.close()
+        self.experience.close()
+        self.weights.close(linger_s=0.2)
+        self.control.close(linger_s=0.5)

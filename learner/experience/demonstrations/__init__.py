@@ -1,0 +1,1 @@
+"""Recorded episodes of a Minari dataset as transitions."""

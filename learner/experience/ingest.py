@@ -1,0 +1,305 @@
+"""Checks, de-duplicates and accounts for everything that peers send (go-back-N, receiver side).
+
+In: frames. Out: rows in the replay, entries in the journal, and per actor what to acknowledge. Whatever a
+peer sends, it can neither stop the learner nor touch another actor's session. Time is passed in; no socket
+is opened here.
+"""
+
+import logging
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from common.errors import ConfigError, ProtocolError
+from common.messages import Ack, Batch, Bye, Episode, Evaluation, EvaluationStarted
+from common.protocol import Buffer
+from common.specs import EnvSpec
+from common.transport import Received
+from learner.access.complaints import Complaints
+from learner.access.refusals import Refusals
+from learner.experience.acknowledgements import Acknowledgements
+from learner.experience.admission import Admission
+from learner.experience.held_batches import HeldBatches
+from learner.experience.journal import Entry, Journal, Recovered
+from learner.experience.rate_limiter import RateLimiter
+from learner.experience.recovery import Recovery
+from learner.experience.replay import Replay
+from learner.experience.sessions import Liveness, Sender, Session, Sessions
+from learner.experience.throttle import Throttle
+from learner.publishing.policy_lag import PolicyLag
+
+log = logging.getLogger(__name__)
+
+MAX_EVALUATIONS = 16
+"""Taken in between two looks at them, announcements included; each may cost a checkpoint."""
+
+
+@dataclass
+class Events:
+    """What has come in since the last look."""
+
+    episodes: list[Episode] = field(default_factory=list)
+
+
+class Ingest:
+    """The learner's half of the delivery guarantee.
+
+    A batch is taken if its number is the next one of its session: rows into the replay, an entry into the
+    journal, then the session moves on and the batch may be acknowledged.
+
+    Args:
+        spec: what a transition looks like; everything else is refused.
+        replay: where transitions go.
+        journal: where batches are written down; `start` or `restore` opens it.
+        sessions: still empty.
+        throttle: how much an actor may send; None: anything.
+        limiter: is asked before each batch and told what it brought; None takes everything.
+        refusals: who is to be told that nothing of it is taken.
+
+    Attributes:
+        evaluators: sessions of those who send evaluations.
+        held: batches that wait for the limiter.
+        counters: duplicates, gaps, lost, throttled, refused and malformed messages, finished episodes,
+            torn and damaged journals, and rejections by reason.
+        said: counters as they were last told, also those of others than the ingest.
+        events: what the reporter has not yet looked at.
+        evaluations: what evaluators said and the loop has not yet looked at.
+        lag: how old the policies behind the transitions are.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        replay: Replay,
+        journal: Journal,
+        sessions: Sessions,
+        throttle: Throttle | None = None,
+        limiter: RateLimiter | None = None,
+        *,
+        refusals: Refusals | None = None,
+    ) -> None:
+        self.sessions = sessions
+        self.evaluators = sessions.empty_copy()
+        self.refusals = Refusals() if refusals is None else refusals
+        self.held = HeldBatches()
+        self._complaints = Complaints()
+        self.counters = self._complaints.counters
+        self.said: dict[str, float] = {}
+        self.events = Events()
+        self.evaluations: list[Evaluation | EvaluationStarted] = []
+        self.lag = PolicyLag()
+        self._spec = spec
+        self._replay = replay
+        self._journal = journal
+        self._admission = Admission(
+            spec, sessions, self.evaluators, throttle, self.refusals, self._complaints
+        )
+        self._limiter = limiter
+        self._rows_crc = 0
+        self._acknowledgements = Acknowledgements(
+            self._admission.sessions_of, self.held, limiter, self._count_alive
+        )
+        self._listened_s = float("-inf")
+
+    def drain(
+        self, receive: Callable[[], Received | None], at_most: int, now_s: float, *, everything: bool = False
+    ) -> int:
+        """Take in up to `at_most` frames that have arrived; return the transitions inserted.
+
+        Batches beyond what the limiter lets pass are held, so that hellos, evaluations and goodbyes behind
+        them are heard.
+
+        Args:
+            receive: returns the next frame, None when there is none.
+            at_most: frames.
+            now_s: monotonic time.
+            everything: take all batches, whatever the limiter says.
+        """
+        before = self._replay.inserted
+        self._take_held(everything=everything)
+        for _ in range(at_most):
+            received = receive()
+            if received is None:
+                self._listened_s = now_s  # nobody has anything left to say
+                break
+            self.accept(received.frame, now_s, received.key)
+            self._take_held(everything=everything)
+        return self._replay.inserted - before
+
+    def accept(self, frame: Buffer, now_s: float, key: str | None = None) -> None:
+        """Take in one frame, whatever is in it.
+
+        Args:
+            frame: the bytes.
+            now_s: monotonic time.
+            key: name of its sender's key, None in plaintext.
+
+        Raises:
+            StorageError: the disk refuses the journal's entry.
+        """
+        evaluations = len(self.evaluations) < MAX_EVALUATIONS
+        admitted = self._admission.admit(frame, key, now_s, self._listened_s, evaluations=evaluations)
+        if admitted is None:
+            return
+        message, session = admitted
+        self._acknowledgements.add((message.actor_id, message.session_id))
+        if isinstance(message, Batch):
+            self._hold(message, session)
+        elif isinstance(message, Evaluation | EvaluationStarted):
+            self.evaluations.append(message)
+        else:
+            if message.next_seq > session.next_seq:  # it will not come again: what is held of it counts now
+                self._take_held(everything=True)
+            self._give_up((message.actor_id, message.session_id), session, message.next_seq)
+            session.left = session.left or isinstance(message, Bye)
+
+    def drain_events(self) -> Events:
+        """Return what has come in since the last call."""
+        events, self.events = self.events, Events()
+        return events
+
+    def drain_evaluations(self) -> list[Evaluation | EvaluationStarted]:
+        """Return what evaluators have said since the last call, in order."""
+        evaluations, self.evaluations = self.evaluations, []
+        return evaluations
+
+    def acknowledgements(self, now_s: float = 0.0) -> list[tuple[str, Ack]]:
+        """Return (actor_id, message) for everyone to whom one is due; see `Acknowledgements`."""
+        return self._acknowledgements.take(now_s)
+
+    @property
+    def actors_n(self) -> int:
+        """Live actors as last counted, at least 1."""
+        return self._acknowledgements.actors_n
+
+    def liveness(self) -> dict[str, Liveness]:
+        """Return the state of every actor's newest session, by actor id."""
+        return self.sessions.liveness(self._listened_s)
+
+    def _count_alive(self) -> int:
+        return sum(state == "alive" for state in self.liveness().values())
+
+    def evaluators_liveness(self) -> dict[str, Liveness]:
+        """Return the same of the evaluators."""
+        return self.evaluators.liveness(self._listened_s)
+
+    def checkpoint(self) -> None:
+        """Have everything on the disk, and start the journal anew from here.
+
+        Raises:
+            OSError: the disk refuses; the journal at hand goes on.
+        """
+        self._replay.flush()
+        self._journal.rotate(
+            {
+                "spec": self._spec.to_mapping(),
+                "inserted": self._replay.inserted,
+                "sessions": self.sessions.state_dict(),
+                "rows_crc": self._rows_crc,
+                "counters": dict(self.counters),
+                "said": self.said,
+            }
+        )
+
+    def restore(self, recovered: Recovered) -> None:
+        """Go on from a journal, as far as the rows it speaks of are there.
+
+        Raises:
+            ConfigError: its snapshot makes no sense.
+        """
+        snapshot = recovered.snapshot
+        try:
+            self._replay.inserted, rows_crc = snapshot["inserted"], snapshot["rows_crc"]
+            self.sessions.load_state_dict(snapshot["sessions"])
+            self.counters.update(snapshot["counters"])
+            self.said = {**snapshot["said"], **recovered.said}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise ConfigError("--resume: the journal's snapshot is damaged") from None
+        recovery = Recovery(self._replay, self.sessions, rows_crc)
+        recovery.follow(recovered, self._credit)
+        self._rows_crc = recovery.rows_crc
+        self.counters["torn"] += recovery.torn
+        self.counters["damaged"] += recovered.damaged
+
+    def note(self, counters: Mapping[str, float]) -> None:
+        """Write down counters before they are told to anybody, so that no successor tells less.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        self._journal.note(dict(counters))
+        self.said.update(counters)
+
+    def _give_up(self, sender: Sender, session: Session, next_seq: int) -> None:
+        """Stop waiting for batches below `next_seq`: no actor keeps them any more."""
+        lost = next_seq - session.next_seq
+        if lost > 0:
+            kept = session.produced, session.discarded, session.resent
+            entry = Entry(*sender, next_seq - 1, self._replay.inserted, 0, 0, self._rows_crc, *kept, 0, lost)
+            self._journal.append(entry)
+            self._credit(session, entry)
+
+    def _hold(self, batch: Batch, session: Session) -> None:
+        """Keep a batch if it is the next one, until the limiter lets it pass."""
+        expected = session.next_seq + session.held
+        if batch.seq != expected:
+            self.counters["duplicates" if batch.seq < expected else "gaps"] += 1
+            return
+        try:
+            self.held.put(batch, session)
+        except ProtocolError as error:
+            self._complaints.add("throttled", batch.actor_id, error)
+            return
+        self._take_held()
+        if session.held:
+            self._acknowledgements.repeat((batch.actor_id, batch.session_id))
+
+    def _take_held(self, *, everything: bool = False) -> None:
+        """Take what the limiter lets pass, or everything."""
+        limiter = self._limiter
+        while self.held and (everything or limiter is None or limiter.may_insert(self.held.next_rows())):
+            before = self._replay.inserted
+            self._take(*self.held.pop())
+            if limiter is not None:
+                limiter.inserted(self._replay.inserted - before)
+
+    def _take(self, batch: Batch, session: Session) -> None:
+        """Insert the next batch of an session; a malformed one is used up all the same."""
+        start, count = self._replay.inserted, len(batch.rows) if batch.rows.ndim else 0
+        try:
+            self._replay.insert(batch.records(self._spec))
+        except ProtocolError as error:
+            self._complaints.add("rejected batches", batch.actor_id, error)
+        inserted = self._replay.inserted - start
+        rows_crc = zlib.crc32(batch.rows.data, self._rows_crc) if inserted else self._rows_crc
+        episodes = batch.episodes if inserted or not count else ()
+        entry = Entry(
+            batch.actor_id,
+            batch.session_id,
+            batch.seq,
+            start,
+            inserted,
+            count - inserted,
+            rows_crc,
+            batch.produced,
+            batch.discarded,
+            batch.resent,
+            len(episodes),
+            lost=0,
+        )
+        self._journal.append(entry)
+        self._rows_crc = rows_crc
+        self._credit(session, entry)
+        self.events.episodes.extend(episodes)
+        if inserted or not count:
+            self.lag.arrived(inserted, batch.weights_version, start)
+
+    def _credit(self, session: Session, entry: Entry) -> None:
+        """Move an session on by what the journal says of it."""
+        self.counters["episodes"] += entry.episodes
+        self.counters["lost"] += entry.lost
+        session.next_seq = entry.seq + 1
+        session.inserted += entry.inserted
+        session.rejected += entry.rejected
+        session.produced, session.discarded = entry.produced, entry.discarded
+        session.resent = entry.resent

@@ -1,0 +1,136 @@
+"""Who waits for whom: Reverb's samples-per-insert rule as a small pure object."""
+
+import math
+from typing import Any
+
+from common.errors import ConfigError
+from common.flags import LearnerFlags
+
+TOLERANCE_N = 4
+"""Transitions by which actors may be ahead or behind at --updates-per-step, unless the user says otherwise:
+few enough that a policy acts a few env steps after it was learned."""
+FREE_TOLERANCE_N = 100
+"""The same at --samples-per-insert, where throughput matters more than step for step."""
+
+
+class RateLimiter:
+    """Keeps `samples` within a band around `samples_per_insert * inserts`.
+
+    deficit = samples_per_insert * (inserts - min_inserts) - samples
+
+    An amount passes only if the deficit stays within ±tolerance afterwards. An amount that is larger than the
+    band passes when the other side cannot go on without it, so the two never wait for each other. Neither
+    side counts before `min_inserts` transitions are there: until then only inserting goes on.
+
+    Args:
+        samples_per_insert: target ratio; None lets both sides run free after `min_inserts`.
+        min_inserts: transitions before the first sample.
+        tolerance: half the band, in samples.
+        batch_size: transitions of one update.
+        num_updates: updates taken in one go.
+        max_inserts: transitions after which none are taken in; None: no end.
+
+    Source: Cassirer et al. 2021, Reverb, section 3.4.
+    """
+
+    def __init__(
+        self,
+        *,
+        samples_per_insert: float | None,
+        min_inserts: int,
+        tolerance: float,
+        batch_size: int,
+        num_updates: int = 1,
+        max_inserts: int | None = None,
+    ) -> None:
+        self.samples_per_insert = samples_per_insert
+        self.min_inserts = max(1, min_inserts)
+        self.max_inserts = math.inf if max_inserts is None else max_inserts
+        self.tolerance = tolerance
+        self.at_once = batch_size * num_updates
+        self.inserts = 0
+        self.samples = 0
+
+    @property
+    def deficit(self) -> float:
+        """Samples owed for what has been inserted; 0 when both sides run free."""
+        if self.samples_per_insert is None:
+            return 0.0
+        return self.samples_per_insert * (self.inserts - self.min_inserts) - self.samples
+
+    @property
+    def done(self) -> bool:
+        """Whether everything has been inserted that may be, and no update is owed for it."""
+        return self.inserts >= self.max_inserts and self.deficit < self.at_once
+
+    def may_sample(self) -> bool:
+        """Whether the next updates may run now."""
+        if self.inserts < self.min_inserts:
+            return False
+        return self.samples_per_insert is None or self.deficit - self.at_once >= -self.tolerance
+
+    def may_insert(self, count: int) -> bool:
+        """Whether `count` transitions may be taken in now."""
+        if self.inserts >= self.max_inserts:
+            return False
+        if self.samples_per_insert is None:
+            return True
+        return self.deficit + self.samples_per_insert * count <= self.tolerance or not self.may_sample()
+
+    def room(self) -> float:
+        """Return how many transitions may be taken in before the next update; infinity: any number."""
+        left = self.max_inserts - self.inserts
+        if self.samples_per_insert is None:
+            return left
+        until_full = self.tolerance - self.deficit
+        until_sampling = self.at_once - self.tolerance - self.deficit
+        return max(0, min(left, math.ceil(max(until_full, until_sampling) / self.samples_per_insert)))
+
+    def inserted(self, count: int) -> None:
+        """Account for `count` transitions."""
+        self.inserts += count
+
+    def sampled(self) -> None:
+        """Account for what is sampled in one go."""
+        self.samples += self.at_once
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the two counters, and the ratio that they were kept at."""
+        ratio = self.samples_per_insert
+        return {"inserts": self.inserts, "samples": self.samples, "samples_per_insert": ratio}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`; under another ratio than before, without debts of the old one."""
+        self.inserts, self.samples = state["inserts"], state["samples"]
+        if self.samples_per_insert != state["samples_per_insert"]:
+            self.samples += round(self.deficit)
+
+
+def make_limiter(flags: LearnerFlags, num_updates: int) -> RateLimiter:
+    """Return the rate limiter that the flags ask for.
+
+    Args:
+        flags: settings.
+        num_updates: updates taken in one go.
+
+    Raises:
+        ConfigError: there would be no update before the end.
+    """
+    rate, batch_size = flags.rate, flags.sac.batch_size
+    ratio = rate.samples_per_insert
+    if rate.updates_per_step is not None:
+        ratio = rate.updates_per_step * batch_size
+    if flags.learner.explore_steps > flags.learner.total_env_steps:
+        raise ConfigError(
+            f"--explore-steps {flags.learner.explore_steps}: allowed is at most"
+            f" --total-env-steps {flags.learner.total_env_steps}"
+        )
+    tolerance_n = rate.rate_tolerance or (FREE_TOLERANCE_N if rate.updates_per_step is None else TOLERANCE_N)
+    return RateLimiter(
+        samples_per_insert=ratio,
+        min_inserts=flags.learner.explore_steps,
+        tolerance=tolerance_n * (ratio or 0.0),
+        batch_size=batch_size,
+        num_updates=num_updates,
+        max_inserts=flags.learner.total_env_steps,
+    )

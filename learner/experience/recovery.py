@@ -1,0 +1,115 @@
+"""From what a journal holds to sessions and rows as they were, as far as both can be verified.
+
+In: the journal's entries, the replay's file. Out: sessions, how far the replay is filled, and what could not
+be kept, said in the log. Must not know: peers, time, networks.
+"""
+
+import logging
+import zlib
+from collections.abc import Callable
+
+from common.errors import RefusedError
+from common.messages import MAX_ROWS
+from learner.experience.journal import Entry, Recovered
+from learner.experience.replay import Replay
+from learner.experience.sessions import Session, Sessions
+
+log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Goes through the entries of a journal, oldest first.
+
+    Rows between two entries that can be read belong to entries that cannot. Their CRC is part of the next
+    entry's, so they are kept if it is right; their batches are acknowledged, so their numbers are not taken
+    again, as the next entry of the same process start tells.
+
+    Args:
+        replay: `inserted` as of the journal's snapshot; goes on as far as the rows are there.
+        sessions: as of the snapshot.
+        rows_crc: of all rows up to the snapshot.
+
+    Attributes:
+        torn: whether the end of the rows or of the journal is missing.
+        rows_crc: of all rows that are there.
+    """
+
+    def __init__(self, replay: Replay, sessions: Sessions, rows_crc: int) -> None:
+        self.torn = False
+        self.rows_crc = rows_crc
+        self._replay = replay
+        self._sessions = sessions
+        self._unread_batches = 0
+        self._unread_rows = 0
+        self._unclaimed_rows = 0
+
+    def follow(self, recovered: Recovered, credit: Callable[[Session, Entry], None]) -> None:
+        """Take over all entries whose rows are there; say what could not be read or kept.
+
+        Args:
+            recovered: what the journal holds.
+            credit: moves an session on by an entry.
+        """
+        entries = recovered.entries
+        end = max((entry.start + entry.inserted for entry in entries), default=0)
+        for index, entry in enumerate(entries):
+            # Older rows have been overwritten since, as they should: nothing is sampled from their places.
+            sampled = self._replay.inserted >= end - self._replay.capacity
+            if entry.start < self._replay.inserted or (sampled and not self._rows_are_there(entry)):
+                self._cut(entries[index:], end)
+                break
+            session = self._session(entry)
+            self._bridge(session, entry)
+            credit(session, entry)
+            self._replay.inserted = entry.start + entry.inserted
+            self.rows_crc = entry.rows_crc
+        if recovered.torn_bytes:
+            self.torn = True
+            log.warning("the journal's last %d bytes are no whole entry; cut off", recovered.torn_bytes)
+        if recovered.damaged:
+            log.warning(
+                "the journal is damaged in %d places: %d batches there cannot be read; their %d transitions"
+                " are in the replay%s",
+                recovered.damaged,
+                self._unread_batches,
+                self._unread_rows,
+                f", {self._unclaimed_rows} of them of unknown actors" if self._unclaimed_rows else "",
+            )
+
+    def _session(self, entry: Entry) -> Session:
+        """Return whom an entry speaks of; nobody's session if there are more process starts than allowed."""
+        try:
+            return self._sessions.open((entry.actor_id, entry.session_id))
+        except RefusedError:
+            return Session(next_seq=entry.first)
+
+    def _rows_are_there(self, entry: Entry) -> bool:
+        """Whether all rows from the last entry up to the end of this one are as they were written."""
+        crc, end = self.rows_crc, entry.start + entry.inserted
+        for start in range(self._replay.inserted, end, MAX_ROWS):
+            crc = zlib.crc32(self._replay.read(start, min(MAX_ROWS, end - start)).data, crc)
+        return crc == entry.rows_crc
+
+    def _bridge(self, session: Session, entry: Entry) -> None:
+        """Credit an session with its batches whose entries cannot be read."""
+        gap = entry.start - self._replay.inserted
+        self._unread_rows += gap
+        self._unclaimed_rows += gap
+        missing = entry.first - session.next_seq
+        if missing > 0:
+            made = entry.produced - session.produced - entry.inserted - entry.rejected
+            claimed = max(0, min(self._unclaimed_rows, made))
+            session.inserted += claimed
+            self._unclaimed_rows -= claimed
+            self._unread_batches += missing
+
+    def _cut(self, lost: list[Entry], end: int) -> None:
+        """Say what is lost because rows are missing."""
+        self.torn = True
+        log.warning(
+            "the rows end at transition %d: %d batches up to transition %d never reached the disk whole and"
+            " are lost, unless their actors still keep them",
+            self._replay.inserted,
+            len(lost),
+            end,
+        )

@@ -1,0 +1,53 @@
+"""How much one actor may send in a second. Time is passed in; no socket is known here."""
+
+from dataclasses import dataclass
+
+MAX_NAMES = 16_384
+"""With more names than this, those that have sent nothing in this second are dropped."""
+
+
+@dataclass
+class Second:
+    """What an actor has sent in the second that began at `start_s`."""
+
+    start_s: float
+    batches: int = 0
+    size_bytes: int = 0
+
+
+class Throttle:
+    """Counts each actor's messages and bytes, second by second.
+
+    A message beyond the throttle is dropped before anything is done with it. It is not acknowledged, so its
+    sender comes back to it: an honest actor that is too fast is slowed down and loses nothing.
+
+    Args:
+        batches_per_s: messages a second.
+        bytes_per_s: bytes a second; the message that exceeds it is still let in, so the largest one passes.
+    """
+
+    def __init__(self, batches_per_s: float, bytes_per_s: float) -> None:
+        self._batches_per_s = batches_per_s
+        self._bytes_per_s = bytes_per_s
+        self._seconds: dict[str, Second] = {}
+
+    def admits(self, actor_id: str, size_bytes: int, now_s: float) -> bool:
+        """Charge an actor for a message; False when it has sent enough in this second.
+
+        Args:
+            actor_id: one that has an session, or a name for all that have none.
+            size_bytes: of the message.
+            now_s: monotonic time.
+        """
+        second = self._seconds.get(actor_id)
+        if second is None or now_s - second.start_s >= 1:
+            if len(self._seconds) > MAX_NAMES:
+                self._seconds = {
+                    name: last for name, last in self._seconds.items() if now_s - last.start_s < 1
+                }
+            second = self._seconds[actor_id] = Second(now_s)
+        if second.batches >= self._batches_per_s or second.size_bytes >= self._bytes_per_s:
+            return False
+        second.batches += 1
+        second.size_bytes += size_bytes
+        return True

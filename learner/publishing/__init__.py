@@ -1,0 +1,1 @@
+"""The policy on its way to the actors and to disk, and the choice of the best one."""

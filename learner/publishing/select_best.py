@@ -1,0 +1,130 @@
+"""Takes evaluations in, and keeps the policies that may be the best of the run in its directory."""
+
+import logging
+from collections import Counter, OrderedDict
+
+from common.candidates import Candidate, Key, Selected
+from common.messages import Evaluation, EvaluationStarted
+from common.policy_files import commit, read_finalists, read_selected, sweep
+from common.run_directory import RunDirectory
+from common.statistics import summarise
+from learner.publishing.published_frames import PublishedFrames
+from learner.reporting.metrics import Values
+
+log = logging.getLogger(__name__)
+
+MAX_TALLIES = 64
+"""Policies beside the finalists whose evaluations are remembered, so that another one adds to them."""
+
+
+class Selection:
+    """Which of the published policies is the best so far.
+
+    Evaluations may be late, repeated, of several evaluators, or of policies that nobody keeps any more.
+
+    Args:
+        frames: of the policies published by this process.
+        run: where finalists are written.
+
+    Attributes:
+        selected: the finalists and the best of them.
+        counters: evaluations that counted, that were repeated, and that came too late to count.
+    """
+
+    def __init__(self, frames: PublishedFrames, run: RunDirectory) -> None:
+        self.selected = Selected()
+        self.counters: Counter[str] = Counter()
+        self._frames = frames
+        self._run = run
+        self._finalists: dict[Key, bytes] = {}
+        self._tallies: OrderedDict[Key, Candidate] = OrderedDict()
+        self._written = True
+
+    def recover(self) -> None:
+        """Go on from what the run directory holds, and complete what a crash left half done."""
+        self.selected, self._finalists = read_finalists(self._run, read_selected(self._run))
+        self._written = False
+        self.write()
+
+    def take(self, message: Evaluation | EvaluationStarted) -> tuple[Values, bool] | None:
+        """Take in what an evaluator says.
+
+        Returns:
+            an evaluation's metrics, and whether another policy is the best now; None if there is nothing new.
+        """
+        if isinstance(message, EvaluationStarted):
+            key = Key(message.weights_version, message.env_steps)
+            self._frames.pin((message.actor_id, message.session_id), key)
+            return None
+        key = Key(message.weights_version, message.env_steps)
+        known = self.selected.find(key) or self._tallies.get(key)
+        candidate = known or Candidate(version=key.version, env_steps=key.env_steps)
+        pooled = candidate.with_report(message.episodes, message.broken)
+        if pooled is candidate:
+            self.counters["repeated_evaluations"] += 1
+            return None
+        frame = self._finalists.get(key) or self._frames.get(key)
+        if frame is None:
+            self._say_uncounted(message)
+            return values_of(message), False
+        self.counters["evaluations"] += 1
+        return values_of(message), self._consider(pooled, frame)
+
+    def write(self) -> None:
+        """Bring the finalists to the disk if they have changed; training goes on if the disk refuses."""
+        if self._written:
+            return
+        try:
+            if self.selected.best is None:
+                sweep(self._run, ())
+            else:
+                commit(self._run, self.selected, self._finalists)
+            self._written = True
+        except OSError as error:
+            log.error("finalists not written: %s; tried again with the next checkpoint", error.strerror)
+
+    def state_dict(self) -> dict[str, object]:
+        """Return the counters; the finalists have a file of their own."""
+        return {"counters": dict(self.counters)}
+
+    def load_state_dict(self, state: dict[str, dict[str, int]]) -> None:
+        """Go on counting from `state_dict()`."""
+        self.counters = Counter(state["counters"])
+
+    def _consider(self, candidate: Candidate, frame: bytes) -> bool:
+        """Keep a candidate if it is among the finalists now; return whether another one is the best."""
+        before = self.selected
+        self.selected = before.with_candidate(candidate)
+        self._tallies[candidate.key] = candidate
+        self._tallies.move_to_end(candidate.key)
+        while len(self._tallies) > MAX_TALLIES:
+            self._tallies.popitem(last=False)
+        if self.selected != before:
+            frames = {**self._finalists, candidate.key: frame}
+            self._finalists = {each.key: frames[each.key] for each in self.selected.finalists}
+            self._written = False
+            self.write()
+        return self.selected.best != before.best
+
+    def _say_uncounted(self, evaluation: Evaluation) -> None:
+        self.counters["uncounted_evaluations"] += 1
+        if self.counters["uncounted_evaluations"] == 1:
+            log.warning(
+                "an evaluation by %s of weights version %d, env step %d is not counted:"
+                " that policy is no longer kept (further ones are only counted)",
+                evaluation.actor_id,
+                evaluation.weights_version,
+                evaluation.env_steps,
+            )
+
+
+def values_of(evaluation: Evaluation) -> Values:
+    """Return an evaluation's metrics."""
+    summary = summarise(evaluation.episodes, evaluation.broken)
+    values: Values = {"eval_env_steps": evaluation.env_steps, "eval_broken_episodes": evaluation.broken}
+    names = ("return", "return_std", "success", "success_low", "success_high")
+    keys = ("mean_return", "std_return", "success_rate", "success_low", "success_high")
+    for name, key in zip(names, keys, strict=True):
+        if (value := summary[key]) is not None:
+            values[f"eval_{name}"] = value
+    return values

@@ -1,0 +1,1 @@
+"""Metrics and status of a run."""

@@ -1,0 +1,1 @@
+"""SAC's update on a GPU, several at a time as one CUDA graph."""

@@ -1,0 +1,119 @@
+"""The losses of Soft Actor-Critic as pure functions with their equations.
+
+In: values, log-probabilities and rewards as tensors. Out: targets and scalar losses. Must not know:
+networks, optimizers, batches.
+
+Source: Haarnoja et al. 2018, Soft Actor-Critic Algorithms and Applications (arXiv 1812.05905).
+"""
+
+from torch import Tensor
+
+from learner.sac.networks import CRITICS_N
+
+
+def _check_batch(*vectors: Tensor, q: Tensor | None = None) -> None:
+    """Refuse all but [B] vectors and [2, B] values of one B; [B, 1] with [B] would broadcast silently."""
+    shape = vectors[0].shape
+    if len(shape) != 1 or any(vector.shape != shape for vector in vectors):
+        raise ValueError(f"expected one [B] for all, not {[list(vector.shape) for vector in vectors]}")
+    if q is not None and q.shape != (CRITICS_N, *shape):
+        raise ValueError(f"expected values [{CRITICS_N}, {shape[0]}], not {list(q.shape)}")
+
+
+def td_target(
+    reward: Tensor,
+    terminated: Tensor,
+    next_q: Tensor,
+    next_log_prob: Tensor,
+    *,
+    discount: Tensor,
+    temperature: Tensor,
+) -> Tensor:
+    """Return the entropy-regularised n-step Bellman target.
+
+    y = r + discount * (1 - terminated) * (min_i Q_i(s', a') - temperature * log pi(a'|s'))
+
+    Args:
+        reward: [B] float32, already scaled and summed over the n steps.
+        terminated: [B] bool; a time limit is not a terminal state and still bootstraps.
+        next_q: [2, B] float32, target critics at (s', a'), a' ~ pi(.|s').
+        next_log_prob: [B] float32, nats, after the tanh correction.
+        discount: [B] float32, gamma**n of each transition, in [0, 1].
+        temperature: scalar, reward per nat.
+
+    Returns:
+        [B] float32, detached.
+
+    Raises:
+        ValueError: batch sizes differ ([B, 1] with [B] would broadcast silently).
+
+    Source: arXiv 1812.05905, equations 3 and 5; the minimum of two from Fujimoto et al. 2018, TD3.
+    """
+    _check_batch(reward, terminated, next_log_prob, discount, q=next_q)
+    soft_value = next_q.amin(dim=0) - temperature * next_log_prob
+    return (reward + discount * ~terminated * soft_value).detach()
+
+
+def critic_loss(q: Tensor, target: Tensor) -> Tensor:
+    """Return the squared Bellman error, summed over the critics.
+
+    J_Q = sum_i mean_B 1/2 * (Q_i(s, a) - y)^2
+
+    Args:
+        q: [2, B] float32, critics at the stored (s, a).
+        target: [B] float32, y of `td_target`.
+
+    Returns:
+        Scalar, reward squared.
+
+    Raises:
+        ValueError: batch sizes differ.
+
+    Source: arXiv 1812.05905, equation 5.
+    """
+    _check_batch(target, q=q)
+    return 0.5 * (q - target).square().mean(dim=1).sum()
+
+
+def policy_loss(log_prob: Tensor, q: Tensor, temperature: Tensor) -> Tensor:
+    """Return the policy's loss; its gradient passes through the action into q.
+
+    J_pi = mean_B (temperature * log pi(a|s) - min_i Q_i(s, a)),  a ~ pi(.|s) reparameterised
+
+    Args:
+        log_prob: [B] float32, nats.
+        q: [2, B] float32, critics at (s, a).
+        temperature: scalar, detached, reward per nat.
+
+    Returns:
+        Scalar, reward.
+
+    Raises:
+        ValueError: batch sizes differ.
+
+    Source: arXiv 1812.05905, equations 7 and 9.
+    """
+    _check_batch(log_prob, q=q)
+    return (temperature * log_prob - q.amin(dim=0)).mean()
+
+
+def temperature_loss(log_temperature: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:
+    """Return the temperature's loss in the paper's form: it grows alpha while the entropy is too low.
+
+    J(alpha) = mean_B -alpha * (log pi(a|s) + target_entropy),  alpha = exp(log_temperature)
+
+    Args:
+        log_temperature: scalar parameter; its exponential stays positive.
+        log_prob: [B] float32, nats; no gradient flows into it.
+        target_entropy: nats.
+
+    Returns:
+        Scalar, reward.
+
+    Raises:
+        ValueError: log_prob is not [B].
+
+    Source: arXiv 1812.05905, equation 18. (Other code has log alpha in the place of the factor alpha.)
+    """
+    _check_batch(log_prob)
+    return -log_temperature.exp() * (log_prob.detach().mean() + target_entropy)

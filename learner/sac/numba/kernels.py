@@ -1,0 +1,148 @@
+"""What lies between the matrix products of a layer, each as one pass over memory, compiled by Numba.
+
+In and out: float32 arrays, most of them changed in place. Must not know: networks, losses, torch.
+
+N is the number of networks side by side, B the rows of a batch, H a layer's units.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Places = NDArray[np.intp]
+
+EPSILON = np.float32(1e-5)
+"""Of LayerNorm, torch's default."""
+
+
+Kernel = TypeVar("Kernel", bound=Callable[..., None])
+
+
+def compiled(function: Kernel) -> Kernel:
+    """Return a function as machine code, made when it is first called and kept on disk.
+
+    Sums may be reordered, or they could not be vectorised; NaN and infinity stay what they are.
+    """
+    relaxed = {"reassoc", "contract", "arcp", "nsz"}
+    try:
+        return cast(Kernel, njit(cache=True, fastmath=relaxed, error_model="numpy")(function))
+    except RuntimeError:  # no folder that could be written to: compiled anew in each process
+        return cast(Kernel, njit(fastmath=relaxed, error_model="numpy")(function))
+
+
+@compiled
+def activate(hidden: Floats, bias: Floats) -> None:
+    """Add a bias and cut at zero: hidden [N, B, H] <- max(hidden + bias, 0), bias [N, H]."""
+    for n in range(hidden.shape[0]):
+        for b in range(hidden.shape[1]):
+            for h in range(hidden.shape[2]):
+                hidden[n, b, h] = max(hidden[n, b, h] + bias[n, h], np.float32(0))
+
+
+@compiled
+def normalize(
+    hidden: Floats, bias: Floats, scale: Floats, shift: Floats, normal: Floats, rstd: Floats
+) -> None:
+    """The same with LayerNorm in between: hidden <- max(scale * normal + shift, 0).
+
+    Args:
+        hidden: [N, B, H], changed.
+        bias: [N, H].
+        scale: [N, H].
+        shift: [N, H].
+        normal: [N, B, H], written: (hidden + bias - mean) * rstd of each row.
+        rstd: [N, B], written: 1 / sqrt(variance + epsilon) of each row.
+    """
+    size = np.float32(hidden.shape[2])
+    for n in range(hidden.shape[0]):
+        for b in range(hidden.shape[1]):
+            # Mean and variance in one pass, of the differences to one of the values: those of a row are at
+            # most sqrt(H) standard deviations away from it, so little cancels however large the values are.
+            pivot = hidden[n, b, 0] + bias[n, 0]
+            total, squares = np.float32(0), np.float32(0)
+            for h in range(hidden.shape[2]):
+                value = hidden[n, b, h] + bias[n, h] - pivot
+                normal[n, b, h] = value
+                total += value
+                squares += value * value
+            mean = total / size
+            factor = np.float32(1) / np.sqrt(squares / size - mean * mean + EPSILON)
+            rstd[n, b] = factor
+            for h in range(hidden.shape[2]):
+                value = (normal[n, b, h] - mean) * factor
+                normal[n, b, h] = value
+                hidden[n, b, h] = max(value * scale[n, h] + shift[n, h], np.float32(0))
+
+
+@compiled
+def activate_backward(d: Floats, hidden: Floats, places: Places, d_bias: Floats) -> None:
+    """Undo `activate` on the gradients of some rows: d <- d where hidden > 0, else 0.
+
+    Args:
+        d: [P, H], changed.
+        hidden: [N B, H], as made by `activate`.
+        places: [P], which of its rows each row of d belongs to.
+        d_bias: [N, H], written: the sums of d over each network's rows.
+    """
+    d_bias[:] = 0
+    rows_n = len(hidden) // len(d_bias)
+    for p in range(len(d)):
+        place = places[p]
+        n = place // rows_n
+        for h in range(d.shape[1]):
+            value = d[p, h] if hidden[place, h] > 0 else np.float32(0)
+            d[p, h] = value
+            d_bias[n, h] += value
+
+
+@compiled
+def normalize_backward(
+    d: Floats,
+    hidden: Floats,
+    places: Places,
+    scale: Floats,
+    normal: Floats,
+    rstd: Floats,
+    d_bias: Floats,
+    d_scale: Floats,
+    d_shift: Floats,
+) -> None:
+    """Undo `normalize` on the gradients of some rows.
+
+    Args:
+        d: [P, H], changed.
+        hidden: [N B, H], as made by `normalize`.
+        places: [P], which of its rows each row of d belongs to.
+        scale: [N, H].
+        normal: [N B, H], from `normalize`.
+        rstd: [N B], from `normalize`.
+        d_bias: [N, H], written, as are the two others: the gradients of the parameters.
+        d_scale: [N, H].
+        d_shift: [N, H].
+    """
+    size, rows_n = np.float32(d.shape[1]), len(hidden) // len(scale)
+    d_bias[:] = 0
+    d_scale[:] = 0
+    d_shift[:] = 0
+    for p in range(len(d)):
+        place = places[p]
+        n = place // rows_n
+        total, along = np.float32(0), np.float32(0)
+        for h in range(d.shape[1]):
+            value = d[p, h] if hidden[place, h] > 0 else np.float32(0)
+            d_shift[n, h] += value
+            d_scale[n, h] += value * normal[place, h]
+            value *= scale[n, h]
+            d[p, h] = value
+            total += value
+            along += value * normal[place, h]
+        total /= size
+        along /= size
+        for h in range(d.shape[1]):
+            value = (d[p, h] - total - normal[place, h] * along) * rstd[place]
+            d[p, h] = value
+            d_bias[n, h] += value
