@@ -31,6 +31,8 @@ WIDE_BYTES = 1 << 30
 """As good as no bound; how much a peer may send at a time is again the kernel's to say."""
 REMAINS_S = 10.0
 """What an ended connection has left unread is taken by then, even if there is always more to read."""
+BROKEN = "it sent what is no message, too long a one, or nothing"
+"""Why libzmq itself ends a connection, for the log."""
 
 Key = tuple[int, int]
 """Which socket, and libzmq's descriptor; one socket's news of a descriptor may come before another's that it
@@ -137,8 +139,9 @@ class Connections:
     def _accept(self, key: Key, port: int) -> None:
         try:
             tcp = TcpConnection(key[1], port)
-        except OSError:
-            return  # gone already
+        except OSError:  # libzmq was faster, which ends at once what is no message or too long a one
+            self._count("broken_connections", BROKEN)
+            return
         self._close(key)
         if len(self._open) >= self._at_most_n:
             self._count("refused_connections", f"more than {self._at_most_n} (--max-connections, ulimit -n)")
@@ -166,7 +169,7 @@ class Connections:
             if exceeded:
                 self._count_excess(connection)
             elif established:
-                self._count("broken_connections", "it sent what is no message, too long a one, or nothing")
+                self._count("broken_connections", BROKEN)
         reader = self._bound[key[0]][1]
         if reader is not None and connection.allowance.unread:
             remains = Remains(connection.allowance.unread, reader, reader.emptied, time.monotonic())

@@ -96,6 +96,15 @@ def test_a_message_longer_than_allowed_is_counted(door: AuthServer) -> None:
         is_counted(door, "broken_connections")
 
 
+def test_whoever_libzmq_ends_before_the_learner_looks_is_counted(door: Doorstep) -> None:
+    with ExitStack() as stack:
+        for _ in range(20):
+            stranger = stack.enter_context(greeted(door.endpoints.control_port))
+            begin_command(stranger, MAX_MESSAGE_BYTES - 100, 0)
+            until(lambda stranger=stranger: has_ended(stranger), "it is cut off", 10)
+        is_counted(door, "broken_connections", 20)
+
+
 def test_what_waits_is_bounded_for_all_senders_together(tmp_path: Path) -> None:
     limits = {"max_message_bytes": MAX_MESSAGE_BYTES, "max_unread_bytes": 3 * MAX_MESSAGE_BYTES}
     with auth_server(tmp_path, **limits) as door, ExitStack() as stack:
