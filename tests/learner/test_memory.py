@@ -96,7 +96,7 @@ def test_a_message_longer_than_allowed_is_counted(door: AuthServer) -> None:
         is_counted(door, "broken_connections")
 
 
-def test_whoever_libzmq_ends_before_the_learner_looks_is_counted(door: Doorstep) -> None:
+def test_whoever_libzmq_ends_before_the_learner_looks_is_counted(door: AuthServer) -> None:
     with ExitStack() as stack:
         for _ in range(20):
             stranger = stack.enter_context(greeted(door.endpoints.control_port))
