@@ -18,8 +18,8 @@ from common.cli import leave_with
 from common.errors import ConfigError
 from common.flags import ActorFlags, EvaluateFlags, EvaluatorFlags, parse
 from common.messages import MAX_ID
-from common.security import actor_keys, may_use
-from common.stopping import StopSignal
+from common.net.security import actor_keys, may_use
+from common.runtime.signals import StopSignal
 from common.streams import Reserved
 
 

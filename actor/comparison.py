@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from common.candidates import Candidate, Key
+from common.evaluation.candidates import Candidate, Key
+from common.evaluation.statistics import mean_low, wilson_interval
 from common.messages import Episode
-from common.statistics import mean_low, wilson_interval
 
 ROUND_N = 20
 """Episodes between two looks at who is behind; fewer in all say too little for a comparison."""

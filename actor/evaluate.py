@@ -15,13 +15,13 @@ from actor.policies import Choice, RunPolicies
 from actor.video import FilmedEnvironment
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
+from common.evaluation.statistics import describe, summarise
 from common.flags import EvaluateFlags, EvaluatorFlags, evaluated_env_args, load_yaml
 from common.messages import Episode
 from common.policy import NumpyPolicy
-from common.run_directory import RunDirectory
-from common.seeds import draw_seeds, seed_sequence
-from common.statistics import describe, summarise
-from common.stopping import StopSignal
+from common.runtime.run_directory import RunDirectory
+from common.runtime.seeds import draw_seeds, seed_sequence
+from common.runtime.signals import StopSignal
 
 
 class StoppedError(Exception):

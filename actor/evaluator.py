@@ -10,13 +10,13 @@ from actor.foreign import Foreign
 from actor.link import HELLO_INTERVAL_S, WAIT_S, Inbox
 from common.config import EnvConfig
 from common.flags import EvaluatorFlags, evaluated_env_args
-from common.interval import Interval
 from common.messages import Ack, Bye, Evaluation, EvaluationStarted, Hello, Weights
+from common.net.experience import ExperienceSender
 from common.policy import NumpyPolicy
 from common.protocol import encode
-from common.seeds import new_session_id, session_seeds, training_seeds
-from common.stopping import StopSignal
-from common.transport import ExperienceSender
+from common.runtime.interval import Interval
+from common.runtime.seeds import new_session_id, session_seeds, training_seeds
+from common.runtime.signals import StopSignal
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from actor.heartbeat import Heartbeat
 from common.errors import ConfigError
-from common.heartbeat import Heartbeat
-from common.interval import Interval
-from common.stopping import StopSignal
+from common.runtime.interval import Interval
+from common.runtime.signals import StopSignal
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,15 @@ import numpy as np
 from actor.writer import Writer
 from common.config import TransportConfig
 from common.errors import ConfigError, ProtocolError
-from common.interval import Interval
 from common.messages import Ack, Message, Refusal, Status, Weights
+from common.net.control import ControlSubscriber
+from common.net.experience import ExperienceSender
+from common.net.security import actor_keys
+from common.net.weights import WeightsSubscriber
 from common.policy import NumpyPolicy
 from common.protocol import Buffer, decode
-from common.security import actor_keys
+from common.runtime.interval import Interval
 from common.specs import EnvSpec
-from common.transport import ControlSubscriber, ExperienceSender, WeightsSubscriber
 
 log = logging.getLogger(__name__)
 

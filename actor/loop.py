@@ -16,12 +16,12 @@ from actor.writer import Writer
 from common.config import ActorConfig
 from common.envelope import require_fit
 from common.flags import ActorFlags
-from common.interval import Interval
 from common.messages import MAX_EPISODE_BYTES
-from common.seeds import new_session_id, session_seeds, training_seeds
+from common.net.experience import ExperienceSender
+from common.runtime.interval import Interval
+from common.runtime.seeds import new_session_id, session_seeds, training_seeds
+from common.runtime.signals import StopSignal
 from common.specs import Floats
-from common.stopping import StopSignal
-from common.transport import ExperienceSender
 
 log = logging.getLogger(__name__)
 

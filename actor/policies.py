@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from actor.comparison import Comparison
-from common.candidates import Candidate, Key, key_of
 from common.errors import ConfigError, ProtocolError
+from common.evaluation.candidates import Candidate, Key, key_of
+from common.evaluation.policy_files import candidate_path, commit, read_finalists, read_selected, read_weights
 from common.messages import Episode, Weights
 from common.policy import NumpyPolicy
-from common.policy_files import candidate_path, commit, read_finalists, read_selected, read_weights
-from common.run_directory import RunDirectory
-from common.seeds import seed_sequence, training_seeds
+from common.runtime.run_directory import RunDirectory
+from common.runtime.seeds import seed_sequence, training_seeds
 from common.specs import EnvSpec
 
 log = logging.getLogger(__name__)

@@ -30,9 +30,9 @@ from common.config import EnvConfig
 from common.flags import TrainFlags, evaluated_env_args, parse
 from common.messages import Episode
 from common.policy import NumpyPolicy
-from common.seeds import draw_seeds, seed_sequence, training_seeds
+from common.runtime.seeds import draw_seeds, seed_sequence, training_seeds
+from common.runtime.signals import StopSignal
 from common.specs import EnvSpec
-from common.stopping import StopSignal
 from learner.experience.replay import Replay
 from learner.sac.numba.agent import make_agent
 

@@ -24,8 +24,8 @@ from benchmarks.learner import LearnerProcess
 from benchmarks.workload import Measure
 from common.config import flag
 from common.flags import ActorFlags, parse
+from common.runtime.signals import StopSignal
 from common.specs import Floats
-from common.stopping import StopSignal
 
 WARM_S = 1.0
 SECONDS = 2.5

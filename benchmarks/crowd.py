@@ -26,8 +26,8 @@ from actor.writer import Writer
 from benchmarks.learner import LearnerProcess
 from benchmarks.workload import SPEC
 from common.config import TransportConfig
-from common.run_directory import RunDirectory
-from common.transport import ExperienceSender
+from common.net.experience import ExperienceSender
+from common.runtime.run_directory import RunDirectory
 from learner.experience.replay import Replay
 
 EXPLORE_STEPS = 2000

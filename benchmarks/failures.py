@@ -28,8 +28,8 @@ from benchmarks.contact_sheet import write
 from benchmarks.machine import describe_machine
 from benchmarks.watching import SEED, open_run, photograph, try_object
 from common.errors import ConfigError
-from common.seeds import seed_sequence
-from common.statistics import wilson_interval
+from common.evaluation.statistics import wilson_interval
+from common.runtime.seeds import seed_sequence
 
 EDGES_CM = (2, 4, 8, 10)
 """Where the rows of the tables by width and height part."""

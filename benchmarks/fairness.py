@@ -17,8 +17,8 @@ from benchmarks.transport import BATCH_MAX_N, Writers
 from benchmarks.workload import SPEC, Measure, random_records
 from common.config import TransportConfig
 from common.messages import Batch, Evaluation
+from common.net.experience import ExperienceReceiver, ExperienceSender
 from common.protocol import Buffer, decode, encode
-from common.transport import ExperienceReceiver, ExperienceSender
 
 EVALUATIONS_N = 500
 PAUSE_S = 0.01

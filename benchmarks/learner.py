@@ -8,7 +8,7 @@ from typing import Any
 
 from common.children import Child, end
 from common.config import TransportConfig
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
 
 DEADLINE_S = 60.0
 ANY_PORT = ("--experience-port", "0", "--weights-port", "0", "--control-port", "0")

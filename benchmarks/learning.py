@@ -29,7 +29,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.snapshots import judge_all, record, sustained
 from common.config import EnvConfig, flag
 from common.flags import load_yaml
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
 from learner.reporting.curve import draw, read_evaluations
 
 KEPT = ("env_steps", "updates", "wall_s", "produced", "inserted", "rejected")

@@ -17,8 +17,8 @@ import gymnasium
 import numpy as np
 
 from common.flags import TrainFlags, parse
-from common.run_directory import RunDirectory
-from common.seeds import HELD_OUT_ROOT, draw_seeds, seed_sequence
+from common.runtime.run_directory import RunDirectory
+from common.runtime.seeds import HELD_OUT_ROOT, draw_seeds, seed_sequence
 
 Result = dict[str, Any]
 """Figures of one run: `seed`, `env_steps`, `updates`, `wall_s`, and `policies`, evaluations by name."""

@@ -27,7 +27,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.peer_sac import SETTINGS, kept
 from benchmarks.snapshots import Snapshot, judge_all, reached, record, sustained
 from common.config import EnvConfig
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
 
 OURS = "graspfleet"
 SIDES = (OURS, *SETTINGS)

@@ -21,13 +21,13 @@ from actor.environment import Environment
 from actor.evaluate import run_episodes
 from common.config import EnvConfig, ReturnConfig, TransportConfig
 from common.messages import Weights
+from common.net.weights import WeightsSubscriber
 from common.policy import NumpyPolicy
 from common.protocol import decode
-from common.run_directory import RunDirectory
-from common.seeds import draw_seeds, seed_sequence
+from common.runtime.run_directory import RunDirectory
+from common.runtime.seeds import draw_seeds, seed_sequence
+from common.runtime.signals import StopSignal
 from common.specs import EnvSpec
-from common.stopping import StopSignal
-from common.transport import WeightsSubscriber
 
 CORES_N = os.cpu_count() or 1
 CHUNK_N = 25

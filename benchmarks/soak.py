@@ -19,7 +19,7 @@ import psutil
 
 from benchmarks.learner import ANY_PORT
 from common.children import Child, end
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
 
 ACTORS_N = 4
 SAMPLE_S = 10.0

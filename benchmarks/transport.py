@@ -27,9 +27,9 @@ from benchmarks.contest import Claim, Contest, Host
 from benchmarks.learner import LearnerProcess
 from benchmarks.workload import SPEC, Measure, random_records
 from common.config import ActorConfig, TransportConfig
-from common.interval import Interval
 from common.keys import init as make_keys
-from common.transport import ExperienceSender
+from common.net.experience import ExperienceSender
+from common.runtime.interval import Interval
 
 WRITERS_N = 2
 REPLAY_N = 1_000_000

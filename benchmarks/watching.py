@@ -20,7 +20,7 @@ from benchmarks.failure_rule import Outcome, last_closing, lying_m, outcome
 from common.errors import BrokenEpisodeError, ConfigError
 from common.nstep import Floats
 from common.policy import NumpyPolicy
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
 
 SEED = 3_000_017
 """Root of the episodes' seeds: neither training's nor `graspfleet evaluate`'s."""

@@ -25,8 +25,8 @@ from benchmarks.learner import ANY_PORT, DEADLINE_S, FOR_EVER
 from benchmarks.workload import SPEC, Measure
 from common.config import flag
 from common.flags import ActorFlags, parse
-from common.run_directory import RunDirectory
-from common.stopping import StopSignal
+from common.runtime.run_directory import RunDirectory
+from common.runtime.signals import StopSignal
 
 ACTORS_N = 16
 STEP_S = 0.004

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from common.errors import StorageError
-from common.files import open_own
-from common.run_directory import LOCK_VARIABLE, RunDirectory
-from common.stopping import PARENT_VARIABLE
+from common.runtime.files import open_own
+from common.runtime.run_directory import LOCK_VARIABLE, RunDirectory
+from common.runtime.signals import PARENT_VARIABLE
 
 POLL_S = 0.02
 MAX_LOG_BYTES = 8 << 20

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from common.errors import DISK_ERRNOS, ConfigError, DivergedError, StorageError
-from common.stopping import exit_within_bound
+from common.runtime.signals import exit_within_bound
 from common.streams import Streams
 
 COMMANDS: dict[str, tuple[str, str, str]] = {

@@ -19,9 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from common.addresses import host_of
 from common.errors import ConfigError
 from common.messages import MAX_EPISODES
+from common.net.addresses import host_of
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Host = Annotated[str, AfterValidator(host_of)]

@@ -29,12 +29,12 @@ from common.config import (
     TransportConfig,
 )
 from common.errors import ConfigError
-from common.files import read_limited
 from common.layers import EXCLUSIVE, Layer, as_layer, give_way, merge
 from common.messages import MAX_EPISODES
 from common.plain_yaml import format_yaml, parse_yaml
-from common.run_directory import RunDirectory
-from common.seeds import HELD_OUT_ROOT
+from common.runtime.files import read_limited
+from common.runtime.run_directory import RunDirectory
+from common.runtime.seeds import HELD_OUT_ROOT
 
 PRESETS = Path(__file__).parent / "presets"
 PLAIN = "plain"

@@ -13,11 +13,11 @@ from typing import Annotated
 import tyro
 from pydantic import Field
 
-from common.certificates import NAME, PUBLIC, SECRET, Certificate, CertificateError, read_certificate
 from common.config import Section
 from common.errors import ConfigError
 from common.flags import parse
-from common.security import ALLOWED, FIRST_ACTOR, LEARNER
+from common.net.certificates import NAME, PUBLIC, SECRET, Certificate, CertificateError, read_certificate
+from common.net.security import ALLOWED, FIRST_ACTOR, LEARNER
 
 Folder = Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="DIR", metavar="DIR")]
 Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="NAME", metavar="NAME")]

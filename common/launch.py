@@ -9,18 +9,18 @@ from functools import partial
 from common.children import POLL_S, Child, end
 from common.config import flag
 from common.errors import ConfigError, DivergedError, StorageError
-from common.files import write_atomically
+from common.evaluation.statistics import describe
 from common.flags import TrainFlags, parse
 from common.messages import Status
+from common.net.control import ControlSubscriber
+from common.net.security import actor_keys
 from common.panel import Panel
-from common.run_directory import Endpoints, claim_run
-from common.security import actor_keys
+from common.runtime.files import write_atomically
+from common.runtime.run_directory import Endpoints, claim_run
+from common.runtime.signals import StopSignal
 from common.settings import PendingSettings
-from common.statistics import describe
 from common.status import audit, read_status
-from common.stopping import StopSignal
 from common.supervisor import Supervisor
-from common.transport import ControlSubscriber
 
 LEAVE_S = 5.0
 """Beyond `--linger-s`, a leaving process gets so long before it is killed."""

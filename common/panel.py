@@ -19,8 +19,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from common.interval import Interval
 from common.messages import Status
+from common.runtime.interval import Interval
 
 LINE_INTERVAL_S = 5.0
 """Plain lines come so often."""

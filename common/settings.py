@@ -5,11 +5,11 @@ from pathlib import Path
 
 from common.config import Section
 from common.errors import StorageError
-from common.files import write_atomically
 from common.flags import TrainFlags, dump_yaml, load_yaml
 from common.messages import Status
 from common.plain_yaml import format_yaml
-from common.run_directory import RunDirectory
+from common.runtime.files import write_atomically
+from common.runtime.run_directory import RunDirectory
 
 
 def begin_settings(run: RunDirectory, settings: Section) -> None:

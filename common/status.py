@@ -8,10 +8,10 @@ from common.config import KeysConfig, TransportConfig
 from common.errors import ConfigError, ProtocolError
 from common.flags import StatusFlags, load_yaml, parse
 from common.messages import Status
-from common.metric_rows import Row, read_rows
+from common.net.control import ControlSubscriber
 from common.protocol import decode
-from common.run_directory import RunDirectory
-from common.transport import ControlSubscriber
+from common.runtime.metric_rows import Row, read_rows
+from common.runtime.run_directory import RunDirectory
 
 AUDIT = ("produced", "inserted", "rejected", "duplicates", "gaps", "resent", "lost")
 """Counters that together say where every transition went; see docs/metrics.md."""

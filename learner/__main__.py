@@ -6,9 +6,9 @@ import sys
 from common.cli import leave_with
 from common.errors import ConfigError, DivergedError
 from common.flags import LearnerFlags, parse
-from common.run_directory import claim_run
+from common.runtime.run_directory import claim_run
+from common.runtime.signals import StopSignal
 from common.settings import begin_settings, change_settings
-from common.stopping import StopSignal
 from learner.access.footprint import require_room
 from learner.access.sockets import Sockets
 from learner.experience.journal import Journal

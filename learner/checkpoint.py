@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from common.errors import ConfigError
-from common.files import read_limited, write_atomically
+from common.runtime.files import read_limited, write_atomically
 from learner.divergence import require_state
 
 log = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ import numpy as np
 
 from common.errors import ConfigError, StorageError
 from common.flags import LearnerFlags
-from common.interval import Interval
-from common.run_directory import RunDirectory
-from common.seeds import seed_sequence
+from common.runtime.interval import Interval
+from common.runtime.run_directory import RunDirectory
+from common.runtime.seeds import seed_sequence
+from common.runtime.signals import StopSignal
 from common.specs import EnvSpec
-from common.stopping import StopSignal
 from learner.access.sockets import Sockets
 from learner.checkpoint import Checkpoints
 from learner.experience.demonstrations.loader import load_demos

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from common.config import flag
 from common.errors import ConfigError, ProtocolError, RefusedError
 from common.flags import LearnerFlags
-from common.interval import Interval
 from common.messages import Hello, Status
+from common.net.security import require_own
 from common.protocol import decode
-from common.security import require_own
+from common.runtime.interval import Interval
+from common.runtime.signals import StopSignal
 from common.specs import EnvSpec, differences
-from common.stopping import StopSignal
 from learner.access.complaints import Complaints
 from learner.access.footprint import require_room
 from learner.access.refusals import Peer

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from actor.writer import Writer
 from common.messages import Batch
+from common.net.experience import Received
 from common.protocol import MAGIC, PREFIX, VERSION
 from common.specs import EnvSpec, Records
-from common.transport import Received
 from learner.experience.ingest import Ingest
 from learner.experience.journal import Journal
 from learner.experience.rate_limiter import RateLimiter

@@ -20,11 +20,11 @@ from actor.grasp import ENV_ID
 from actor.grasp.env import GraspEnv
 from actor.grasp.expert import Played, play
 from common.config import Section
-from common.datasets import dataset_folder, dataset_name
 from common.errors import ConfigError
 from common.flags import parse, parse_env_args
-from common.seeds import seed_sequence, training_seeds
-from common.stopping import StopSignal
+from common.runtime.datasets import dataset_folder, dataset_name
+from common.runtime.seeds import seed_sequence, training_seeds
+from common.runtime.signals import StopSignal
 
 DESCRIPTION = "Episodes of the scripted expert of Grasp-v0: hover, descend, close, lift."
 

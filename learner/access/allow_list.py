@@ -5,8 +5,8 @@ import logging
 import os
 from pathlib import Path
 
-from common.certificates import NAME, PUBLIC, CertificateError, read_certificate
 from common.errors import ConfigError
+from common.net.certificates import NAME, PUBLIC, CertificateError, read_certificate
 
 log = logging.getLogger(__name__)
 

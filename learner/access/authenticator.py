@@ -13,7 +13,7 @@ import zmq
 from zmq.utils import z85
 
 from common.config import TransportConfig
-from common.interval import Interval
+from common.runtime.interval import Interval
 from learner.access.allow_list import AllowList
 from learner.access.connections import Connections
 from learner.access.files_limit import allow_connections

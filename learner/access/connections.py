@@ -16,7 +16,7 @@ from typing import NamedTuple
 import zmq
 
 from common.config import TransportConfig
-from common.monitor import Monitor
+from common.net.monitor import Monitor
 from learner.access.limits import HANDSHAKE_BYTES, UNREAD_MESSAGES_N, Allowance, Reader
 from learner.access.poll_schedule import PollSchedule
 from learner.access.tcp import ESTABLISHED, TcpConnection

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 from common.flags import LearnerFlags
 from common.messages import Ack, Refusal, Status
+from common.net.control import ControlPublisher
+from common.net.experience import ExperienceReceiver, Received
+from common.net.security import is_loopback, learner_keys
+from common.net.weights import WeightsPublisher
 from common.protocol import encode
-from common.run_directory import Endpoints
-from common.security import is_loopback, learner_keys
-from common.transport import ControlPublisher, ExperienceReceiver, Received, WeightsPublisher
+from common.runtime.run_directory import Endpoints
 from learner.access.allow_list import AllowList
 from learner.access.authenticator import Authenticator
 from learner.access.refusals import Refusals

@@ -6,8 +6,8 @@ known here.
 
 from collections.abc import Callable
 
-from common.interval import Interval
 from common.messages import MAX_ROOM, Ack
+from common.runtime.interval import Interval
 from learner.experience.held_batches import HeldBatches
 from learner.experience.rate_limiter import RateLimiter
 from learner.experience.sessions import Sender, Sessions

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from common.errors import ProtocolError, RefusedError
 from common.messages import Batch, Hello
+from common.net.security import may_use, require_own
 from common.protocol import Buffer, decode, peek
-from common.security import may_use, require_own
 from common.specs import EnvSpec, differences
 from learner.access.complaints import Complaints
 from learner.access.refusals import Heard, Peer, Refusals, role_of

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from common.errors import ConfigError, ProtocolError
 from common.messages import Ack, Batch, Bye, Episode, Evaluation, EvaluationStarted
+from common.net.experience import Received
 from common.protocol import Buffer
 from common.specs import EnvSpec
-from common.transport import Received
 from learner.access.complaints import Complaints
 from learner.access.refusals import Refusals
 from learner.experience.acknowledgements import Acknowledgements

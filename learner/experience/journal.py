@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from common.errors import ConfigError, StorageError
-from common.files import read_limited, write_atomically
+from common.runtime.files import read_limited, write_atomically
 from learner.appender import Appender
 
 FORMAT = 3

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from common.errors import ConfigError
-from common.files import open_own
 from common.messages import MAX_ROWS
+from common.runtime.files import open_own
 from common.specs import Records
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from common.errors import RefusedError
-from common.interval import Interval
 from common.messages import MAX_STATUS_KEYS
+from common.runtime.interval import Interval
 from learner.experience.claims import Claims
 from learner.experience.closed_sessions import MAX_FORGOTTEN, ClosedSessions
 

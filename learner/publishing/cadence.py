@@ -4,7 +4,7 @@ Pure: time and counters are passed in.
 """
 
 from common.config import LearnerConfig
-from common.interval import Interval
+from common.runtime.interval import Interval
 
 PUBLISH_INTERVAL_S = 0.2
 """Seconds between two broadcasts at the most, unless the user says otherwise."""

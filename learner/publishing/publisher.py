@@ -3,14 +3,14 @@
 import logging
 from collections.abc import Callable
 
-from common.candidates import Key
-from common.files import write_atomically
-from common.interval import Interval
+from common.evaluation.candidates import Key
 from common.messages import Weights
+from common.net.weights import WeightsPublisher
 from common.protocol import encode
-from common.run_directory import RunDirectory
+from common.runtime.files import write_atomically
+from common.runtime.interval import Interval
+from common.runtime.run_directory import RunDirectory
 from common.specs import EnvSpec
-from common.transport import WeightsPublisher
 from learner.divergence import require_policy
 from learner.publishing.policy_snapshot import PolicySnapshot
 from learner.publishing.published_frames import PublishedFrames

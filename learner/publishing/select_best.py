@@ -3,11 +3,11 @@
 import logging
 from collections import Counter, OrderedDict
 
-from common.candidates import Candidate, Key, Selected
+from common.evaluation.candidates import Candidate, Key, Selected
+from common.evaluation.policy_files import commit, read_finalists, read_selected, sweep
+from common.evaluation.statistics import summarise
 from common.messages import Evaluation, EvaluationStarted
-from common.policy_files import commit, read_finalists, read_selected, sweep
-from common.run_directory import RunDirectory
-from common.statistics import summarise
+from common.runtime.run_directory import RunDirectory
 from learner.publishing.published_frames import PublishedFrames
 from learner.reporting.metrics import Values
 

@@ -14,8 +14,8 @@ from matplotlib import pyplot
 from matplotlib.ticker import MaxNLocator
 
 from common.cli import leave_with
-from common.metric_rows import Row, read_rows
-from common.run_directory import RunDirectory
+from common.runtime.metric_rows import Row, read_rows
+from common.runtime.run_directory import RunDirectory
 
 log = logging.getLogger(__name__)
 

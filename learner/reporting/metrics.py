@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from common.errors import StorageError
+from common.evaluation.statistics import summarise
 from common.messages import Episode
-from common.run_directory import RunDirectory
-from common.statistics import summarise
+from common.runtime.run_directory import RunDirectory
 from learner.appender import Appender
 from learner.reporting.board import Board
 

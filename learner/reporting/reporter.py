@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
 from common.messages import Status
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
 from learner.reporting.metrics import SAID, EpisodeMeans, MetricsLog, Values
 
 if TYPE_CHECKING:

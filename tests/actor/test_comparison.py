@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from actor.comparison import ROUND_N, Comparison, advantage
-from common.candidates import Candidate, Key
+from common.evaluation.candidates import Candidate, Key
 from common.messages import Episode
 
 LAST, FIRST, SECOND = Key(9, 900), Key(1, 100), Key(2, 200)

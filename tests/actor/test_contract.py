@@ -14,7 +14,7 @@ from actor.episode import EpisodeRunner
 from common.errors import BrokenEpisodeError, ConfigError
 from common.messages import Batch
 from common.protocol import decode
-from common.seeds import draw_seeds
+from common.runtime.seeds import draw_seeds
 from common.specs import MAX_MAGNITUDE, Records
 from tests.actor.foreign_envs import Counting, OwnBuffer, OwnInfo, make, returning
 from tests.fakes import ONE_LINE, make_writer

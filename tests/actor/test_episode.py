@@ -11,7 +11,7 @@ from actor.writer import Writer
 from common.config import EnvConfig, ReturnConfig
 from common.messages import Batch, Episode
 from common.protocol import decode
-from common.seeds import draw_seeds
+from common.runtime.seeds import draw_seeds
 from common.specs import Records
 from tests.fakes import FakeEnv, make_writer
 

@@ -17,9 +17,9 @@ from common.flags import EvaluateFlags, TrainFlags, dump_yaml
 from common.messages import Ack, Weights
 from common.policy import NumpyPolicy
 from common.protocol import encode
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
+from common.runtime.signals import StopSignal
 from common.specs import EnvSpec
-from common.stopping import StopSignal
 from tests.actor.foreign_envs import AlwaysBreaks, BreaksForOddSeeds, Closes, make, returning
 from tests.actor.test_episode import Stage
 from tests.fakes import ONE_LINE, SESSION

@@ -11,7 +11,7 @@ from common.flags import EvaluatorFlags
 from common.messages import Evaluation, EvaluationStarted, Message, Weights
 from common.policy import NumpyPolicy
 from common.protocol import decode
-from common.stopping import StopSignal
+from common.runtime.signals import StopSignal
 from tests.actor.test_evaluate import SPEC, arrays
 
 

@@ -16,9 +16,9 @@ import pytest
 
 from actor import foreign as module
 from actor.foreign import FORCE_S, GRACE_S, Foreign, Interrupted
+from actor.heartbeat import BEAT_INTERVAL_S, HEARTBEAT_VARIABLE
 from common.errors import ConfigError
-from common.heartbeat import BEAT_INTERVAL_S, HEARTBEAT_VARIABLE
-from common.stopping import EXIT_S, StopSignal
+from common.runtime.signals import EXIT_S, StopSignal
 
 LONG_S = 60.0
 """Of calls that nobody waits for."""
@@ -192,7 +192,7 @@ import ctypes, signal, sys, time
 from pathlib import Path
 from actor.foreign import Foreign
 from common.cli import leave_with
-from common.stopping import StopSignal
+from common.runtime.signals import StopSignal
 
 def stubborn():
     while True:

@@ -11,10 +11,12 @@ from common.config import TransportConfig
 from common.errors import ConfigError
 from common.keys import main as keys_main
 from common.messages import Ack, Refusal, Status
+from common.net.control import ControlPublisher, ControlSubscriber
+from common.net.experience import ExperienceSender
+from common.net.security import actor_keys
+from common.net.weights import WeightsPublisher
 from common.protocol import VERSION, encode
-from common.security import actor_keys
 from common.status import describe, read_status
-from common.transport import ControlPublisher, ControlSubscriber, ExperienceSender, WeightsPublisher
 from tests.end_to_end.harness import until
 from tests.fakes import ONE_LINE, OTHER_SESSION, SESSION, make_writer, seal
 

@@ -11,16 +11,16 @@ import pytest
 
 from actor.evaluate import evaluate
 from actor.foreign import Foreign
-from common.candidates import Candidate, Key, Selected
 from common.config import EnvConfig, EvaluatorConfig
 from common.errors import ConfigError
+from common.evaluation.candidates import Candidate, Key, Selected
+from common.evaluation.policy_files import commit, read_selected, read_weights
 from common.flags import EvaluateFlags, TrainFlags, dump_yaml
 from common.messages import Weights
-from common.policy_files import commit, read_selected, read_weights
 from common.protocol import encode
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
+from common.runtime.signals import StopSignal
 from common.specs import EnvSpec
-from common.stopping import StopSignal
 from tests.actor.test_evaluate import arrays
 from tests.fakes import FakeEnv
 

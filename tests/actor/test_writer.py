@@ -8,8 +8,8 @@ import pytest
 from actor.link import Inbox, Link
 from actor.writer import MAX_PARTIAL_BATCHES, MAX_PATIENCE, Writer
 from common.messages import MAX_EPISODES, Ack, Batch, Bye, Hello, Message
+from common.net.experience import ExperienceSender
 from common.protocol import decode
-from common.transport import ExperienceSender
 from tests.fakes import OTHER_SESSION, SESSION, SPEC, add_transition, make_writer
 
 

@@ -23,9 +23,9 @@ from benchmarks.mujoco_table import is_in_step, keeps, table
 from common.flags import EvaluateFlags, TrainFlags, dump_yaml, parse
 from common.messages import Weights
 from common.protocol import encode
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
+from common.runtime.signals import StopSignal
 from common.specs import EnvSpec
-from common.stopping import StopSignal
 
 ENV = "Pendulum-v1"
 SETTINGS = {"env": ENV, "who": "ours", "steps": 2000, "episodes": 10}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
 from common.specs import EnvSpec
 from learner.experience.ingest import Ingest
 from learner.experience.journal import Journal

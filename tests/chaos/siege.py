@@ -14,7 +14,7 @@ import zmq
 from actor.environment import Environment
 from common.config import EnvConfig, ReturnConfig, TransportConfig
 from common.keys import main
-from common.transport import ExperienceSender
+from common.net.experience import ExperienceSender
 from tests.chaos.audit import Audit, audit
 from tests.chaos.killing import ENV, LEARNER_FLAGS
 from tests.end_to_end.harness import DEADLINE_S, FREE_PORTS, Fleet, until

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from common.run_directory import Endpoints
+from common.runtime.run_directory import Endpoints
 from tests.chaos.audit import Audit, audit
 from tests.chaos.killing import ENV
 from tests.end_to_end.harness import Fleet, until

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 import pytest
 import zmq
 
-from common.addresses import FORM, host_of
 from common.config import ActorConfig, LearnerConfig, TransportConfig
 from common.errors import ConfigError
 from common.flags import StatusFlags, parse
-from common.monitor import Monitor
-from common.transport import ControlPublisher, ControlSubscriber, ExperienceReceiver, ExperienceSender
+from common.net.addresses import FORM, host_of
+from common.net.control import ControlPublisher, ControlSubscriber
+from common.net.experience import ExperienceReceiver, ExperienceSender
+from common.net.monitor import Monitor
 from tests.end_to_end.harness import until
 from tests.fakes import ONE_LINE
 

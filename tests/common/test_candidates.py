@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.candidates import FINALISTS_N, Candidate, Key, Selected
+from common.evaluation.candidates import FINALISTS_N, Candidate, Key, Selected
 from common.messages import Episode
 
 Episodes = tuple[Episode, ...]

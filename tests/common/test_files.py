@@ -10,9 +10,9 @@ import pytest
 
 from actor.policies import load_policy
 from common.errors import ConfigError
-from common.files import read_limited
 from common.flags import TrainFlags, parse
-from common.run_directory import RunDirectory
+from common.runtime.files import read_limited
+from common.runtime.run_directory import RunDirectory
 from learner.checkpoint import Checkpoints
 from learner.experience.demonstrations.loader import load_demos
 from learner.experience.journal import Journal

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import zmq.auth
 
-from common.certificates import Certificate
 from common.config import KeysConfig
 from common.errors import ConfigError
 from common.keys import main
-from common.security import actor_keys, learner_keys, may_use
+from common.net.certificates import Certificate
+from common.net.security import actor_keys, learner_keys, may_use
 from tests.fakes import ONE_LINE
 
 

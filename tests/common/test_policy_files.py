@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import common.policy_files as policy_files
-from common.candidates import Candidate, Key, Selected
+import common.evaluation.policy_files as policy_files
+from common.evaluation.candidates import Candidate, Key, Selected
+from common.evaluation.policy_files import candidate_path, commit, read_finalists, read_selected, read_weights
 from common.messages import Weights
-from common.policy_files import candidate_path, commit, read_finalists, read_selected, read_weights
 from common.protocol import encode
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
 from tests.fakes import SPEC
 
 

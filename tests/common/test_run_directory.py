@@ -12,10 +12,10 @@ import pytest
 
 from common.config import RunConfig
 from common.errors import ConfigError
-from common.run_directory import LOCK_VARIABLE, Endpoints, RunDirectory, claim_run
+from common.runtime.run_directory import LOCK_VARIABLE, Endpoints, RunDirectory, claim_run
 from tests.fakes import ONE_LINE
 
-CLAIM = "import sys; from common.run_directory import RunDirectory as R; r = R(sys.argv[1]);"
+CLAIM = "import sys; from common.runtime.run_directory import RunDirectory as R; r = R(sys.argv[1]);"
 
 
 @pytest.fixture

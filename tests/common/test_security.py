@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from common.errors import ConfigError
-from common.security import is_loopback, require_private
+from common.net.security import is_loopback, require_private
 from tests.fakes import ONE_LINE
 
 HERE = ["127.0.0.1", "127.1.2.3", "::1", "localhost"]

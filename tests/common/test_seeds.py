@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 
-from common.seeds import (
+from common.runtime.seeds import (
     HELD_OUT_N,
     HELD_OUT_ROOT,
     draw_seeds,

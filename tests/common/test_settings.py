@@ -8,7 +8,7 @@ import pytest
 from common.errors import StorageError
 from common.flags import LearnerFlags, TrainFlags, dump_yaml, load_yaml, parse
 from common.messages import Status
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
 from common.settings import PendingSettings, begin_settings, change_settings
 
 

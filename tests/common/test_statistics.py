@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.evaluation.statistics import describe, mean_low, summarise, wilson_interval
 from common.messages import Episode
-from common.statistics import describe, mean_low, summarise, wilson_interval
 
 
 @pytest.mark.parametrize(

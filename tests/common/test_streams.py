@@ -76,7 +76,7 @@ def test_no_file_is_opened_where_a_closed_stream_was(tmp_path: Path) -> None:
 
 
 def test_a_status_of_commands_is_whole_in_ascii() -> None:
-    code = "from common.statistics import describe; from common.cli import leave_with\n" + (
+    code = "from common.evaluation.statistics import describe; from common.cli import leave_with\n" + (
         "def main(argv):\n"
         "    print(describe({'episodes': 2, 'broken': 0, 'mean_return': -1.0, 'std_return': 0.5,"
         " 'success_rate': None, 'mean_length': 20.0}))\n"

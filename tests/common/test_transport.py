@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from common.config import TransportConfig
-from common.transport import LOOK_EVERY_N, ExperienceReceiver, ExperienceSender
+from common.net.experience import LOOK_EVERY_N, ExperienceReceiver, ExperienceSender
 from tests.end_to_end.harness import until
 
 HOST = "127.0.0.1"

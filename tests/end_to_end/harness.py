@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from common.config import TransportConfig
-from common.run_directory import Endpoints, RunDirectory
+from common.net.control import ControlSubscriber
+from common.runtime.run_directory import Endpoints, RunDirectory
 from common.status import read_status
-from common.transport import ControlSubscriber
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
 from tests.chaos.audit import audit
 from tests.end_to_end.harness import TINY, Fleet, until
 

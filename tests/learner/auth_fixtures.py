@@ -9,7 +9,8 @@ from typing import Any
 from common.config import LearnerConfig, TransportConfig
 from common.flags import LearnerFlags
 from common.keys import main
-from common.transport import ExperienceSender, WeightsSubscriber
+from common.net.experience import ExperienceSender
+from common.net.weights import WeightsSubscriber
 from learner.access.sockets import Sockets
 from tests.end_to_end.harness import until
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from common.transport import MESSAGE_OVERHEAD_BYTES
+from common.net.experience import MESSAGE_OVERHEAD_BYTES
 from learner.access.limits import HANDSHAKE_BYTES, SUBSCRIBER_BYTES, WELCOMED_BYTES, Allowance
 from learner.access.tcp import ESTABLISHED, TcpState
 

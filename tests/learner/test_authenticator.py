@@ -10,10 +10,11 @@ import pytest
 import zmq
 import zmq.auth
 
-from common.certificates import Certificate
 from common.errors import ConfigError
 from common.keys import main
-from common.transport import ExperienceReceiver, WeightsPublisher
+from common.net.certificates import Certificate
+from common.net.experience import ExperienceReceiver
+from common.net.weights import WeightsPublisher
 from learner.access.allow_list import AllowList
 from tests.end_to_end.harness import until
 from tests.fakes import ONE_LINE

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from common.metric_rows import MAX_ROW_BYTES, read_rows
-from common.run_directory import RunDirectory
+from common.runtime.metric_rows import MAX_ROW_BYTES, read_rows
+from common.runtime.run_directory import RunDirectory
 from common.status import AUDIT, audit
 from learner.reporting.curve import main, read_evaluations
 

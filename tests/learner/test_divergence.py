@@ -10,7 +10,7 @@ from common.errors import DivergedError
 from common.messages import Weights
 from common.policy import NumpyPolicy
 from common.protocol import decode
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
 from learner.checkpoint import Checkpoints
 from learner.divergence import MAX_WEIGHT, require_policy, require_state
 from tests.fakes import ONE_LINE, SPEC

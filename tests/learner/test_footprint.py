@@ -10,9 +10,9 @@ import torch
 from common.config import EnvConfig, LearnerConfig, ReplayConfig, ReturnConfig, SACConfig, TransportConfig
 from common.errors import ConfigError
 from common.flags import LearnerFlags
+from common.net.control import ControlSubscriber
+from common.runtime.signals import StopSignal
 from common.specs import MAX_DIM, EnvSpec
-from common.stopping import StopSignal
-from common.transport import ControlSubscriber
 from learner.access.footprint import BATCHES_N, require_room, run_bytes
 from learner.experience.replay import Replay
 from learner.publishing.published_frames import KEPT_BYTES

@@ -9,7 +9,7 @@ import pytest
 
 from common.config import RunConfig
 from common.flags import load_yaml
-from common.run_directory import RunDirectory, claim_run
+from common.runtime.run_directory import RunDirectory, claim_run
 from tests.end_to_end.harness import FREE_PORTS, ROOT
 
 MAX_WRITES = 60

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from common.errors import StorageError
 from common.messages import MAX_STATUS_KEYS, Hello, Status
 from common.protocol import encode
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
 from learner.experience.rate_limiter import RateLimiter
 from learner.experience.replay import Replay
 from learner.reporting.metrics import JOURNALED, METRICS, RECENT_EPISODES, SAID, EpisodeMeans, MetricsLog

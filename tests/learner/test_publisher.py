@@ -7,7 +7,7 @@ import pytest
 
 from common.messages import Weights
 from common.protocol import decode
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
 from learner.publishing.policy_snapshot import PolicySnapshot
 from learner.publishing.publisher import PolicyPublisher
 from learner.sac.agent import SACAgent

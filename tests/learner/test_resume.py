@@ -11,11 +11,11 @@ import torch
 from common.config import LearnerConfig, SACConfig
 from common.flags import LearnerFlags, parse
 from common.messages import Ack, Status, Weights
+from common.net.experience import Received
 from common.protocol import decode, encode
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
+from common.runtime.signals import StopSignal
 from common.specs import EnvSpec
-from common.stopping import StopSignal
-from common.transport import Received
 from learner.access.refusals import Refusals
 from learner.checkpoint import Checkpoints
 from learner.experience.demonstrations.loader import Demos

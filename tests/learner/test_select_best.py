@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.candidates import Key
+from common.evaluation.candidates import Key
+from common.evaluation.policy_files import read_selected, read_weights
 from common.messages import Episode, Evaluation, EvaluationStarted, Weights
-from common.policy_files import read_selected, read_weights
 from common.protocol import encode
-from common.run_directory import RunDirectory
+from common.runtime.run_directory import RunDirectory
 from learner.publishing.published_frames import KEPT_BYTES, KEPT_VERSIONS, MAX_PINS, PublishedFrames
 from learner.publishing.select_best import Selection
 from tests.fakes import SESSION, SPEC

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.datasets import dataset_folder
 from common.errors import ConfigError
-from common.files import open_regular, read_limited
+from common.runtime.datasets import dataset_folder
+from common.runtime.files import open_regular, read_limited
 
 MAX_DEMOS_BYTES = 8 << 30
 """Largest dataset, as it lies in memory."""

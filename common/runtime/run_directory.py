@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common.config import RunConfig
 from common.errors import ConfigError, StorageError
-from common.files import is_temporary, open_own, read_limited, write_atomically
+from common.runtime.files import is_temporary, open_own, read_limited, write_atomically
 
 _BEFORE_IT_BEGINS = {"config.yaml", "endpoints.json", "logs", "lock"}
 """What a run leaves behind that failed before it met an actor; it may be started again in the same place."""

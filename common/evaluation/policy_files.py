@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from common.candidates import Candidate, Key, Selected, key_of
 from common.errors import ProtocolError
-from common.files import read_limited, write_atomically
+from common.evaluation.candidates import Candidate, Key, Selected, key_of
 from common.messages import Weights
 from common.protocol import OLDEST_POLICY, decode
-from common.run_directory import RunDirectory
+from common.runtime.files import read_limited, write_atomically
+from common.runtime.run_directory import RunDirectory
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import time
 
 import zmq
 
-from common.addresses import Addresses
-from common.interval import Interval
-from common.monitor import Monitor
+from common.net.addresses import Addresses
+from common.net.monitor import Monitor
+from common.runtime.interval import Interval
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """CURVE keys on disk, in the ZeroMQ certificate format (what czmq and pyzmq read and write).
 
-In and out: files. Keys and what each may do are the subject of `common.security` and
+In and out: files. Keys and what each may do are the subject of `common.net.security` and
 `learner.access.allow_list`.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import zmq
 
-from common.files import read_limited, write_atomically
+from common.runtime.files import read_limited, write_atomically
 
 MAX_BYTES = 4096
 """A longer file is no certificate."""

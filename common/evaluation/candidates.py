@@ -1,6 +1,6 @@
 """The policies that may be the best of a run, what their episodes say, and which of them is the best so far.
 
-In and out: values. No files, no sockets, no clocks: `common.policy_files` brings them to the disk.
+In and out: values. No files, no sockets, no clocks: `common.evaluation.policy_files` brings them to the disk.
 """
 
 import zlib
@@ -9,8 +9,8 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from common.evaluation.statistics import mean_low, wilson_interval
 from common.messages import MAX_EPISODES, Count, Episode, Weights
-from common.statistics import mean_low, wilson_interval
 
 FINALISTS_N = 3
 """Policies that training hands on to the comparison at its end, besides the last one."""

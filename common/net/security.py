@@ -5,9 +5,9 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.certificates import NAME, PUBLIC, SECRET, Certificate, CertificateError, read_certificate
 from common.config import KeysConfig, flag
 from common.errors import ConfigError, RefusedError
+from common.net.certificates import NAME, PUBLIC, SECRET, Certificate, CertificateError, read_certificate
 
 log = logging.getLogger(__name__)
 

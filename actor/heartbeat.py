@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from common.errors import ConfigError
-from common.interval import Interval
+from common.runtime.interval import Interval
 
 HEARTBEAT_VARIABLE = "GRASPFLEET_HEARTBEAT"
 """Names the file; unset: none. The images set it, and their health checks look at its age."""

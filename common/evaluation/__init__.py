@@ -1,0 +1,1 @@
+"""Evaluated policies: candidates for the best, their files, and statistics over episodes."""

@@ -1,0 +1,1 @@
+"""Sockets, addresses and keys: everything between a frame of bytes and the network."""

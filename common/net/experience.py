@@ -1,0 +1,72 @@
+"""The experience channel: frames from the actors to the learner (PUSH/PULL)."""
+
+from typing import NamedTuple
+
+import zmq
+
+from common.config import TransportConfig
+from common.net.channel import Channel
+from common.protocol import Buffer
+
+MESSAGE_OVERHEAD_BYTES = 42 + 128
+"""What a message adds to the bytes of a connection: header and encryption, and pings since the last one."""
+LOOK_EVERY_N = 4
+"""Receives between two looks at who else has something; each costs 3 us, a receive 2 us."""
+
+
+class Received(NamedTuple):
+    """A frame, and whose it is.
+
+    Attributes:
+        frame: bytes that may hold anything.
+        key: name of the key that its sender proved to have; None when nothing is encrypted.
+    """
+
+    frame: Buffer
+    key: str | None = None
+
+
+class ExperienceSender(Channel):
+    """An actor's end of the experience channel."""
+
+    def __init__(self, config: TransportConfig) -> None:
+        super().__init__(zmq.PUSH, config, hwm_n=config.experience_hwm)
+
+    def send(self, frame: Buffer) -> bool:
+        """Queue a frame; False when the queue is full (try again later)."""
+        return self._send([frame])
+
+
+class ExperienceReceiver(Channel):
+    """The learner's end of the experience channel.
+
+    Attributes:
+        taken: libzmq's descriptor of a connection -> bytes received that came over it; only grows, so that
+            another thread may read it.
+        emptied: how often there was nothing to receive.
+    """
+
+    def __init__(self, config: TransportConfig) -> None:
+        super().__init__(zmq.PULL, config, hwm_n=config.experience_hwm)
+        self.taken: dict[int, int] = {}
+        self.emptied = 0
+        self._receives = 0
+
+    def receive(self) -> Received | None:
+        """Return the next frame, or None when there is none now; several parts are one bad frame.
+
+        Peers take turns. libzmq alone notices a peer that has something again only when the others have
+        nothing left or at every hundredth receive; reading a socket's events makes it notice.
+        """
+        self._receives += 1
+        if self._receives % LOOK_EVERY_N == 0:
+            self.socket.getsockopt(zmq.EVENTS)
+        parts = self._receive()
+        if parts is None:
+            self.emptied += 1
+            return None
+        descriptor = parts[0].get(zmq.SRCFD)
+        size_bytes = sum(map(len, parts)) + len(parts) * MESSAGE_OVERHEAD_BYTES
+        self.taken[descriptor] = self.taken.get(descriptor, 0) + size_bytes
+        frame = parts[0].buffer if len(parts) == 1 else memoryview(b"")
+        return Received(frame, str(parts[0].get("User-Id")) if self._encrypted else None)

@@ -1,0 +1,31 @@
+"""The weights channel: published policies from the learner to the actors (PUB/SUB, newest only)."""
+
+import zmq
+
+from common.config import TransportConfig
+from common.net.channel import Channel
+from common.protocol import Buffer
+
+
+class WeightsPublisher(Channel):
+    """The learner's end of the weights channel; a slow reader gets the newest frame alone."""
+
+    def __init__(self, config: TransportConfig) -> None:
+        super().__init__(zmq.PUB, config, hwm_n=1, conflate=True)
+
+    def publish(self, frame: Buffer) -> None:
+        """Send to every connected actor."""
+        self._send([frame])
+
+
+class WeightsSubscriber(Channel):
+    """An actor's end of the weights channel."""
+
+    def __init__(self, config: TransportConfig) -> None:
+        super().__init__(zmq.SUB, config, hwm_n=1, conflate=True)
+        self.socket.subscribe(b"")
+
+    def newest(self) -> memoryview | None:
+        """Return the newest frame not yet seen, if any."""
+        parts = self._receive()
+        return parts[0].buffer if parts else None

@@ -1,0 +1,1 @@
+"""The process and its machine: files, the run directory, signals, timers and random seeds."""
