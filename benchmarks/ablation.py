@@ -33,8 +33,8 @@ from common.policy import NumpyPolicy
 from common.runtime.seeds import draw_seeds, seed_sequence, training_seeds
 from common.runtime.signals import StopSignal
 from common.specs import EnvSpec
+from learner.algorithm import definition, settings_of
 from learner.experience.replay import Replay
-from learner.sac.numba.agent import make_agent
 
 UPDATES_PER_STEP = 0.36
 """What the free-running learner comes to on two cores."""
@@ -96,7 +96,8 @@ def learn(flags: TrainFlags, seed: int, steps_n: int, episodes_n: int, folder: P
     )
     spec = env.spec
     replay = Replay(folder / "replay", spec.record, steps_n, rngs[0])
-    agent = make_agent(spec, flags.sac, seed=seed, threads=1)
+    batch_size = flags.replay.batch_size
+    agent = definition("sac").build(flags.algorithm, spec, flags.learner, batch_size=batch_size, seed=seed)
     writer: Any = Inserter(spec, replay)
     runner = EpisodeRunner(env, writer, training_seeds(rngs[1]), flags.actor.reinit_episodes)
     share = flags.actor.random_share
@@ -107,13 +108,13 @@ def learn(flags: TrainFlags, seed: int, steps_n: int, episodes_n: int, folder: P
         if step > flags.learner.explore_steps:
             owed += UPDATES_PER_STEP
             while owed >= 1:
-                agent.update(replay.sample(flags.sac.batch_size))
+                agent.update(replay.sample(1, batch_size))
                 owed -= 1
             if step % PUBLISH_EVERY_N == 0:
-                behaviour.policy = NumpyPolicy(agent.policy_arrays(), spec, rngs[3])
+                behaviour.policy = NumpyPolicy(agent.policy().arrays(), spec, rngs[3])
         if step >= FIRST_N and step % EVERY_N == 0:
-            copy = agent.copy_policy()
-            policy = NumpyPolicy(copy.average() or copy.arrays(), spec, np.random.default_rng(0))
+            copy = agent.policy()
+            policy = NumpyPolicy(copy.ema() or copy.arrays(), spec, np.random.default_rng(0))
             seeds = draw_seeds(np.random.default_rng(seed_sequence(SEED, "judge")))
             done = run_episodes(judged_in, policy, seeds, episodes_n, StopSignal())
             success[step] = sum(bool(episode[2]) for episode in done.episodes) / done.count
@@ -122,7 +123,9 @@ def learn(flags: TrainFlags, seed: int, steps_n: int, episodes_n: int, folder: P
 
 def run(lever: str, seed: int, steps_n: int, episodes_n: int) -> dict[str, Any]:
     """Learn once; return the figures."""
-    flags = parse(TrainFlags, ["--preset", "cube-fast", *LEVERS[lever]], prog="ablation")
+    flags = parse(
+        TrainFlags, ["--preset", "cube-fast", *LEVERS[lever]], prog="ablation", algorithms=settings_of
+    )
     with tempfile.TemporaryDirectory() as folder:
         return {
             "lever": lever,

@@ -10,7 +10,7 @@ from functools import partial
 from benchmarks.contest import Claim, Contest, Host
 from benchmarks.sac import ROWS_N, SECONDS, SETTINGS, WARM_S, Blank, training
 from benchmarks.workload import BATCH_SIZE, SPEC, Measure, UnavailableError, filled_replay, rate
-from common.config import LearnerConfig, SACConfig
+from common.config import LearnerConfig
 
 
 def require_gpu() -> None:
@@ -30,15 +30,16 @@ def captured(num_updates: int) -> Iterator[Measure]:
     """Yield the measure of what the learner runs: `num_updates` updates in one graph."""
     import torch
 
-    from learner.sac.backends import choose_agent
+    from learner.sac.backends import choose_backend
+    from learner.sac.settings import SACConfig
 
     require_gpu()
     flags = LearnerConfig(device="cuda", updates_per_dispatch=num_updates)
-    agent = choose_agent(SPEC, SACConfig(batch_size=BATCH_SIZE), flags, seed=0)
+    agent = choose_backend(SACConfig(), SPEC, flags, batch_size=BATCH_SIZE, seed=0)
     with filled_replay(ROWS_N) as replay:
 
         def update() -> int:
-            agent.update_each(replay.sample(num_updates, BATCH_SIZE))
+            agent.update(replay.sample(num_updates, BATCH_SIZE))
             return num_updates
 
         measure = partial(rate, update, finish=torch.cuda.synchronize)
@@ -51,14 +52,15 @@ def eager() -> Iterator[Measure]:
     """Yield the measure of the plain update, whose operations are issued one by one."""
     import torch
 
-    from learner.sac.agent import SACAgent
+    from learner.sac.agent import SAC
+    from learner.sac.settings import SACConfig
 
     require_gpu()
-    agent = SACAgent(SPEC, SACConfig(batch_size=BATCH_SIZE), seed=0, device="cuda")
+    agent = SAC(SPEC, SACConfig(), seed=0, device="cuda")
     with filled_replay(ROWS_N) as replay:
 
         def update() -> int:
-            agent.update(replay.sample(BATCH_SIZE))
+            agent.update(replay.sample(1, BATCH_SIZE))
             return 1
 
         measure = partial(rate, update, finish=torch.cuda.synchronize)

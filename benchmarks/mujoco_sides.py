@@ -19,6 +19,8 @@ import numpy as np
 from common.flags import TrainFlags, parse
 from common.runtime.run_directory import RunDirectory
 from common.runtime.seeds import HELD_OUT_ROOT, draw_seeds, seed_sequence
+from learner.algorithm import settings_of
+from learner.sac.settings import SACConfig
 
 Result = dict[str, Any]
 """Figures of one run: `seed`, `env_steps`, `updates`, `wall_s`, and `policies`, evaluations by name."""
@@ -41,13 +43,14 @@ def baseline_arguments(flags: TrainFlags) -> dict[str, Any]:
     Its defaults agree with the rest: one environment, a target entropy of minus the action's dimension, two
     critics, ReLU, Adam.
     """
-    sac = flags.sac
+    sac = flags.algorithm
+    assert isinstance(sac, SACConfig)
     return {
         "gamma": flags.returns.discount,
         "n_steps": flags.returns.n_step,
         "learning_rate": sac.learning_rate,
         "tau": sac.tau,
-        "batch_size": sac.batch_size,
+        "batch_size": flags.replay.batch_size,
         "ent_coef": f"auto_{sac.initial_temperature}",
         "buffer_size": flags.replay.replay_capacity,
         "learning_starts": flags.learner.explore_steps,
@@ -94,7 +97,7 @@ def run_baseline(env: str, steps: int, seed: int, episodes: int) -> Result:
     from stable_baselines3 import SAC
 
     torch.set_num_threads(1)
-    flags = parse(TrainFlags, train_words(env, steps, seed), prog="graspfleet train")
+    flags = parse(TrainFlags, train_words(env, steps, seed), prog="graspfleet train", algorithms=settings_of)
     began_s = time.monotonic()
     model = SAC("MlpPolicy", gymnasium.make(env), seed=seed, device="cpu", **baseline_arguments(flags))
     model.learn(steps)

@@ -20,7 +20,7 @@ from benchmarks.workload import (
     random_records,
     rate,
 )
-from common.config import SACConfig
+from common.config import LearnerConfig
 from common.errors import ConfigError
 
 ROWS_N = 100_000
@@ -41,18 +41,19 @@ SETTINGS: dict[str, Any] = {
 @contextmanager
 def ours(precision: str, threads: int) -> Iterator[Measure]:
     """Yield the measure of this project's updates/s."""
-    from learner.sac.numba.agent import make_agent
+    from learner.sac.backends import choose_backend
+    from learner.sac.settings import SACConfig
 
     with filled_replay(ROWS_N) as replay:
-        config = SACConfig(batch_size=BATCH_SIZE, precision=precision)
+        settings, learner = SACConfig(precision=precision), LearnerConfig(learner_threads=threads)
         try:
-            agent = make_agent(SPEC, config, seed=0, threads=threads)
+            agent = choose_backend(settings, SPEC, learner, batch_size=BATCH_SIZE, seed=0)
         except ConfigError as error:
             raise UnavailableError(str(error)) from None
 
         def update() -> int:
             for _ in range(STEPS_A_CALL):
-                agent.update(replay.sample(BATCH_SIZE))
+                agent.update(replay.sample(1, BATCH_SIZE))
             return STEPS_A_CALL
 
         rate(update, WARM_S)

@@ -27,6 +27,8 @@ from common.config import flag
 from common.flags import ActorFlags, parse
 from common.runtime.run_directory import RunDirectory
 from common.runtime.signals import StopSignal
+from learner.algorithm import Algorithm
+from learner.publishing.policy_snapshot import PolicySnapshot
 
 ACTORS_N = 16
 STEP_S = 0.004
@@ -84,20 +86,31 @@ def run_actor(index: int, ports: list[str], notes: Notes) -> None:
     actor.run(StopSignal().install())
 
 
+class NotedAlgorithm:
+    """An algorithm that notes when each of its policies is asked for, to be published as the next version."""
+
+    def __init__(self, algorithm: Algorithm, notes: Notes) -> None:
+        self._algorithm, self._notes, self._version = algorithm, notes, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._algorithm, name)
+
+    def policy(self) -> PolicySnapshot:
+        """Return the policy."""
+        self._version += 1
+        self._notes.put((LEARNER, self._version, time.monotonic()))
+        return self._algorithm.policy()
+
+
 def run_learner(words: list[str], notes: Notes) -> None:
     """Be `python -m learner`, with notes of when each publishing begins."""
-    import learner.loop
     from learner.__main__ import main
+    from learner.assembly import build_algorithm
 
-    class WatchedLearner(learner.loop.Learner):
-        def publish(self, *, idle: bool = False) -> None:
-            began_s, before = time.monotonic(), self.publisher.version
-            super().publish(idle=idle)
-            if self.publisher.version != before:
-                notes.put((LEARNER, self.publisher.version, began_s))
+    def build(*parts: Any) -> Any:
+        return NotedAlgorithm(build_algorithm(*parts), notes)
 
-    learner.loop.Learner = WatchedLearner  # type: ignore[misc]
-    main(words)
+    main(words, build=build)
 
 
 def collect(notes: Notes, seconds: float) -> list[float]:

@@ -35,12 +35,13 @@ REWORDED = (
 
 
 class EarlyWords(RunConfig):
-    """What decides which settings lie below the flags: where a run is kept, its environment, and pairs.
+    """Words that decide which settings lie below the flags: run, environment, algorithm, and pairs.
 
     Of two settings of which only one may be said (see `common.layers`), None is one that has not been said.
     """
 
     env: str | None = None
+    algorithm: str | None = None
     updates_per_step: float | None = None
     samples_per_insert: float | None = None
     keys: str | None = None

@@ -119,38 +119,24 @@ class ReturnConfig(Section):
     n_step: int = Field(1, ge=1, le=1000, description="Env steps that one transition's reward sums over.")
 
 
-class SACConfig(Section):
-    """Soft Actor-Critic (Haarnoja et al. 2018)."""
+ALGORITHM = "Name of the algorithm; each has settings of its own, and --help shows those of the one named."
 
-    hidden_dim: int = Field(256, ge=1, le=8192, description="Units of each of the two hidden layers.")
-    batch_size: int = Field(256, ge=1, le=65_536, description="Transitions an update.")
-    learning_rate: float = Field(
-        3e-4, gt=0, description="Adam's step size, for all networks and the temperature."
-    )
-    tau: float = Field(
-        0.005, gt=0, le=1, description="Share of the critic moved into its target each update."
-    )
-    ema_tau: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="Share of the policy moved into its average each update, for evaluations; 1: none.",
-    )
-    initial_temperature: float = Field(
-        1.0, gt=0, description="Entropy temperature at the start, reward per nat."
-    )
-    auto_entropy: bool = Field(True, description="Tune the temperature towards --target-entropy.")
-    target_entropy: float | None = Field(None, description="Nats; default: minus the action's dimension.")
-    reward_scale: float = Field(1.0, gt=0, description="Factor on every reward inside the loss.")
-    critic_layer_norm: bool = Field(False, description="LayerNorm after each hidden layer of the critics.")
-    precision: Literal["fp32", "bf16", "auto"] = Field(
-        "fp32", description="Of matrix products; auto: bf16 for networks that gain by it, else fp32."
-    )
+
+class AlgorithmConfig(Section):
+    """Which algorithm learns; each has settings of its own, in a model derived from this one."""
+
+    algorithm: str = Field("sac", description=ALGORITHM)
+
+    @property
+    def divergence_hint(self) -> str:
+        """Flags that may be too large where training has diverged, with their values; "" for none."""
+        return ""
 
 
 class ReplayConfig(Section):
-    """What is stored and how a batch is mixed."""
+    """Transitions that are stored, and how a batch of them is mixed."""
 
+    batch_size: int = Field(256, ge=1, le=65_536, description="Transitions an update.")
     replay_capacity: int = Field(1_000_000, ge=1, description="Transitions kept; the oldest are overwritten.")
     demos: str | None = Field(None, description="Demonstrations: folder of a Minari dataset, or its name.")
     demo_fraction: Fraction = Field(0.5, description="Share of each batch drawn from the demonstrations.")
@@ -283,12 +269,12 @@ class LearnerConfig(Section):
     )
     total_env_steps: int = Field(1_000_000, ge=1, description="Stop after so many env steps.")
     explore_steps: int = Field(1000, ge=0, description="Uniform random env steps before the first update.")
-    learner_threads: int = Field(1, ge=1, le=1024, description="Threads of one SAC update.")
+    learner_threads: int = Field(1, ge=1, le=1024, description="Threads of one update.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "cpu", description="Where updates run; auto: on a GPU where there is one."
     )
     updates_per_dispatch: int | None = Field(
-        None, ge=1, le=256, description="SAC updates in one go; default: 1, on a GPU 16."
+        None, ge=1, le=256, description="Updates in one go; default: 1, on a GPU 16."
     )
     publish_interval_s: float | None = Field(
         None,

@@ -3,17 +3,19 @@
 A user's mistake leaves here as one `ConfigError` line that names the flag, the value and what is allowed.
 """
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
-from pydantic import Field
+from pydantic import Field, SerializeAsAny, create_model
 
 from common.command_line import early_words, read_words
 from common.config import (
     ENV_ARGS,
     ActorConfig,
+    AlgorithmConfig,
     EnvConfig,
     EvaluatorConfig,
     Host,
@@ -24,12 +26,11 @@ from common.config import (
     ReplayConfig,
     ReturnConfig,
     RunConfig,
-    SACConfig,
     Section,
     TransportConfig,
 )
 from common.errors import ConfigError
-from common.layers import EXCLUSIVE, Layer, as_layer, give_way, merge
+from common.layers import EXCLUSIVE, Layer, as_layer, choose_algorithm, give_way, merge
 from common.messages import MAX_EPISODES
 from common.plain_yaml import format_yaml, parse_yaml
 from common.runtime.files import read_limited
@@ -41,6 +42,8 @@ PLAIN = "plain"
 MAX_SETTINGS_BYTES = 1 << 20
 """A larger file holds no settings."""
 Command = TypeVar("Command", bound=Section)
+Algorithms = Callable[[str], type[AlgorithmConfig]]
+"""The settings of the algorithm of a name; raises ConfigError where there is none."""
 
 
 class ActorFlags(Section):
@@ -60,12 +63,12 @@ class EvaluatorFlags(ActorFlags):
 
 
 class LearnerFlags(Section):
-    """Own the replay, run SAC on what actors send, and publish the policy."""
+    """Own the replay, learn from what actors send, and publish the policy."""
 
     run: RunConfig = RunConfig()
     env: EnvConfig = EnvConfig()
     returns: ReturnConfig = ReturnConfig()
-    sac: SACConfig = SACConfig()
+    algorithm: SerializeAsAny[AlgorithmConfig] = AlgorithmConfig()
     replay: ReplayConfig = ReplayConfig()
     rate: RateConfig = RateConfig()
     learner: LearnerConfig = LearnerConfig()
@@ -122,13 +125,16 @@ class StatusFlags(KeysConfig):
     )
 
 
-def parse(command: type[Command], argv: Sequence[str], *, prog: str) -> Command:
+def parse(
+    command: type[Command], argv: Sequence[str], *, prog: str, algorithms: Algorithms | None = None
+) -> Command:
     """Return the resolved settings of one command.
 
     Args:
         command: model whose sections become flags.
         argv: words after the command's name.
         prog: name for the help page.
+        algorithms: the settings that each algorithm brings, for a command that has a section of these.
 
     Raises:
         ConfigError: anything that the user wrote is wrong.
@@ -136,7 +142,9 @@ def parse(command: type[Command], argv: Sequence[str], *, prog: str) -> Command:
     """
     if "run" not in command.model_fields:
         return read_words(command, argv, prog=prog)
-    below, run = _settings_below_flags(argv)
+    below, run, algorithm = _settings_below_flags(argv)
+    if algorithms is not None and "algorithm" in command.model_fields:
+        command = _with_algorithm(command, algorithms(algorithm))
     sections = {name: values for name, values in below.items() if name in command.model_fields}
     return read_words(command, argv, prog=prog, default=command(**sections)).model_copy(update={"run": run})
 
@@ -190,8 +198,15 @@ def evaluated_env_args(flags: EvaluatorFlags | TrainFlags) -> tuple[str, ...]:
     return (*flags.env.env_args, *flags.evaluator.eval_env_args)
 
 
-def _settings_below_flags(argv: Sequence[str]) -> tuple[Layer, RunConfig]:
-    """Return the settings that hold where the flags say nothing, and which run the words mean."""
+@functools.cache
+def _with_algorithm(command: type[Command], settings: type[AlgorithmConfig]) -> type[Command]:
+    """Return the command with the settings of one algorithm."""
+    field: Any = (settings, settings())
+    return create_model(command.__name__, __base__=command, __doc__=command.__doc__, algorithm=field)
+
+
+def _settings_below_flags(argv: Sequence[str]) -> tuple[Layer, RunConfig, str]:
+    """Return the settings that hold where the flags say nothing, the run, and the algorithm's name."""
     sections, said, file = TrainFlags.model_fields, early_words(argv), Layer()
     flags = {section: said.model_dump() for section, _, _ in EXCLUSIVE}
     if said.config is not None:
@@ -213,10 +228,11 @@ def _settings_below_flags(argv: Sequence[str]) -> tuple[Layer, RunConfig]:
     elif said.preset is not None or said.config is None:  # a file without a preset says it all
         env = said.env or file.get("env", {}).get("env") or EnvConfig().env
         below = as_layer(_preset(said.preset, env), sections, "--preset")
+    algorithm = choose_algorithm(said.algorithm, file, below)
     merge(below, file)
     give_way(below, flags)
     below.pop("run", None)
-    return below, run
+    return below, run, algorithm
 
 
 def _preset(name: str | None, env: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`graspfleet train`: one learner, N actors and one evaluator on this machine, watched until the end."""
 
+import importlib
 import json
 import os
 import sys
@@ -216,6 +217,7 @@ class Launch:
 
 def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
-    flags = parse(TrainFlags, argv, prog="graspfleet train")
+    algorithms = importlib.import_module("learner.algorithm").settings_of
+    flags = parse(TrainFlags, argv, prog="graspfleet train", algorithms=algorithms)
     stop = StopSignal().install()
     return Launch(flags).train(stop)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from common.config import AlgorithmConfig
 from common.errors import ConfigError
 
 Layer = dict[str, dict[str, Any]]
@@ -30,6 +31,23 @@ def give_way(below: Layer, above: Mapping[str, Mapping[str, Any]]) -> None:
         if (one in said) != bool(said.intersection(others)):
             for name in others if one in said else (one,):
                 below.setdefault(section, {})[name] = None
+
+
+def choose_algorithm(said: str | None, file: Layer, below: Layer) -> str:
+    """Return the name of the algorithm, and take settings of another one out of both layers.
+
+    Args:
+        said: the flag.
+        file: goes before `below`, and means the same algorithm where it names none.
+        below: means the default where it names none.
+    """
+    lower = below.get("algorithm", {}).get("algorithm", AlgorithmConfig().algorithm)
+    upper = file.get("algorithm", {}).get("algorithm", lower)
+    chosen = said or upper
+    for layer, name in ((file, upper), (below, lower)):
+        if name != chosen:
+            layer.pop("algorithm", None)
+    return str(chosen)
 
 
 def as_layer(data: Mapping[Any, Any], sections: Collection[str], source: str) -> Layer:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 
 from common.cli import leave_with
 from common.errors import ConfigError, DivergedError
@@ -9,16 +10,26 @@ from common.flags import LearnerFlags, parse
 from common.runtime.run_directory import claim_run
 from common.runtime.signals import StopSignal
 from common.settings import begin_settings, change_settings
+from common.specs import EnvSpec
 from learner.access.footprint import require_room
 from learner.access.sockets import Sockets
+from learner.algorithm import Algorithm, Definition, definition, settings_of
 from learner.experience.journal import Journal
 from learner.experience.rate_limiter import make_limiter
 from learner.startup import resumed_spec, wait_for_spec
 
+Build = Callable[[LearnerFlags, Definition, EnvSpec], Algorithm]
+"""Returns the algorithm of a learner that has met its first actor."""
 
-def main(argv: list[str]) -> int:
-    """Run one learner; return its exit status."""
-    flags = parse(LearnerFlags, argv, prog="graspfleet learner")
+
+def main(argv: list[str], build: Build | None = None) -> int:
+    """Run one learner; return its exit status.
+
+    Args:
+        argv: words of the command line.
+        build: makes the algorithm; default: `learner.assembly.build_algorithm`.
+    """
+    flags = parse(LearnerFlags, argv, prog="graspfleet learner", algorithms=settings_of)
     stop = StopSignal().install()
     run = claim_run(flags.run, flags.env.env_id)
     if not (run.is_lent or flags.run.resume):  # `graspfleet train` keeps the settings of its runs itself
@@ -32,24 +43,23 @@ def main(argv: list[str]) -> int:
         if recovered and not (run.replay.is_file() and run.replay.stat().st_size):
             raise ConfigError(f"--resume {run.path}: {run.replay.name} has no rows; nothing can be resumed")
         # torch takes over a second to import: actors connect and start meanwhile, as the ports are bound.
-        from learner.loop import Learner
-        from learner.sac.backends import require_possible, updates_per_dispatch
+        from learner.assembly import assemble, build_algorithm
 
-        # What cannot work is told before anybody is waited for.
-        require_possible(flags.sac, flags.learner)
-        make_limiter(flags, updates_per_dispatch(flags.learner))
+        # Settings that cannot work are refused before anybody is waited for.
+        algorithm = definition(flags.algorithm.algorithm)
+        make_limiter(flags, algorithm.updates_per_dispatch(flags.algorithm, flags.learner))
         spec = resumed_spec(flags, recovered) if recovered else wait_for_spec(flags, sockets, stop)
         if spec is not None:
             require_room(flags, spec)
-            learner = Learner(flags, spec, sockets, run, journal, recovered)
+            built = (build or build_algorithm)(flags, algorithm, spec)
+            learner = assemble(flags, algorithm, built, spec, sockets, run, journal, recovered)
             if flags.run.resume and not run.is_lent:
                 change_settings(run, flags)  # they have loaded the run, so they are its own now
             learner.run(stop)
     except DivergedError as error:
-        raise DivergedError(
-            f"{error}; --learning-rate {flags.sac.learning_rate:g} or --reward-scale"
-            f" {flags.sac.reward_scale:g} may be too large; {run.checkpoints} keeps the finite ones before"
-        ) from None
+        hint = flags.algorithm.divergence_hint
+        advice = f"{hint} may be too large; " if hint else ""
+        raise DivergedError(f"{error}; {advice}{run.checkpoints} keeps the finite ones before") from None
     finally:
         journal.close()
         sockets.close()

@@ -1,198 +1,143 @@
-"""THE learner loop: drain -> replay -> update -> publish -> checkpoint."""
+"""THE learner loop: drain -> sample -> update -> publish -> checkpoint."""
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from common.errors import ConfigError, StorageError
-from common.flags import LearnerFlags
+from common.config import LearnerConfig
+from common.errors import StorageError
+from common.messages import Ack
+from common.net.experience import Received
 from common.runtime.interval import Interval
-from common.runtime.run_directory import RunDirectory
-from common.runtime.seeds import seed_sequence
 from common.runtime.signals import StopSignal
-from common.specs import EnvSpec
-from learner.access.sockets import Sockets
+from learner.algorithm import Algorithm
 from learner.checkpoint import Checkpoints
-from learner.experience.demonstrations.loader import load_demos
 from learner.experience.ingest import Ingest
-from learner.experience.journal import Journal, Recovered
-from learner.experience.rate_limiter import make_limiter
-from learner.experience.replay import Mixture, Replay, Sampler
-from learner.experience.sessions import Liveness, Sessions
-from learner.experience.throttle import Throttle
-from learner.publishing.cadence import Cadence
+from learner.experience.rate_limiter import RateLimiter
+from learner.experience.replay import Sampler
+from learner.experience.sessions import Liveness
 from learner.publishing.publisher import PolicyPublisher
 from learner.publishing.select_best import Selection
-from learner.reporting.reporter import Reporter
-from learner.sac.backends import choose_agent, updates_per_dispatch
+from learner.reporting.progress import Progress
 
 log = logging.getLogger(__name__)
 
-DRAIN_MAX_N = 64
-"""Messages taken in between two updates at the most."""
-FINISH_MAX_N = 100_000
+DRAIN_MAX = 64
+"""Messages taken in between two updates at most."""
+FINISH_MAX = 100_000
 """The same before the learner leaves: everything that has arrived."""
 IDLE_WAIT_S = 0.05
 """Longest sleep while there is nothing to learn from."""
 ACKNOWLEDGE_INTERVAL_S = 0.005
-"""Acknowledgements of what came in meanwhile go out together."""
-PARTS = ("agent", "sampler", "limiter", "publisher", "selection", "reporter")
-"""Attributes of the learner whose state a checkpoint holds."""
-JUDGE_INTERVAL_S = 0.05
-"""Evaluations that came in are looked at so often."""
+"""Seconds between two rounds of acknowledgements."""
+SELECT_INTERVAL_S = 0.05
+"""Seconds between two looks at the evaluations that came in."""
+STATUS_INTERVAL_S = 1.0
+"""Seconds between two statuses."""
+
+State = Literal["running", "draining", "done"]
+
+
+class Sockets(Protocol):
+    """The wire as the loop needs it."""
+
+    def receive(self) -> Received | None:
+        """Return the next frame that has arrived, if any."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until something arrives; return whether something has."""
+
+    def acknowledge(self, actor_id: str, ack: Ack) -> None:
+        """Send an acknowledgement."""
+
+    def refuse(self) -> None:
+        """Tell whoever is to be told that it is refused."""
+
+
+class Reporter(Protocol):
+    """Rows of metrics and statuses as the loop needs them."""
+
+    def write(self, more: Mapping[str, float] | None = None) -> None:
+        """Write a row, with the values of an evaluation where there is one."""
+
+    def send_status(self, state: State, more: Mapping[str, float] | None = None) -> None:
+        """Tell everybody how the run stands."""
+
+    def close(self) -> None:
+        """Close the files."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the loop drives; built by `learner.assembly`, or faked by a test."""
+
+    algorithm: Algorithm
+    sampler: Sampler
+    limiter: RateLimiter
+    ingest: Ingest
+    sockets: Sockets
+    publisher: PolicyPublisher
+    selection: Selection
+    checkpoints: Checkpoints
+    reporter: Reporter
+    progress: Progress
 
 
 class Learner:
-    """Owns replay, SAC and the bound sockets of one run.
+    """Drives the parts of one run.
 
     Single-threaded, so nothing needs a lock; libzmq's own thread receives meanwhile.
 
     Args:
-        flags: settings.
-        spec: what a transition looks like.
-        sockets: already bound.
-        run: the run directory, already claimed.
-        journal: where batches are written down; not yet opened for a new run.
-        recovered: what the journal of a resumed run holds.
+        parts: built and, in a resumed run, restored.
+        config: intervals.
+        batches: K updates a call, and B transitions of each.
 
-    Raises:
-        ConfigError: settings that cannot make progress, or a run that cannot be gone on with.
+    Attributes:
+        awaited: states of actors that the end of the run waits for, as they may still deliver.
     """
 
-    def __init__(
-        self,
-        flags: LearnerFlags,
-        spec: EnvSpec,
-        sockets: Sockets,
-        run: RunDirectory,
-        journal: Journal,
-        recovered: Recovered | None = None,
-    ) -> None:
-        self.config = flags.learner
-        self.spec = spec
-        self.num_updates = updates_per_dispatch(flags.learner)
-        self.batch_size = flags.sac.batch_size
-        self.sockets = sockets
-        self.updates = 0
-        self._awaited: set[Liveness] = {"alive", "late"}
-        seeds = seed_sequence(flags.env.seed, "learner")
-        agent_seed, replay_seed, demo_seed = seeds.spawn(3)
-        self.limiter = make_limiter(flags, self.num_updates)
-        self.replay = Replay(
-            run.replay, spec.record, flags.replay.replay_capacity, np.random.default_rng(replay_seed)
-        )
-        self.sampler: Sampler = self.replay
-        if flags.replay.demos is not None:
-            demos = load_demos(flags.replay.demos, spec, np.random.default_rng(demo_seed))
-            self.sampler = Mixture(self.replay, demos, flags.replay.demo_fraction)
-        seed = int(agent_seed.generate_state(1)[0])
-        self.agent = choose_agent(spec, flags.sac, flags.learner, seed=seed)
-        limits = flags.transport
-        sessions = Sessions(
-            silent_after_s=limits.silent_after_s,
-            gone_after_s=limits.gone_after_s,
-            max_actors_per_key=limits.max_actors_per_key,
-        )
-        throttle = Throttle(limits.max_actor_batches_per_s, limits.max_actor_bytes_per_s)
-        self.ingest = Ingest(
-            spec, self.replay, journal, sessions, throttle, self.limiter, refusals=sockets.refusals
-        )
-        self.publisher = PolicyPublisher(spec, self.agent, sockets.weights, run, self._reserve)
-        self.selection = Selection(self.publisher.frames, run)
-        self.checkpoints = Checkpoints(run.checkpoints, self.config.keep_checkpoints)
-        self.reporter = Reporter(self, run)
-        if recovered is not None:
-            self._resume(recovered, auto=flags.run.auto_resume)
-        try:
-            self.ingest.checkpoint()
-        except OSError as error:
-            raise StorageError(f"{run.journal}: {error.strerror}; nothing could be acknowledged") from None
-        if not self._save():  # from here on the run can be resumed
-            raise StorageError(f"{run.checkpoints}: the first checkpoint could not be written")
-        self._cadence = Cadence(self.config, in_step=flags.rate.updates_per_step is not None)
+    def __init__(self, parts: Parts, config: LearnerConfig, batches: tuple[int, int]) -> None:
+        self.parts = parts
+        self.awaited: set[Liveness] = {"alive", "late"}
+        self._batches, self._drain_timeout_s = batches, config.drain_timeout_s
+        self._state: State = "running"
         self._due: list[tuple[Interval, Callable[[], object]]] = [
             (Interval(0.0), self.publish),
-            (Interval(0.0), self.deliver),
+            (Interval(0.0), parts.publisher.deliver),
             (Interval(ACKNOWLEDGE_INTERVAL_S), self.acknowledge),
-            (Interval(JUDGE_INTERVAL_S), self.judge),
-            (Interval(self.config.checkpoint_interval_s), self.checkpoint),
-            (Interval(self.config.log_interval_s), self.reporter.write),
-            (Interval(1.0), self.reporter.send_status),
+            (Interval(SELECT_INTERVAL_S), self.select_best),
+            (Interval(config.checkpoint_interval_s), self.checkpoint),
+            (Interval(config.log_interval_s), parts.reporter.write),
+            (Interval(STATUS_INTERVAL_S), self.send_status),
         ]
-
-    @property
-    def env_steps(self) -> int:
-        """Env steps learned from so far: each becomes one transition."""
-        return self.replay.inserted
 
     @np.errstate(over="ignore", invalid="ignore")  # `learner.divergence` finds what becomes of it
     def run(self, stop: StopSignal) -> None:
-        """Learn until `total_env_steps` or until told to stop; save in both cases."""
-        self.reporter.state = "running"
-        while not (stop.is_set() or self.limiter.done):
-            arrived = self.ingest.drain(self.sockets.receive, DRAIN_MAX_N, time.monotonic())
-            self.reporter.holds_actors(bool(self.ingest.held))
-            if self.limiter.may_sample():
-                batches = self.sampler.sample(self.num_updates, self.batch_size)
-                self.reporter.losses = self.agent.update_each(batches)
-                self.limiter.sampled()
-                self.updates += self.num_updates
+        """Learn until the rate limiter is done or until told to stop; save in both cases."""
+        parts = self.parts
+        while not (stop.is_set() or parts.limiter.done):
+            arrived = parts.ingest.drain(parts.sockets.receive, DRAIN_MAX, time.monotonic())
+            parts.progress.holds_actors(bool(parts.ingest.held))
+            if parts.limiter.may_sample():
+                parts.algorithm.update(parts.sampler.sample(*self._batches))
+                parts.limiter.sampled()
+                parts.progress.updates += self._batches[0]
             elif not arrived:
-                self.acknowledge()  # actors whose windows are full would sleep as long as this does
-                self.publish(idle=True)
-                self.deliver(wait=True)
-                self.reporter.waited(self.sockets.wait, IDLE_WAIT_S)
+                self._idle()
             self._do_what_is_due()
         self._finish(complete=not stop.is_set())
 
-    def publish(self, *, idle: bool = False) -> None:
-        """Send the newest policy when it is due, or at once if `idle`, as soon as it has been copied."""
-        now_s = time.monotonic()
-        if self.updates and (idle or self._cadence.due(now_s, self.env_steps, self.ingest.actors_n)):
-            self.publisher.publish(self.env_steps, self.updates, now_s)
-            self.deliver()
-
-    def deliver(self, *, wait: bool = False) -> None:
-        """Send the policy that is being copied, if it has arrived by now."""
-        sent = self.publisher.deliver(wait=wait)
-        if sent is not None:
-            self.ingest.lag.published(sent.version, sent.env_steps)
-
-    def _reserve(self, version: int) -> None:
-        self.ingest.note({"weights_version": version})
-
-    def acknowledge(self) -> None:
-        """Tell every actor that sent something what it may forget, and whoever is refused that it is."""
-        for actor_id, ack in self.ingest.acknowledgements(time.monotonic()):
-            self.sockets.acknowledge(actor_id, ack)
-        self.sockets.refuse()
-
-    def checkpoint(self) -> bool:
-        """Save everything that must survive; return whether a checkpoint was written."""
-        try:
-            self.ingest.checkpoint()
-        except OSError as error:
-            log.error("rows and journal not brought to the disk: %s; going on without", error.strerror)
-        return self._save()
-
-    def _save(self) -> bool:
-        written = self.checkpoints.save(self.state_dict(), self.env_steps)
-        self.publisher.write_last()
-        self.selection.write()
-        return written is not None
-
-    def judge(self) -> None:
-        """Write down the evaluations that came in, and keep what was best."""
-        for message in self.ingest.drain_evaluations():
-            if (judged := self.selection.take(message)) is None:
-                continue
-            values, is_best = judged
-            self.reporter.write(values)
-            if is_best:
-                self.checkpoints.save(self.state_dict(), self.env_steps, best=True)
+    def _idle(self) -> None:
+        """Leave nothing unsaid, and sleep until something arrives."""
+        self.acknowledge()  # actors whose windows are full would sleep as long as this does
+        self.publish(now=True)
+        self.parts.publisher.deliver(wait=True)
+        self.parts.progress.waited(self.parts.sockets.wait, IDLE_WAIT_S)
 
     def _do_what_is_due(self) -> None:
         now_s = time.monotonic()
@@ -200,32 +145,79 @@ class Learner:
             if interval.due(now_s):
                 action()
 
+    def publish(self, *, now: bool = False) -> None:
+        """Publish the newest policy when it is due, or `now`."""
+        parts = self.parts
+        env_steps, updates = parts.ingest.env_steps, parts.progress.updates
+        parts.publisher.publish(time.monotonic(), env_steps, updates, parts.ingest.num_actors, now=now)
+
+    def acknowledge(self) -> None:
+        """Tell every actor that sent something what it may forget, and whoever is refused that it is."""
+        for actor_id, ack in self.parts.ingest.acknowledgements(time.monotonic()):
+            self.parts.sockets.acknowledge(actor_id, ack)
+        self.parts.sockets.refuse()
+
+    def select_best(self) -> None:
+        """Take the evaluations that came in, and keep the checkpoint of a policy that is the best now."""
+        for message in self.parts.ingest.drain_evaluations():
+            if (taken := self.parts.selection.take(message)) is None:
+                continue
+            values, is_best = taken
+            self.parts.reporter.write(values)
+            if is_best:
+                self._save(best=True)
+
+    def send_status(self) -> None:
+        """Tell everybody how the run stands."""
+        self.parts.reporter.send_status(self._state, self.parts.selection.newest)
+
+    def checkpoint(self) -> bool:
+        """Save everything that must survive; return whether a checkpoint was written."""
+        try:
+            self.parts.ingest.checkpoint()
+        except OSError as error:
+            log.error("rows and journal not brought to the disk: %s; going on without", error.strerror)
+        return self.save()
+
+    def save(self) -> bool:
+        """Save what neither replay nor journal holds; return whether a checkpoint was written."""
+        written = self._save()
+        self.parts.publisher.write_last()
+        self.parts.selection.write()
+        return written
+
+    def _save(self, *, best: bool = False) -> bool:
+        path = self.parts.checkpoints.save(self.state_dict(), self.parts.ingest.env_steps, best=best)
+        return path is not None
+
     def _finish(self, *, complete: bool) -> None:
         """Take in what is still on its way, then save; at the run's end, wait for the actors to leave.
 
         Raises:
             StorageError: the disk refuses the last checkpoint.
         """
-        self.reporter.state = "draining" if complete else "running"
-        deadline_s = time.monotonic() + (self.config.drain_timeout_s if complete else 0.0)
-        status = Interval(0.1)
+        parts, status = self.parts, Interval(0.1)
+        self._state = "draining" if complete else "running"
+        deadline_s = time.monotonic() + (self._drain_timeout_s if complete else 0.0)
         while True:
             now_s = time.monotonic()
-            arrived = self.sockets.wait(IDLE_WAIT_S)
-            self.ingest.drain(self.sockets.receive, FINISH_MAX_N, now_s, everything=True)
+            arrived = parts.sockets.wait(IDLE_WAIT_S)
+            parts.ingest.drain(parts.sockets.receive, FINISH_MAX, now_s, everything=True)
             self.acknowledge()
-            self.judge()
+            self.select_best()
             if complete and status.due(now_s):
-                self.reporter.send_status()
-            staying = self._awaited & set(self.ingest.liveness().values())
+                self.send_status()
+            staying = self.awaited & set(parts.ingest.liveness().values())
             if now_s >= deadline_s or not (arrived or staying):
                 break
-        self.deliver(wait=True)
-        self.publish(idle=True)
-        self.deliver(wait=True)
+        parts.publisher.deliver(wait=True)
+        self.publish(now=True)
+        parts.publisher.deliver(wait=True)
         saved = self.checkpoint()
-        self.reporter.state = "done" if complete and saved else "running"
-        self.reporter.close()
+        self._state = "done" if complete and saved else "running"
+        parts.reporter.write()
+        self.send_status()
+        parts.reporter.close()
         if not saved:
             raise StorageError(
                 "the last checkpoint could not be written; --resume goes on from the one before"
@@ -233,34 +225,24 @@ class Learner:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs besides replay and journal, as tensors and plain values."""
-        return {"updates": self.updates, **{part: getattr(self, part).state_dict() for part in PARTS}}
+        parts = self.parts
+        return {
+            "updates": parts.progress.updates,
+            "algorithm": parts.algorithm.state_dict(),
+            "sampler": parts.sampler.state_dict(),
+            "limiter": parts.limiter.state_dict(),
+            "publisher": parts.publisher.state_dict(),
+            "selection": parts.selection.state_dict(),
+            "episodes": parts.ingest.episodes.state_dict(),
+        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict()`."""
-        self.updates = state["updates"]
-        for part in PARTS:
-            getattr(self, part).load_state_dict(state[part])
-
-    def _resume(self, recovered: Recovered, *, auto: bool) -> None:
-        """Take over the sessions and rows of a journal, and everything else from the newest checkpoint."""
-        self.ingest.restore(recovered)
-        self.selection.recover()
-        if self.env_steps >= self.config.total_env_steps:
-            # Killed while the actors were leaving: what they still keep is taken in, and they are told to go.
-            self._awaited = {"alive", "late", "gone"}
-            if auto:  # whoever was started along with this learner shall hear that the run is done
-                self._awaited |= {"left"}
-            elif self.ingest.sessions.all_left():
-                raise ConfigError(
-                    f"--total-env-steps {self.config.total_env_steps}: the run has {self.env_steps} already;"
-                    " allowed: more than that"
-                )
-        try:
-            self.load_state_dict(self.checkpoints.load_newest())
-        except (LookupError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ConfigError(f"--resume: its networks do not fit the flags ({reason})") from None
-        # The journal is newer than the checkpoint after a crash.
-        self.limiter.inserts = self.env_steps
-        self.publisher.version = max(self.publisher.version, int(self.ingest.said.get("weights_version", 0)))
-        self.reporter.go_on()
+        parts = self.parts
+        parts.progress.updates = state["updates"]
+        parts.algorithm.load_state_dict(state["algorithm"])
+        parts.sampler.load_state_dict(state["sampler"])
+        parts.limiter.load_state_dict(state["limiter"])
+        parts.publisher.load_state_dict(state["publisher"])
+        parts.selection.load_state_dict(state["selection"])
+        parts.ingest.episodes.load_state_dict(state["episodes"])

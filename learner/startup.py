@@ -75,7 +75,7 @@ def _waiting(sockets: Sockets) -> Status:
     refusals = sockets.refusals
     return Status(
         state="waiting",
-        metrics=dict(sockets.counts()),
+        metrics=dict(sockets.metrics()),
         actors=refusals.among("actor", {}),
         evaluators=refusals.among("evaluator", {}),
         refused=refusals.reasons(),

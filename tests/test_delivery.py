@@ -147,8 +147,8 @@ class Delivery(RuleBasedStateMachine):
     def kill_the_learner_and_start_it_again(self) -> None:
         self.limiter = make_limiter()
         self.ingest, self.replay = recover_ingest(self.path, CAPACITY, self.limiter)
-        self.limiter.inserts = self.replay.inserted
-        self.limiter.samples = max(0, self.replay.inserted - 1)  # as if no update was owed
+        self.limiter.env_steps = self.replay.env_steps
+        self.limiter.samples = max(0, self.replay.env_steps - 1)  # as if no update was owed
         assert self.ingest.counters["torn"] == 0
 
     @rule(updates=st.integers(1, 4))
@@ -175,7 +175,7 @@ class Delivery(RuleBasedStateMachine):
     def the_books_balance(self) -> None:
         totals = self.ingest.sessions.totals()
         assert totals["produced"] == totals["inserted"] + totals["rejected"]
-        assert totals["inserted"] == self.replay.inserted
+        assert totals["inserted"] == self.replay.env_steps
         assert self.ingest.counters["lost"] == 0
 
     def _hand_over(self, actor_id: str, ack: Ack) -> None:
@@ -205,7 +205,7 @@ class Delivery(RuleBasedStateMachine):
             assert rounds < 10
         self.the_books_balance()
         assert self.ingest.sessions.totals()["produced"] == sum(len(source.made) for source in self.sources)
-        rows = self.replay.read(0, self.replay.inserted)["reward"]
+        rows = self.replay.read(0, self.replay.env_steps)["reward"]
         for source in self.sources:
             mine = [number for number in rows.tolist() if number // 100_000 == source.index]
             assert mine == source.expected()

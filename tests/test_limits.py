@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.config import ActorConfig, LearnerConfig, RunConfig, SACConfig, TransportConfig
+from common.config import ActorConfig, LearnerConfig, RunConfig, TransportConfig
 from common.envelope import ENVELOPE_BYTES, require_fit
 from common.errors import ConfigError
 from common.flags import LearnerFlags
@@ -15,6 +15,7 @@ from common.policy import policy_bytes
 from common.protocol import encode
 from common.specs import EnvSpec
 from learner.access.footprint import require_room
+from learner.sac.settings import SACConfig
 from tests.fakes import ONE_LINE, make_batch, make_records
 
 LARGEST = (1 << 45) - 1
@@ -37,10 +38,10 @@ def test_a_policy_is_as_large_as_said(action_dim: int) -> None:
 def test_a_policy_with_its_average_needs_twice_the_room() -> None:
     spec = EnvSpec("Fake-v0", 33, 4, 0.99, 1)
     limits = TransportConfig(max_message_bytes=policy_bytes(spec, 64) * 3 // 2 + ENVELOPE_BYTES)
-    require_room(LearnerFlags(sac=SACConfig(hidden_dim=64), transport=limits), spec)
+    require_room(LearnerFlags(algorithm=SACConfig(hidden_dim=64), transport=limits), spec)
     averaging = SACConfig(hidden_dim=64, ema_tau=0.1)
     with pytest.raises(ConfigError, match="hidden-dim 64"):
-        require_room(LearnerFlags(sac=averaging, transport=limits), spec)
+        require_room(LearnerFlags(algorithm=averaging, transport=limits), spec)
 
 
 @pytest.mark.parametrize("count", [1, 4096])

@@ -62,6 +62,14 @@ class Notice(NamedTuple):
     detail: str
 
 
+class Peers(NamedTuple):
+    """The peers that a status names, by id: states, and reasons of refusals."""
+
+    actors: dict[str, State]
+    evaluators: dict[str, State]
+    refused: dict[str, str]
+
+
 class Refusals:
     """Everybody that was refused.
 

@@ -13,6 +13,54 @@ from common.runtime.run_directory import Endpoints
 from learner.access.allow_list import AllowList
 from learner.access.authenticator import Authenticator
 from learner.access.refusals import Refusals
+from learner.reporting.metric import Metric
+
+METRICS = {
+    "connections": Metric("connections", "open now on the three sockets together; an actor has three"),
+    "refused_connections": Metric(
+        "connections",
+        "closed at once because there were `--max-connections` already",
+        "counter",
+    ),
+    "refused_handshakes": Metric(
+        "connections",
+        "closed because their key is not among those let in",
+        "counter",
+    ),
+    "cut_handshakes": Metric(
+        "connections",
+        "ended because they sent more than 4 KiB before they showed a key, or were more than "
+        "`--max-handshakes`",
+        "counter",
+    ),
+    "cut_connections": Metric(
+        "connections",
+        "ended because what they sent and the learner had not taken was more than twice "
+        "`--max-message-bytes`, or with that of all others more than `--max-unread-bytes`; or"
+        " because a subscriber sent more than 4 KiB",
+        "counter",
+    ),
+    "broken_connections": Metric(
+        "connections",
+        "ended by the learner because what came was no message or a longer one than allowed, "
+        "or nothing came for 10 s; also those that were over before the learner could look, "
+        "whoever ended them",
+        "counter",
+    ),
+    "revoked_frames": Metric(
+        "frames",
+        "dropped because the sender's key was revoked after they arrived",
+        "counter",
+    ),
+    "keys": Metric("keys", "let in now; 0 in plaintext"),
+    "insecure": Metric("0 or 1", "1: plaintext beyond this machine (`--insecure`)"),
+    "refused_actors": Metric(
+        "processes",
+        "actors and evaluators told that they are refused, and why",
+        "counter",
+    ),
+}
+"""Metrics that this part measures."""
 
 
 class Sockets:
@@ -58,8 +106,8 @@ class Sockets:
             self._revoked += 1  # it came before the connection was ended
         return None
 
-    def counts(self) -> Mapping[str, int]:
-        """Return the metrics of the connections."""
+    def metrics(self) -> Mapping[str, float]:
+        """Return counts of connections and refusals."""
         return {
             **self.authenticator.counts(),
             "revoked_frames": self._revoked,

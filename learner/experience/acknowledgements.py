@@ -28,7 +28,7 @@ class Acknowledgements:
         count_alive: returns the number of live actors.
 
     Attributes:
-        actors_n: live actors as last counted, at least 1; they share what the limiter lets pass.
+        num_actors: live actors as last counted, at least 1; they share what the limiter lets pass.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Acknowledgements:
         limiter: RateLimiter | None,
         count_alive: Callable[[], int],
     ) -> None:
-        self.actors_n = 1
+        self.num_actors = 1
         self._sessions_of = sessions_of
         self._held = held
         self._limiter = limiter
@@ -89,9 +89,9 @@ class Acknowledgements:
         limiter = self._limiter
         if limiter is None:
             return MAX_ROOM
-        if limiter.inserts >= limiter.max_inserts:
+        if limiter.env_steps >= limiter.max_inserts:
             return 0
         if self._count_actors.due(now_s):
-            self.actors_n = max(1, self._count_alive())
+            self.num_actors = max(1, self._count_alive())
         room = min(MAX_ROOM, limiter.room()) - self._held.transitions
-        return max(1, int(room) // self.actors_n)
+        return max(1, int(room) // self.num_actors)

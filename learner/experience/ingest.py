@@ -8,15 +8,14 @@ is opened here.
 import logging
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from common.errors import ConfigError, ProtocolError
-from common.messages import Ack, Batch, Bye, Episode, Evaluation, EvaluationStarted
+from common.messages import Ack, Batch, Bye, Evaluation, EvaluationStarted
 from common.net.experience import Received
 from common.protocol import Buffer
 from common.specs import EnvSpec
 from learner.access.complaints import Complaints
-from learner.access.refusals import Refusals
+from learner.access.refusals import Peers, Refusals
 from learner.experience.acknowledgements import Acknowledgements
 from learner.experience.admission import Admission
 from learner.experience.held_batches import HeldBatches
@@ -27,18 +26,60 @@ from learner.experience.replay import Replay
 from learner.experience.sessions import Liveness, Sender, Session, Sessions
 from learner.experience.throttle import Throttle
 from learner.publishing.policy_lag import PolicyLag
+from learner.reporting.episode_means import EpisodeMeans
+from learner.reporting.metric import Metric
 
 log = logging.getLogger(__name__)
 
+METRICS = {
+    "actors_alive": Metric(
+        "processes",
+        "actors heard within `--silent-after-s` that have not said goodbye",
+    ),
+    "duplicates": Metric("batches", "numbered below the next one expected: sent again, dropped", "counter"),
+    "gaps": Metric(
+        "batches",
+        "numbered above the next one expected: dropped, the actor sends them again in order",
+        "counter",
+    ),
+    "lost": Metric(
+        "batches",
+        "that no actor keeps any more and the learner never took: an actor left before they "
+        "were acknowledged, or the learner lost its memory",
+        "journaled",
+    ),
+    "torn": Metric(
+        "crashes",
+        "resumes that found the end of the journal or of the rows unfinished, and cut it off",
+        "counter",
+    ),
+    "damaged": Metric(
+        "places",
+        "in the journal, found by a resume, where entries could not be read; what lies behind"
+        " them is kept, and so are their rows if the next entry vouches for them",
+        "counter",
+    ),
+    "throttled": Metric(
+        "messages",
+        "dropped unread because their sender sent more than `--max-actor-batches-per-s` or "
+        "`--max-actor-bytes-per-s` (batches are sent again by it), or evaluations faster than"
+        " they are looked at",
+        "counter",
+    ),
+    "malformed": Metric("frames", "dropped because they are no message at all", "counter"),
+    "refused": Metric(
+        "messages",
+        "dropped because nothing of their sender is taken (another spec, another's id, an id "
+        "in use, a limit)",
+        "counter",
+    ),
+    "episodes": Metric("episodes", "finished so far", "journaled"),
+}
+"""Metrics that this part measures."""
+COUNTERS = tuple(name for name in METRICS if name != "actors_alive")
+"""Those of the counters that are metrics; the others tell reasons."""
 MAX_EVALUATIONS = 16
 """Taken in between two looks at them, announcements included; each may cost a checkpoint."""
-
-
-@dataclass
-class Events:
-    """What has come in since the last look."""
-
-    episodes: list[Episode] = field(default_factory=list)
 
 
 class Ingest:
@@ -62,8 +103,8 @@ class Ingest:
         counters: duplicates, gaps, lost, throttled, refused and malformed messages, finished episodes,
             torn and damaged journals, and rejections by reason.
         said: counters as they were last told, also those of others than the ingest.
-        events: what the reporter has not yet looked at.
         evaluations: what evaluators said and the loop has not yet looked at.
+        episodes: means over the newest finished ones.
         lag: how old the policies behind the transitions are.
     """
 
@@ -85,7 +126,7 @@ class Ingest:
         self._complaints = Complaints()
         self.counters = self._complaints.counters
         self.said: dict[str, float] = {}
-        self.events = Events()
+        self.episodes = EpisodeMeans()
         self.evaluations: list[Evaluation | EvaluationStarted] = []
         self.lag = PolicyLag()
         self._spec = spec
@@ -115,7 +156,7 @@ class Ingest:
             now_s: monotonic time.
             everything: take all batches, whatever the limiter says.
         """
-        before = self._replay.inserted
+        before = self._replay.env_steps
         self._take_held(everything=everything)
         for _ in range(at_most):
             received = receive()
@@ -124,7 +165,7 @@ class Ingest:
                 break
             self.accept(received.frame, now_s, received.key)
             self._take_held(everything=everything)
-        return self._replay.inserted - before
+        return self._replay.env_steps - before
 
     def accept(self, frame: Buffer, now_s: float, key: str | None = None) -> None:
         """Take in one frame, whatever is in it.
@@ -153,11 +194,6 @@ class Ingest:
             self._give_up((message.actor_id, message.session_id), session, message.next_seq)
             session.left = session.left or isinstance(message, Bye)
 
-    def drain_events(self) -> Events:
-        """Return what has come in since the last call."""
-        events, self.events = self.events, Events()
-        return events
-
     def drain_evaluations(self) -> list[Evaluation | EvaluationStarted]:
         """Return what evaluators have said since the last call, in order."""
         evaluations, self.evaluations = self.evaluations, []
@@ -168,9 +204,14 @@ class Ingest:
         return self._acknowledgements.take(now_s)
 
     @property
-    def actors_n(self) -> int:
+    def env_steps(self) -> int:
+        """Env steps taken in so far: each becomes one transition."""
+        return self._replay.env_steps
+
+    @property
+    def num_actors(self) -> int:
         """Live actors as last counted, at least 1."""
-        return self._acknowledgements.actors_n
+        return self._acknowledgements.num_actors
 
     def liveness(self) -> dict[str, Liveness]:
         """Return the state of every actor's newest session, by actor id."""
@@ -179,9 +220,18 @@ class Ingest:
     def _count_alive(self) -> int:
         return sum(state == "alive" for state in self.liveness().values())
 
-    def evaluators_liveness(self) -> dict[str, Liveness]:
-        """Return the same of the evaluators."""
-        return self.evaluators.liveness(self._listened_s)
+    def peers(self) -> Peers:
+        """Return the state of everybody whom a status names."""
+        return Peers(
+            self.refusals.among("actor", self.liveness()),
+            self.refusals.among("evaluator", self.evaluators.liveness(self._listened_s)),
+            self.refusals.reasons(),
+        )
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return the counters of messages, batches and sessions."""
+        counted = {name: self.counters[name] for name in COUNTERS}
+        return {"actors_alive": self._count_alive(), **counted, **self.sessions.totals()}
 
     def checkpoint(self) -> None:
         """Have everything on the disk, and start the journal anew from here.
@@ -193,7 +243,7 @@ class Ingest:
         self._journal.rotate(
             {
                 "spec": self._spec.to_mapping(),
-                "inserted": self._replay.inserted,
+                "env_steps": self._replay.env_steps,
                 "sessions": self.sessions.state_dict(),
                 "rows_crc": self._rows_crc,
                 "counters": dict(self.counters),
@@ -209,7 +259,7 @@ class Ingest:
         """
         snapshot = recovered.snapshot
         try:
-            self._replay.inserted, rows_crc = snapshot["inserted"], snapshot["rows_crc"]
+            self._replay.env_steps, rows_crc = snapshot["env_steps"], snapshot["rows_crc"]
             self.sessions.load_state_dict(snapshot["sessions"])
             self.counters.update(snapshot["counters"])
             self.said = {**snapshot["said"], **recovered.said}
@@ -235,7 +285,7 @@ class Ingest:
         lost = next_seq - session.next_seq
         if lost > 0:
             kept = session.produced, session.discarded, session.resent
-            entry = Entry(*sender, next_seq - 1, self._replay.inserted, 0, 0, self._rows_crc, *kept, 0, lost)
+            entry = Entry(*sender, next_seq - 1, self._replay.env_steps, 0, 0, self._rows_crc, *kept, 0, lost)
             self._journal.append(entry)
             self._credit(session, entry)
 
@@ -258,19 +308,19 @@ class Ingest:
         """Take what the limiter lets pass, or everything."""
         limiter = self._limiter
         while self.held and (everything or limiter is None or limiter.may_insert(self.held.next_rows())):
-            before = self._replay.inserted
+            before = self._replay.env_steps
             self._take(*self.held.pop())
             if limiter is not None:
-                limiter.inserted(self._replay.inserted - before)
+                limiter.inserted(self._replay.env_steps - before)
 
     def _take(self, batch: Batch, session: Session) -> None:
         """Insert the next batch of an session; a malformed one is used up all the same."""
-        start, count = self._replay.inserted, len(batch.rows) if batch.rows.ndim else 0
+        start, count = self._replay.env_steps, len(batch.rows) if batch.rows.ndim else 0
         try:
             self._replay.insert(batch.records(self._spec))
         except ProtocolError as error:
             self._complaints.add("rejected batches", batch.actor_id, error)
-        inserted = self._replay.inserted - start
+        inserted = self._replay.env_steps - start
         rows_crc = zlib.crc32(batch.rows.data, self._rows_crc) if inserted else self._rows_crc
         episodes = batch.episodes if inserted or not count else ()
         entry = Entry(
@@ -290,7 +340,7 @@ class Ingest:
         self._journal.append(entry)
         self._rows_crc = rows_crc
         self._credit(session, entry)
-        self.events.episodes.extend(episodes)
+        self.episodes.add(episodes)
         if inserted or not count:
             self.lag.arrived(inserted, batch.weights_version, start)
 

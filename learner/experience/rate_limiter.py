@@ -1,10 +1,20 @@
 """Who waits for whom: Reverb's samples-per-insert rule as a small pure object."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from common.errors import ConfigError
 from common.flags import LearnerFlags
+from learner.reporting.metric import Metric
+
+METRICS = {
+    "samples_per_insert": Metric(
+        "samples/transition",
+        "B · `updates` / `env_steps`, as the rate limiter counts them",
+    ),
+}
+"""Metrics that this part measures."""
 
 TOLERANCE_N = 4
 """Transitions by which actors may be ahead or behind at --updates-per-step, unless the user says otherwise:
@@ -48,7 +58,7 @@ class RateLimiter:
         self.max_inserts = math.inf if max_inserts is None else max_inserts
         self.tolerance = tolerance
         self.at_once = batch_size * num_updates
-        self.inserts = 0
+        self.env_steps = 0
         self.samples = 0
 
     @property
@@ -56,22 +66,22 @@ class RateLimiter:
         """Samples owed for what has been inserted; 0 when both sides run free."""
         if self.samples_per_insert is None:
             return 0.0
-        return self.samples_per_insert * (self.inserts - self.min_inserts) - self.samples
+        return self.samples_per_insert * (self.env_steps - self.min_inserts) - self.samples
 
     @property
     def done(self) -> bool:
         """Whether everything has been inserted that may be, and no update is owed for it."""
-        return self.inserts >= self.max_inserts and self.deficit < self.at_once
+        return self.env_steps >= self.max_inserts and self.deficit < self.at_once
 
     def may_sample(self) -> bool:
         """Whether the next updates may run now."""
-        if self.inserts < self.min_inserts:
+        if self.env_steps < self.min_inserts:
             return False
         return self.samples_per_insert is None or self.deficit - self.at_once >= -self.tolerance
 
     def may_insert(self, count: int) -> bool:
         """Whether `count` transitions may be taken in now."""
-        if self.inserts >= self.max_inserts:
+        if self.env_steps >= self.max_inserts:
             return False
         if self.samples_per_insert is None:
             return True
@@ -79,16 +89,20 @@ class RateLimiter:
 
     def room(self) -> float:
         """Return how many transitions may be taken in before the next update; infinity: any number."""
-        left = self.max_inserts - self.inserts
+        left = self.max_inserts - self.env_steps
         if self.samples_per_insert is None:
             return left
         until_full = self.tolerance - self.deficit
         until_sampling = self.at_once - self.tolerance - self.deficit
         return max(0, min(left, math.ceil(max(until_full, until_sampling) / self.samples_per_insert)))
 
+    def metrics(self) -> Mapping[str, float]:
+        """Return the ratio reached so far."""
+        return {"samples_per_insert": self.samples / max(1, self.env_steps)}
+
     def inserted(self, count: int) -> None:
         """Account for `count` transitions."""
-        self.inserts += count
+        self.env_steps += count
 
     def sampled(self) -> None:
         """Account for what is sampled in one go."""
@@ -97,11 +111,11 @@ class RateLimiter:
     def state_dict(self) -> dict[str, Any]:
         """Return the two counters, and the ratio that they were kept at."""
         ratio = self.samples_per_insert
-        return {"inserts": self.inserts, "samples": self.samples, "samples_per_insert": ratio}
+        return {"env_steps": self.env_steps, "samples": self.samples, "samples_per_insert": ratio}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()`; under another ratio than before, without debts of the old one."""
-        self.inserts, self.samples = state["inserts"], state["samples"]
+        self.env_steps, self.samples = state["env_steps"], state["samples"]
         if self.samples_per_insert != state["samples_per_insert"]:
             self.samples += round(self.deficit)
 
@@ -116,7 +130,7 @@ def make_limiter(flags: LearnerFlags, num_updates: int) -> RateLimiter:
     Raises:
         ConfigError: there would be no update before the end.
     """
-    rate, batch_size = flags.rate, flags.sac.batch_size
+    rate, batch_size = flags.rate, flags.replay.batch_size
     ratio = rate.samples_per_insert
     if rate.updates_per_step is not None:
         ratio = rate.updates_per_step * batch_size

@@ -54,14 +54,14 @@ class Recovery:
         end = max((entry.start + entry.inserted for entry in entries), default=0)
         for index, entry in enumerate(entries):
             # Older rows have been overwritten since, as they should: nothing is sampled from their places.
-            sampled = self._replay.inserted >= end - self._replay.capacity
-            if entry.start < self._replay.inserted or (sampled and not self._rows_are_there(entry)):
+            sampled = self._replay.env_steps >= end - self._replay.capacity
+            if entry.start < self._replay.env_steps or (sampled and not self._rows_are_there(entry)):
                 self._cut(entries[index:], end)
                 break
             session = self._session(entry)
             self._bridge(session, entry)
             credit(session, entry)
-            self._replay.inserted = entry.start + entry.inserted
+            self._replay.env_steps = entry.start + entry.inserted
             self.rows_crc = entry.rows_crc
         if recovered.torn_bytes:
             self.torn = True
@@ -86,13 +86,13 @@ class Recovery:
     def _rows_are_there(self, entry: Entry) -> bool:
         """Whether all rows from the last entry up to the end of this one are as they were written."""
         crc, end = self.rows_crc, entry.start + entry.inserted
-        for start in range(self._replay.inserted, end, MAX_ROWS):
+        for start in range(self._replay.env_steps, end, MAX_ROWS):
             crc = zlib.crc32(self._replay.read(start, min(MAX_ROWS, end - start)).data, crc)
         return crc == entry.rows_crc
 
     def _bridge(self, session: Session, entry: Entry) -> None:
         """Credit an session with its batches whose entries cannot be read."""
-        gap = entry.start - self._replay.inserted
+        gap = entry.start - self._replay.env_steps
         self._unread_rows += gap
         self._unclaimed_rows += gap
         missing = entry.first - session.next_seq
@@ -109,7 +109,7 @@ class Recovery:
         log.warning(
             "the rows end at transition %d: %d batches up to transition %d never reached the disk whole and"
             " are lost, unless their actors still keep them",
-            self._replay.inserted,
+            self._replay.env_steps,
             len(lost),
             end,
         )

@@ -5,6 +5,7 @@ record's dtype, and nothing of actors, networks or time.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,17 @@ from common.errors import ConfigError
 from common.messages import MAX_ROWS
 from common.runtime.files import open_own
 from common.specs import Records
+from learner.reporting.metric import Metric
+
+METRICS = {
+    "env_steps": Metric(
+        "env steps",
+        "transitions inserted so far; every env step that was not discarded becomes exactly one",
+        "journaled",
+    ),
+    "replay_size": Metric("transitions", "min(`env_steps`, `--replay-capacity`)"),
+}
+"""Metrics that this part measures."""
 
 
 class Sampler(Protocol):
@@ -60,19 +72,19 @@ class Replay:
         self._rng = rng
         self._batch = np.empty((0, record.itemsize), np.uint8)
         self.capacity = capacity
-        self.inserted = 0
+        self.env_steps = 0
 
     def __len__(self) -> int:
-        return min(self.inserted, self.capacity)
+        return min(self.env_steps, self.capacity)
 
     def insert(self, records: Records) -> None:
         """Append [n] transitions, n at most `MAX_ROWS`."""
         rows = records.view(np.uint8).reshape(len(records), self._record.itemsize)
-        start = self.inserted % self._ring_n
+        start = self.env_steps % self._ring_n
         head = min(len(rows), self._ring_n - start)
         self._rows[start : start + head] = rows[:head]
         self._rows[: len(rows) - head] = rows[head:]
-        self.inserted += len(rows)
+        self.env_steps += len(rows)
 
     def read(self, start: int, count: int) -> Records:
         """Return a copy of the [count] transitions inserted behind the first `start` ones."""
@@ -84,10 +96,14 @@ class Replay:
         """Return uniformly drawn transitions (with replacement); see `Sampler`."""
         if self._batch.shape[:-1] != shape:
             self._batch = np.empty((*shape, self._record.itemsize), np.uint8)
-        places = self._rng.integers(self.inserted - len(self), self.inserted, size=shape)
+        places = self._rng.integers(self.env_steps - len(self), self.env_steps, size=shape)
         places %= self._ring_n
         np.take(self._rows, places, axis=0, out=self._batch, mode="clip")
         return self._batch.view(self._record).reshape(shape)
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return what has come in, and how much of it is kept."""
+        return {"env_steps": self.env_steps, "replay_size": len(self)}
 
     def flush(self) -> None:
         """Have the system write everything to the disk."""

@@ -15,6 +15,33 @@ from common.messages import MAX_STATUS_KEYS
 from common.runtime.interval import Interval
 from learner.experience.claims import Claims
 from learner.experience.closed_sessions import MAX_FORGOTTEN, ClosedSessions
+from learner.reporting.metric import Metric
+
+METRICS = {
+    "produced": Metric(
+        "transitions",
+        "sum over sessions of what the actor says it made, up to its last batch taken",
+        "journaled",
+    ),
+    "inserted": Metric("transitions", "written into the replay", "journaled"),
+    "rejected": Metric(
+        "transitions",
+        "in batches that were well-framed but malformed: acknowledged, counted, dropped",
+        "journaled",
+    ),
+    "discarded": Metric(
+        "env steps",
+        "thrown away by actors, one for each broken episode: the env step or the reset in "
+        "which the environment raised, or returned a value that is not finite or huge",
+        "journaled",
+    ),
+    "resent": Metric(
+        "batches",
+        "sum over sessions of what the actor says it sent again after a silence",
+        "journaled",
+    ),
+}
+"""Metrics that this part measures."""
 
 MAX_SESSIONS = 100_000
 """Process starts that a run keeps a session of at a time; further ones are refused."""
@@ -61,7 +88,7 @@ class Session:
     key: str | None = None
 
 
-TOTALS = ("produced", "inserted", "rejected", "discarded", "resent")
+TOTALS = tuple(METRICS)
 _TRANSIENT = {"heard_s", "held", "held_bytes", "key"}
 _KEPT = [field.name for field in fields(Session) if field.name not in _TRANSIENT]
 

@@ -27,15 +27,15 @@ class Cadence:
         self._interval = Interval(config.publish_interval_s or PUBLISH_INTERVAL_S)
         self._env_steps = 0
 
-    def due(self, now_s: float, env_steps: int, actors_n: int) -> bool:
+    def due(self, now_s: float, env_steps: int, num_actors: int) -> bool:
         """Return whether it is time, and if so start waiting for the next one.
 
         Args:
             now_s: monotonic time, seconds.
             env_steps: learned from so far.
-            actors_n: live actors.
+            num_actors: live actors.
         """
-        enough = max(ENV_STEPS, actors_n // ACTORS_PER_ENV_STEP)
+        enough = max(ENV_STEPS, num_actors // ACTORS_PER_ENV_STEP)
         if self._in_step and env_steps - self._env_steps >= enough:
             self._interval.restart(now_s)
         elif not self._interval.due(now_s):

@@ -4,13 +4,30 @@ In: what was published, and by which version each batch was made. Out: two means
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
+
+from learner.reporting.metric import Metric
+
+METRICS = {
+    "policy_lag": Metric(
+        "versions",
+        "mean over the transitions since the last row: newest version − version that acted (0"
+        " = random actions)",
+    ),
+    "policy_age": Metric(
+        "env steps",
+        "mean over the transitions since the last row that a policy acted in: `env_steps` "
+        "before the transition − `env_steps` when that policy was published",
+    ),
+}
+"""Metrics that this part measures."""
 
 KEPT_VERSIONS = 4096
 """Published versions whose env step is remembered; an older one counts as old as the oldest of them."""
 
 
 class PolicyLag:
-    """Mean ages of acting policies, over the transitions since the last call of `values`.
+    """Mean ages of acting policies, over the transitions since the last call of `metrics`.
 
     Attributes:
         version: the newest version published; 0 is none.
@@ -47,7 +64,7 @@ class PolicyLag:
             self._steps_sum += count * max(0, env_steps - published)
             self._steps_n += count
 
-    def values(self) -> dict[str, float]:
+    def metrics(self) -> Mapping[str, float]:
         """Return both means, those of before where nothing has arrived since."""
         if self._versions_n:
             self._versions = self._versions_sum / self._versions_n

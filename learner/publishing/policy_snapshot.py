@@ -1,43 +1,55 @@
 """A copy of the policy that may still be on its way from the device.
 
-In: tensors on the host, and what tells that they have arrived. Out: the arrays that actors take. Must not
-know: agents, frames.
+In: arrays on the host, and what tells that they have arrived. Out: the arrays that actors take. Must not
+know: algorithms, frames, torch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+Arrays = Mapping[str, NDArray[np.float32]]
+
+
+class Arrival(Protocol):
+    """The end of a copy from the device, such as a `torch.cuda.Event`."""
+
+    def query(self) -> bool:
+        """Return whether it has come."""
+
+    def synchronize(self) -> object:
+        """Wait for it."""
 
 
 class PolicySnapshot:
-    """The policy as it was at one moment, and its average if one is kept.
+    """The policy as it was at one moment, and its moving average if one is kept.
 
     Args:
-        parts: parameters by name, on the host, nobody else's: the policy's, then perhaps the average's.
-        arrived: of the copy that fills them; None when they are filled.
+        policy: parameters as `common.policy.NumpyPolicy` takes them, in memory that nobody else changes;
+            views of any strides.
+        ema: those of the moving average; empty without one.
+        arrival: of the copy that fills them; None when they are filled.
     """
 
-    def __init__(
-        self, parts: Sequence[Mapping[str, Tensor]], arrived: torch.cuda.Event | None = None
-    ) -> None:
-        self._parts, self._arrived = parts, arrived
+    def __init__(self, policy: Arrays, ema: Arrays | None = None, arrival: Arrival | None = None) -> None:
+        self._policy, self._ema = policy, ema or {}
+        self._arrival = arrival
 
     def ready(self) -> bool:
-        """Whether `arrays` would return at once."""
-        return self._arrived is None or self._arrived.query()
+        """Return whether `arrays` would return at once."""
+        return self._arrival is None or self._arrival.query()
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Return the parameters as `common.policy.NumpyPolicy` takes them, w [in, out]; may wait."""
-        return self._arrays(self._parts[0])
+        """Return the policy's parameters; may wait."""
+        return self._copies(self._policy)
 
-    def average(self) -> dict[str, NDArray[np.float32]]:
-        """Return the average's, empty if there is none; may wait."""
-        return self._arrays(self._parts[1]) if len(self._parts) > 1 else {}
+    def ema(self) -> dict[str, NDArray[np.float32]]:
+        """Return the moving average's, empty if there is none; may wait."""
+        return self._copies(self._ema)
 
-    def _arrays(self, parts: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        return {name: part.numpy().T.copy(order="C") for name, part in parts.items()}
+    def _copies(self, arrays: Arrays) -> dict[str, NDArray[np.float32]]:
+        if self._arrival is not None:
+            self._arrival.synchronize()
+        return {name: np.array(array, order="C") for name, array in arrays.items()}

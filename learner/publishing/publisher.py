@@ -1,36 +1,63 @@
 """Publishes the policy as numbered frames, and writes the last one down."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from common.evaluation.candidates import Key
 from common.messages import Weights
-from common.net.weights import WeightsPublisher
 from common.protocol import encode
 from common.runtime.files import write_atomically
 from common.runtime.interval import Interval
 from common.runtime.run_directory import RunDirectory
 from common.specs import EnvSpec
 from learner.divergence import require_policy
+from learner.publishing.cadence import Cadence
 from learner.publishing.policy_snapshot import PolicySnapshot
 from learner.publishing.published_frames import PublishedFrames
-from learner.sac.agent import SACAgent
+from learner.reporting.metric import Metric
 
 log = logging.getLogger(__name__)
+
+METRICS = {
+    "weights_version": Metric(
+        "versions",
+        "published policies that differ from the one before; none has the number of another, "
+        "whatever was killed",
+        "counter",
+    ),
+}
+"""Metrics that this part measures."""
 
 REPEAT_INTERVAL_S = 0.2
 """Seconds between two broadcasts of the same policy, for late joiners."""
 
 
+class HasPolicy(Protocol):
+    """What learns a policy."""
+
+    def policy(self) -> PolicySnapshot:
+        """Return the policy as it is now, perhaps still on its way."""
+
+
+class Frames(Protocol):
+    """The socket where frames leave."""
+
+    def publish(self, frame: bytes) -> None:
+        """Send a frame to everyone."""
+
+
 class PolicyPublisher:
-    """Turns the agent's policy into numbered frames.
+    """Turns the learned policy into numbered frames.
 
     Args:
         spec: goes into each frame.
-        agent: whose policy it is.
+        algorithm: whose policy it is.
         socket: where frames leave.
         run: where the last policy is written.
+        cadence: tells when a policy is due.
         reserve: is told each version before it leaves, so that it never stands for another policy.
+        published: is told version and env steps of each policy that has left.
 
     Attributes:
         version: number of the newest frame.
@@ -40,55 +67,61 @@ class PolicyPublisher:
     def __init__(
         self,
         spec: EnvSpec,
-        agent: SACAgent,
-        socket: WeightsPublisher,
+        algorithm: HasPolicy,
+        socket: Frames,
         run: RunDirectory,
+        cadence: Cadence,
+        *,
         reserve: Callable[[int], object] = lambda version: None,
+        published: Callable[[int, int], object] = lambda version, env_steps: None,
     ) -> None:
         self.version = 0
         self.frames = PublishedFrames()
-        self._spec = spec
-        self._agent = agent
-        self._socket = socket
-        self._run = run
-        self._reserve = reserve
+        self._spec, self._algorithm, self._socket, self._run = spec, algorithm, socket, run
+        self._cadence, self._reserve, self._published = cadence, reserve, published
         self._newest: bytes | None = None
         self._published_updates = -1
         self._repeat = Interval(REPEAT_INTERVAL_S)
-        self._copied: tuple[PolicySnapshot, int, int] | None = None
+        self._leaving: tuple[PolicySnapshot, int, int] | None = None
 
-    def publish(self, env_steps: int, updates: int, now_s: float) -> None:
-        """Have the newest policy copied for `deliver`; where there is none, repeat the last now and then.
+    def publish(
+        self, now_s: float, env_steps: int, updates: int, num_actors: int, *, now: bool = False
+    ) -> None:
+        """Have the newest policy copied if it is due, and send it as soon as it has arrived.
+
+        Where there is no new one, the last is repeated now and then.
 
         Args:
-            env_steps: learned from so far.
-            updates: taken so far.
             now_s: monotonic time, seconds.
+            env_steps: learned from so far.
+            updates: taken so far; before the first there is nothing to publish.
+            num_actors: live actors.
+            now: whether it is due in any case.
         """
-        if self._copied is None and updates != self._published_updates:
+        if not updates or not (now or self._cadence.due(now_s, env_steps, num_actors)):
+            return
+        if self._leaving is None and updates != self._published_updates:
             self._published_updates = updates
             self._repeat.restart(now_s)
-            self._copied = (self._agent.copy_policy(), env_steps, updates)
+            self._leaving = (self._algorithm.policy(), env_steps, updates)
         elif self._newest is not None and self._repeat.due(now_s):
             self._socket.publish(self._newest)
+        self.deliver()
 
-    def deliver(self, *, wait: bool = False) -> Key | None:
+    def deliver(self, *, wait: bool = False) -> None:
         """Send the policy that is being copied, if there is one and it has arrived.
 
         Args:
             wait: until it has.
 
-        Returns:
-            the policy that was sent, if any.
-
         Raises:
             DivergedError: it holds numbers that no actor could act by.
         """
-        if self._copied is None or not (wait or self._copied[0].ready()):
-            return None
-        (copy, env_steps, updates), self._copied = self._copied, None
-        policy, average = copy.arrays(), copy.average()
-        for arrays in (policy, average):
+        if self._leaving is None or not (wait or self._leaving[0].ready()):
+            return
+        (snapshot, env_steps, updates), self._leaving = self._leaving, None
+        policy, ema = snapshot.arrays(), snapshot.ema()
+        for arrays in (policy, ema):
             require_policy(arrays, updates)
         self.version += 1
         self._reserve(self.version)
@@ -98,13 +131,16 @@ class PolicyPublisher:
             updates=updates,
             spec=self._spec.to_mapping(),
             policy=policy,
-            ema=average,
+            ema=ema,
         )
         self._newest = encode(message)
-        key = Key(self.version, env_steps)
-        self.frames.add(key, self._newest)
+        self.frames.add(Key(self.version, env_steps), self._newest)
         self._socket.publish(self._newest)
-        return key
+        self._published(self.version, env_steps)
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return the newest version's number."""
+        return {"weights_version": self.version}
 
     def write_last(self) -> None:
         """Write the newest published policy into the run directory."""

@@ -2,6 +2,8 @@
 
 import logging
 from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from typing import Any
 
 from common.evaluation.candidates import Candidate, Key, Selected
 from common.evaluation.policy_files import commit, read_finalists, read_selected, sweep
@@ -9,9 +11,34 @@ from common.evaluation.statistics import summarise
 from common.messages import Evaluation, EvaluationStarted
 from common.runtime.run_directory import RunDirectory
 from learner.publishing.published_frames import PublishedFrames
-from learner.reporting.metrics import Values
+from learner.reporting.metric import Metric, Values
 
 log = logging.getLogger(__name__)
+
+METRICS = {
+    "evaluations": Metric("evaluations", "that counted for the choice of the best policy", "counter"),
+    "repeated_evaluations": Metric(
+        "evaluations",
+        "dropped because all that they say had been counted before",
+        "counter",
+    ),
+    "uncounted_evaluations": Metric(
+        "evaluations",
+        "of a policy that was no longer kept: their row is written, the policy cannot be chosen",
+        "counter",
+    ),
+    "eval_env_steps": Metric("env steps", "`env_steps` when the evaluated policy was published"),
+    "eval_broken_episodes": Metric("episodes", "that the environment broke off; no mean below counts them"),
+    "eval_return": Metric("reward", "mean of Σ reward over whole episodes; left out when there was none"),
+    "eval_return_std": Metric("reward", "standard deviation of the episodes' returns"),
+    "eval_success": Metric("share", "p = successes / n"),
+    "eval_success_low": Metric(
+        "share",
+        "Wilson: (p + z²/2n − z √(p(1−p)/n + z²/4n²)) / (1 + z²/n), z = 1.96",
+    ),
+    "eval_success_high": Metric("share", "the same with + before the root"),
+}
+"""Metrics that this part measures."""
 
 MAX_TALLIES = 64
 """Policies beside the finalists whose evaluations are remembered, so that another one adds to them."""
@@ -28,11 +55,13 @@ class Selection:
 
     Attributes:
         selected: the finalists and the best of them.
+        newest: metrics of the newest evaluation; empty before the first.
         counters: evaluations that counted, that were repeated, and that came too late to count.
     """
 
     def __init__(self, frames: PublishedFrames, run: RunDirectory) -> None:
         self.selected = Selected()
+        self.newest: Values = {}
         self.counters: Counter[str] = Counter()
         self._frames = frames
         self._run = run
@@ -63,12 +92,13 @@ class Selection:
         if pooled is candidate:
             self.counters["repeated_evaluations"] += 1
             return None
+        self.newest = values_of(message)
         frame = self._finalists.get(key) or self._frames.get(key)
         if frame is None:
             self._say_uncounted(message)
-            return values_of(message), False
+            return self.newest, False
         self.counters["evaluations"] += 1
-        return values_of(message), self._consider(pooled, frame)
+        return self.newest, self._consider(pooled, frame)
 
     def write(self) -> None:
         """Bring the finalists to the disk if they have changed; training goes on if the disk refuses."""
@@ -84,12 +114,17 @@ class Selection:
             log.error("finalists not written: %s; tried again with the next checkpoint", error.strerror)
 
     def state_dict(self) -> dict[str, object]:
-        """Return the counters; the finalists have a file of their own."""
-        return {"counters": dict(self.counters)}
+        """Return the counters and the newest evaluation; the finalists have a file of their own."""
+        return {"counters": dict(self.counters), "newest": self.newest}
 
-    def load_state_dict(self, state: dict[str, dict[str, int]]) -> None:
-        """Go on counting from `state_dict()`."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict()`."""
         self.counters = Counter(state["counters"])
+        self.newest = dict(state["newest"])
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return the counters of evaluations."""
+        return {name: self.counters[name] for name in METRICS if not name.startswith("eval_")}
 
     def _consider(self, candidate: Candidate, frame: bytes) -> bool:
         """Keep a candidate if it is among the finalists now; return whether another one is the best."""

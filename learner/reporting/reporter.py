@@ -1,149 +1,100 @@
-"""What the learner says of itself: rows of metrics, and a status on the control channel."""
+"""Rows of metrics, and the status on the control channel: what the parts of the learner measure, merged."""
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol
 
 from common.messages import Status
-from common.runtime.run_directory import RunDirectory
-from learner.reporting.metrics import SAID, EpisodeMeans, MetricsLog, Values
+from learner.access.refusals import Peers
+from learner.reporting.metric import Metric, Metrics, Values
+from learner.reporting.metrics_log import MetricsLog
 
-if TYPE_CHECKING:
-    from learner.loop import Learner
+METRICS = {
+    "env_steps_per_s": Metric("env steps/s", "Δ`env_steps` / t"),
+    "updates_per_s": Metric("updates/s", "Δ`updates` / t"),
+}
+"""Metrics that this part measures."""
+RATES = {"env_steps_per_s": "env_steps", "updates_per_s": "updates"}
+"""Rate -> counter that it is the growth of."""
 
 
-COUNTERS = ("duplicates", "gaps", "lost", "torn", "damaged", "throttled", "malformed", "refused", "episodes")
-"""Of the ingest's counters those that are metrics; the others tell reasons."""
-EVALUATION_COUNTERS = ("evaluations", "repeated_evaluations", "uncounted_evaluations")
-"""Counters of the selection."""
+class Measured(Protocol):
+    """A part that measures something."""
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return the newest values by name."""
 
 
 class Reporter:
-    """Reads the learner's counters and turns them into metrics.
+    """Merges the metrics of parts.
 
     Args:
-        learner: whose counters.
-        run: where rows are written.
-
-    Attributes:
-        state: what the status says.
-        losses: the newest update's scalars; read only when a row is written.
+        counters: parts that may be asked at any time.
+        gauges: parts that are asked once a row: they wait for a device, or mean over the time since then.
+        declared: all metrics.
+        log: where rows go.
+        note: is told counters before anybody else is, so that no successor tells less.
+        publish: sends a status.
+        peers: returns who is to be named in it.
     """
 
-    def __init__(self, learner: "Learner", run: RunDirectory) -> None:
-        self.state: Literal["running", "draining", "done"] = "running"
-        self.losses: Mapping[str, SupportsFloat] = {}
-        self._learner = learner
-        self._log = MetricsLog(run)
-        self._episodes = EpisodeMeans()
-        self._evaluation: Values = {}
-        self._values: Values = {}
-        self._wait_s = 0.0
-        self._actors_wait_s = 0.0
-        self._held_since_s: float | None = None
+    def __init__(
+        self,
+        counters: Sequence[Measured],
+        gauges: Sequence[Measured],
+        declared: Metrics,
+        *,
+        log: MetricsLog,
+        note: Callable[[Mapping[str, float]], object],
+        publish: Callable[[Status], object],
+        peers: Callable[[], Peers],
+    ) -> None:
+        self._counters, self._gauges = counters, gauges
+        self._noted = [name for name, metric in declared.items() if metric.kind == "counter"]
+        self._log, self._note, self._publish, self._peers = log, note, publish, peers
         self._earlier: dict[str, float] = {}
-        self._started_s = self._row_s = time.monotonic()
-        self._row_counts = (0, 0)
+        self._row: Values = {}
+        self._row_s = time.monotonic()
+        self._row_counts = self._count()
 
-    def waited(self, wait: Callable[[float], object], timeout_s: float) -> None:
-        """Call `wait(timeout_s)` and account for the time it took."""
-        before_s = time.monotonic()
-        wait(timeout_s)
-        self._wait_s += time.monotonic() - before_s
+    def continue_from(self, told: Mapping[str, float]) -> None:
+        """Let no counter fall below what was last told of it; comes when all parts are restored."""
+        self._row_counts = now = self._count()
+        self._earlier = {name: max(0, told[name] - now[name]) for name in self._noted if name in told}
 
-    def holds_actors(self, held: bool) -> None:
-        """Note whether the rate limiter leaves the actors' batches unread now; the time adds up."""
-        now_s = time.monotonic()
-        if self._held_since_s is not None:
-            self._actors_wait_s += now_s - self._held_since_s
-        self._held_since_s = now_s if held else None
+    def write(self, more: Mapping[str, float] | None = None) -> None:
+        """Write a row, with the values of an evaluation where there is one."""
+        counts, now_s = self._count(), time.monotonic()
+        span_s = max(1e-9, now_s - self._row_s)
+        rates = {name: (counts[of] - self._row_counts[of]) / span_s for name, of in RATES.items()}
+        self._row_s, self._row_counts = now_s, counts
+        # A diverged loss has no number that a row or a status could carry.
+        gauges = {name: value for name, value in _merge(self._gauges).items() if math.isfinite(value)}
+        self._row = {**counts, **rates, **gauges}
+        self._tell(self._row)
+        self._log.write({**self._row, **(more or {})})
 
-    def write(self, evaluation: Values | None = None) -> None:
-        """Write one row of metrics; an evaluation's values stand in one row, and in every status after it."""
-        self._values = self._measure()
-        self._note(self._values)
-        self._evaluation = evaluation or self._evaluation
-        self._log.write({**self._values, **(evaluation or {})})
-
-    def send_status(self) -> None:
-        """Publish the newest row, with fresh counters, and every actor's liveness."""
-        ingest, counts = self._learner.ingest, self._counts()
-        self._note(counts)
-        status = Status(
-            state=self.state,
-            metrics={**self._values, **counts, **self._evaluation},
-            actors=ingest.refusals.among("actor", ingest.liveness()),
-            evaluators=ingest.refusals.among("evaluator", ingest.evaluators_liveness()),
-            refused=ingest.refusals.reasons(),
-        )
-        self._learner.sockets.status(status)
+    def send_status(
+        self, state: Literal["running", "draining", "done"], more: Mapping[str, float] | None = None
+    ) -> None:
+        """Publish the newest row with fresh counters, the newest evaluation, and every peer's state."""
+        counts = self._count()
+        self._tell(counts)
+        metrics = {**self._row, **counts, **(more or {})}
+        self._publish(Status(state=state, metrics=metrics, **self._peers()._asdict()))
 
     def close(self) -> None:
-        """Write the last row and say the last status."""
-        self.write()
-        self.send_status()
+        """Close the files."""
         self._log.close()
 
-    def state_dict(self) -> dict[str, object]:
-        """Return what is told again; counters are in the journal, as the newest checkpoint may be old."""
-        return {"recent_episodes": self._episodes.state_dict(), "evaluation": self._evaluation}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`."""
-        self._episodes.load_state_dict(state["recent_episodes"])
-        self._evaluation = dict(state["evaluation"])
-
-    def go_on(self) -> None:
-        """Let no counter fall below what was last told of it; comes when everything else is restored."""
-        self._row_counts = (self._learner.env_steps, self._learner.updates)
-        ingest, version = self._learner.ingest, self._learner.publisher.version
-        known = {**ingest.counters, **self._learner.selection.counters, "weights_version": version}
-        self._earlier = {
-            name: max(0, ingest.said[name] - known.get(name, 0)) for name in SAID if name in ingest.said
-        }
-
-    def _note(self, values: Values) -> None:
-        """Have the journal know what is told now."""
-        self._learner.ingest.note({name: values[name] for name in SAID if name in values})
-
-    def _collect(self) -> None:
-        events = self._learner.ingest.drain_events()
-        self._episodes.add(events.episodes)
-
-    def _counts(self) -> Values:
-        learner = self._learner
-        counters = learner.ingest.counters
-        alive = sum(state == "alive" for state in learner.ingest.liveness().values())
-        counts: Values = {
-            "wall_s": time.monotonic() - self._started_s,
-            "learner_wait_s": self._wait_s,
-            "actors_wait_s": self._actors_wait_s,
-            "env_steps": learner.env_steps,
-            "updates": learner.updates,
-            "replay_size": len(learner.replay),
-            "weights_version": learner.publisher.version,
-            "actors_alive": alive,
-            **learner.sockets.counts(),
-            **learner.ingest.sessions.totals(),
-            **{name: counters[name] for name in COUNTERS},
-            **{name: learner.selection.counters[name] for name in EVALUATION_COUNTERS},
-        }
+    def _count(self) -> Values:
+        counts = _merge(self._counters)
         return {name: value + self._earlier.get(name, 0) for name, value in counts.items()}
 
-    def _measure(self) -> Values:
-        self._collect()
-        learner, now_s = self._learner, time.monotonic()
-        steps, updates = self._row_counts
-        span_s = max(1e-9, now_s - self._row_s)
-        self._row_s, self._row_counts = now_s, (learner.env_steps, learner.updates)
-        return {
-            **self._counts(),
-            "env_steps_per_s": (learner.env_steps - steps) / span_s,
-            "updates_per_s": (learner.updates - updates) / span_s,
-            "samples_per_insert": learner.limiter.samples / max(1, learner.limiter.inserts),
-            **learner.ingest.lag.values(),
-            **self._episodes.values(),
-            # A diverged loss has no number that a row or a status could carry.
-            **{name: value for name, loss in self.losses.items() if math.isfinite(value := float(loss))},
-        }
+    def _tell(self, values: Values) -> None:
+        self._note({name: values[name] for name in self._noted if name in values})
+
+
+def _merge(parts: Sequence[Measured]) -> Values:
+    return {name: value for part in parts for name, value in part.metrics().items()}

@@ -1,1 +1,69 @@
-"""Soft Actor-Critic and its back ends."""
+"""Soft Actor-Critic: its settings, metrics and memory, and the back end that runs it here.
+
+A definition as `learner.algorithm` describes it. Source: Haarnoja et al. 2018, Soft Actor-Critic Algorithms
+and Applications (arXiv 1812.05905).
+"""
+
+from common.config import LearnerConfig
+from common.policy import policy_bytes
+from common.specs import EnvSpec
+from learner.algorithm import Algorithm, Memory
+from learner.reporting.metric import Metric
+from learner.sac.settings import SACConfig as Settings
+
+__all__ = ["METRICS", "Settings", "build", "memory", "updates_per_dispatch"]
+
+METRICS = {
+    "critic_loss": Metric(
+        "reward²",
+        "Σᵢ ½ (Qᵢ(s, a) − y)², y = r + d (1 − T) (minᵢ Q̄ᵢ(s′, a′) − α log π(a′|s′)), i over all critics or"
+        " `--critic-subset` of them",
+    ),
+    "policy_loss": Metric(
+        "reward", "α log π(a|s) − minᵢ Qᵢ(s, a), a ~ π(·|s); with `--critic-subset` the mean over i"
+    ),
+    "temperature_loss": Metric("reward", "−α (log π(a|s) + target entropy)"),
+    "temperature": Metric("reward/nat", "α"),
+    "entropy": Metric("nats", "−log π(a|s)"),
+    "q_mean": Metric("reward", "Qᵢ(s, a), mean over all critics"),
+}
+
+POLICIES = 5
+"""Copies of a policy: weights, gradient, two moments of Adam, moving average."""
+CRITICS = 5
+"""Copies of each critic: weights, gradient, two moments of Adam, target."""
+BATCHES = 6
+"""Copies of a batch: as sampled, as inputs of each network, and gradients of those."""
+FLOAT_BYTES = 4
+
+
+def memory(settings: Settings, spec: EnvSpec, batch_size: int) -> Memory:
+    """Return the size of the networks and of what an update works on."""
+    hidden = settings.hidden_dim
+    policy = policy_bytes(spec, hidden)
+    critic = FLOAT_BYTES * hidden * (spec.obs_dim + spec.action_dim + hidden + 3)
+    batch = batch_size * (spec.record.itemsize + settings.num_critics * FLOAT_BYTES * hidden)
+    published = (1 if settings.ema_tau == 1 else 2) * policy
+    networks = POLICIES * published + CRITICS * settings.num_critics * critic
+    return Memory(networks + BATCHES * batch, published, f"the policy (--hidden-dim {hidden})")
+
+
+def updates_per_dispatch(settings: Settings, learner: LearnerConfig) -> int:
+    """Return how many updates one call takes here.
+
+    Raises:
+        ConfigError: the device or the precision that was asked for is not to be had.
+    """
+    from learner.sac.backends import require_possible, updates_per_dispatch
+
+    require_possible(settings, learner)
+    return updates_per_dispatch(learner)
+
+
+def build(
+    settings: Settings, spec: EnvSpec, learner: LearnerConfig, *, batch_size: int, seed: int
+) -> Algorithm:
+    """Return the fastest implementation for this machine; see `learner.algorithm.Definition`."""
+    from learner.sac.backends import choose_backend
+
+    return choose_backend(settings, spec, learner, batch_size=batch_size, seed=seed)

@@ -8,16 +8,14 @@ Source: Haarnoja et al. 2018, Soft Actor-Critic Algorithms and Applications (arX
 
 from torch import Tensor
 
-from learner.sac.networks import CRITICS_N
-
 
 def _check_batch(*vectors: Tensor, q: Tensor | None = None) -> None:
-    """Refuse all but [B] vectors and [2, B] values of one B; [B, 1] with [B] would broadcast silently."""
+    """Refuse all but [B] vectors and [N, B] values of one B; [B, 1] with [B] would broadcast silently."""
     shape = vectors[0].shape
     if len(shape) != 1 or any(vector.shape != shape for vector in vectors):
         raise ValueError(f"expected one [B] for all, not {[list(vector.shape) for vector in vectors]}")
-    if q is not None and q.shape != (CRITICS_N, *shape):
-        raise ValueError(f"expected values [{CRITICS_N}, {shape[0]}], not {list(q.shape)}")
+    if q is not None and (q.dim() != 2 or q.shape[1:] != shape):
+        raise ValueError(f"expected values [N, {shape[0]}], not {list(q.shape)}")
 
 
 def td_target(
@@ -29,14 +27,14 @@ def td_target(
     discount: Tensor,
     temperature: Tensor,
 ) -> Tensor:
-    """Return the entropy-regularised n-step Bellman target.
+    """Return the entropy-regularized n-step Bellman target.
 
     y = r + discount * (1 - terminated) * (min_i Q_i(s', a') - temperature * log pi(a'|s'))
 
     Args:
         reward: [B] float32, already scaled and summed over the n steps.
         terminated: [B] bool; a time limit is not a terminal state and still bootstraps.
-        next_q: [2, B] float32, target critics at (s', a'), a' ~ pi(.|s').
+        next_q: [N, B] float32, target critics at (s', a'), a' ~ pi(.|s'); all of them or some (REDQ).
         next_log_prob: [B] float32, nats, after the tanh correction.
         discount: [B] float32, gamma**n of each transition, in [0, 1].
         temperature: scalar, reward per nat.
@@ -47,7 +45,8 @@ def td_target(
     Raises:
         ValueError: batch sizes differ ([B, 1] with [B] would broadcast silently).
 
-    Source: arXiv 1812.05905, equations 3 and 5; the minimum of two from Fujimoto et al. 2018, TD3.
+    Source: arXiv 1812.05905, equations 3 and 5; the minimum from Fujimoto et al. 2018, TD3,
+    of a random subset from Chen et al. 2021, REDQ (arXiv 2101.05982), equation 1.
     """
     _check_batch(reward, terminated, next_log_prob, discount, q=next_q)
     soft_value = next_q.amin(dim=0) - temperature * next_log_prob
@@ -60,7 +59,7 @@ def critic_loss(q: Tensor, target: Tensor) -> Tensor:
     J_Q = sum_i mean_B 1/2 * (Q_i(s, a) - y)^2
 
     Args:
-        q: [2, B] float32, critics at the stored (s, a).
+        q: [N, B] float32, critics at the stored (s, a).
         target: [B] float32, y of `td_target`.
 
     Returns:
@@ -75,15 +74,16 @@ def critic_loss(q: Tensor, target: Tensor) -> Tensor:
     return 0.5 * (q - target).square().mean(dim=1).sum()
 
 
-def policy_loss(log_prob: Tensor, q: Tensor, temperature: Tensor) -> Tensor:
+def policy_loss(log_prob: Tensor, q: Tensor, temperature: Tensor, *, take_mean: bool = False) -> Tensor:
     """Return the policy's loss; its gradient passes through the action into q.
 
-    J_pi = mean_B (temperature * log pi(a|s) - min_i Q_i(s, a)),  a ~ pi(.|s) reparameterised
+    J_pi = mean_B (temperature * log pi(a|s) - min_i Q_i(s, a)),  a ~ pi(.|s) reparameterized
 
     Args:
         log_prob: [B] float32, nats.
-        q: [2, B] float32, critics at (s, a).
+        q: [N, B] float32, critics at (s, a).
         temperature: scalar, detached, reward per nat.
+        take_mean: the critics' mean in place of their minimum.
 
     Returns:
         Scalar, reward.
@@ -91,10 +91,11 @@ def policy_loss(log_prob: Tensor, q: Tensor, temperature: Tensor) -> Tensor:
     Raises:
         ValueError: batch sizes differ.
 
-    Source: arXiv 1812.05905, equations 7 and 9.
+    Source: arXiv 1812.05905, equations 7 and 9; the mean from arXiv 2101.05982, algorithm 1.
     """
     _check_batch(log_prob, q=q)
-    return (temperature * log_prob - q.amin(dim=0)).mean()
+    value = q.mean(dim=0) if take_mean else q.amin(dim=0)
+    return (temperature * log_prob - value).mean()
 
 
 def temperature_loss(log_temperature: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:

@@ -1,7 +1,7 @@
-"""The two networks of SAC: a squashed-Gaussian policy and twin critics, as plain matrix products.
+"""The networks of SAC: a squashed-Gaussian policy and an ensemble of critics, as plain matrix products.
 
 In: batches of observations, actions and noise, float32. Out: the Gaussian before tanh, sampled actions
-with their log-probability, both critics' values. Must not know: losses, optimizers, replay, environments.
+with their log-probability, every critic's values. Must not know: losses, optimizers, replay, environments.
 
 Layouts are chosen by measurement (256 x 256 layers, one core): a product with a narrow output is slow in
 BLAS, so the policy stores weights [out, in] as `torch.nn.Linear` does (its head [256, 10]: 48 us against
@@ -18,9 +18,6 @@ from torch.nn import functional
 
 from common.policy import LOG_STD_MAX, LOG_STD_MIN
 
-CRITICS_N = 2
-"""Twin critics (Fujimoto et al. 2018, TD3), whose minimum counters overestimation."""
-
 
 def _uniform(shape: Sequence[int], fan_in: int, generator: torch.Generator) -> nn.Parameter:
     """Return a parameter ~ U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as `torch.nn.Linear` starts both of its."""
@@ -30,7 +27,7 @@ def _uniform(shape: Sequence[int], fan_in: int, generator: torch.Generator) -> n
 
 
 def squash(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample tanh-squashed Gaussian actions, reparameterised, with their log-probability.
+    """Sample tanh-squashed Gaussian actions, reparameterized, with their log-probability.
 
     u = mean + exp(log_std) * noise,  a = tanh(u)
     log pi(a|s) = sum_j [log N(u_j; mean_j, exp(log_std_j)) - log(1 - tanh(u_j)^2)]
@@ -114,16 +111,18 @@ class Policy(nn.Module):
         return squash(mean, log_std, noise)
 
 
-class TwinCritic(nn.Module):
-    """Two independent critics (obs, action) -> hidden -> hidden -> value, stacked along dimension 0.
+class CriticEnsemble(nn.Module):
+    """Independent critics (obs, action) -> hidden -> hidden -> value, stacked along dimension 0.
 
-    One batched product serves both, which halves the number of calls an update makes.
+    One batched product serves them all. The minimum of two counters overestimation (Fujimoto et al. 2018,
+    TD3).
 
     Args:
         obs_dim: length of an observation.
         action_dim: length of an action.
         hidden_dim: units of each hidden layer.
         generator: source of the initial weights; its device becomes the network's.
+        num_critics: N.
         layer_norm: normalize each hidden layer before its ReLU (Ba et al. 2016), which keeps the values
             bounded on actions that the replay lacks (Ball et al. 2023, RLPD).
     """
@@ -136,32 +135,39 @@ class TwinCritic(nn.Module):
     b2: nn.Parameter
 
     def __init__(
-        self, obs_dim: int, action_dim: int, hidden_dim: int, generator: torch.Generator, *, layer_norm: bool
+        self,
+        obs_dim: int,
+        action_dim: int,
+        hidden_dim: int,
+        generator: torch.Generator,
+        *,
+        num_critics: int,
+        layer_norm: bool,
     ) -> None:
         super().__init__()
         for i, n_in in enumerate((obs_dim + action_dim, hidden_dim)):
-            self.register_parameter(f"w{i}", _uniform((CRITICS_N, n_in, hidden_dim), n_in, generator))
-            self.register_parameter(f"b{i}", _uniform((CRITICS_N, 1, hidden_dim), n_in, generator))
-        self.w2 = _uniform((CRITICS_N, 1, hidden_dim), hidden_dim, generator)
-        self.b2 = _uniform((CRITICS_N, 1), hidden_dim, generator)
-        self._layer_norm = layer_norm
+            self.register_parameter(f"w{i}", _uniform((num_critics, n_in, hidden_dim), n_in, generator))
+            self.register_parameter(f"b{i}", _uniform((num_critics, 1, hidden_dim), n_in, generator))
+        self.w2 = _uniform((num_critics, 1, hidden_dim), hidden_dim, generator)
+        self.b2 = _uniform((num_critics, 1), hidden_dim, generator)
+        self._num_critics, self._layer_norm = num_critics, layer_norm
         self._ones = torch.ones(hidden_dim, device=generator.device)
         for i in range(2 if layer_norm else 0):
-            shape = (CRITICS_N, 1, hidden_dim)
+            shape = (num_critics, 1, hidden_dim)
             self.register_parameter(f"scale{i}", nn.Parameter(torch.ones(shape, device=generator.device)))
             self.register_parameter(f"shift{i}", nn.Parameter(torch.zeros(shape, device=generator.device)))
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
-        """Return both critics' values.
+        """Return the values by every critic.
 
         Args:
             obs: [B, obs_dim] float32.
             action: [B, action_dim] float32 in [-1, 1].
 
         Returns:
-            [2, B] float32, reward (scaled).
+            [N, B] float32, reward (scaled).
         """
-        both = torch.cat((obs, action), dim=1).expand(CRITICS_N, -1, -1)
+        both = torch.cat((obs, action), dim=1).expand(self._num_critics, -1, -1)
         hidden = self._activate(torch.baddbmm(self.b0, both, self.w0), 0)
         hidden = self._activate(torch.baddbmm(self.b1, hidden, self.w1), 1)
         value: Tensor = torch.linalg.vecdot(hidden, self.w2)

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import ablation
 from common.flags import TrainFlags, parse
+from learner.algorithm import settings_of
 
 
 def test_a_run_depends_on_its_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,7 +14,7 @@ def test_a_run_depends_on_its_seed_alone(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(ablation, "EVERY_N", 30)
     monkeypatch.setattr(ablation, "PUBLISH_EVERY_N", 10)
     words = ["--explore-steps", "10", "--batch-size", "8", "--hidden-dim", "8", "--max-episode-steps", "7"]
-    flags = parse(TrainFlags, ["--preset", "cube-fast", *words], prog="test")
+    flags = parse(TrainFlags, ["--preset", "cube-fast", *words], prog="test", algorithms=settings_of)
     seen: list[list[float]] = []
 
     class Agent(ablation.NumpyPolicy):
@@ -33,8 +34,10 @@ def test_a_run_depends_on_its_seed_alone(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("lever", ablation.LEVERS)
 def test_levers_are_flags(lever: str) -> None:
-    preset = parse(TrainFlags, ["--preset", "cube-fast"], prog="test")
-    changed = parse(TrainFlags, ["--preset", "cube-fast", *ablation.LEVERS[lever]], prog="test")
+    preset = parse(TrainFlags, ["--preset", "cube-fast"], prog="test", algorithms=settings_of)
+    changed = parse(
+        TrainFlags, ["--preset", "cube-fast", *ablation.LEVERS[lever]], prog="test", algorithms=settings_of
+    )
     assert (changed == preset) == (lever == "cube-fast")
 
 

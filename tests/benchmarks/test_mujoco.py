@@ -26,6 +26,7 @@ from common.protocol import encode
 from common.runtime.run_directory import RunDirectory
 from common.runtime.signals import StopSignal
 from common.specs import EnvSpec
+from learner.algorithm import settings_of
 
 ENV = "Pendulum-v1"
 SETTINGS = {"env": ENV, "who": "ours", "steps": 2000, "episodes": 10}
@@ -43,16 +44,22 @@ def shown(folder: Path, **sides: list[Result]) -> list[str]:
 
 
 def test_the_baseline_has_the_settings_of_the_preset() -> None:
-    flags = parse(TrainFlags, train_words(ENV, 2000, 7), prog="train")
+    flags = parse(TrainFlags, train_words(ENV, 2000, 7), prog="train", algorithms=settings_of)
     arguments = baseline_arguments(flags)
     assert (arguments["train_freq"], arguments["gradient_steps"]) == (1, flags.rate.updates_per_step)
-    assert flags.sac.auto_entropy
-    assert flags.sac.target_entropy is None
-    assert (flags.sac.reward_scale, flags.sac.critic_layer_norm, flags.sac.ema_tau) == (1, False, 1)
+    assert flags.algorithm.auto_entropy
+    assert flags.algorithm.target_entropy is None
+    assert (flags.algorithm.reward_scale, flags.algorithm.critic_layer_norm, flags.algorithm.ema_tau) == (
+        1,
+        False,
+        1,
+    )
     changed = ["--discount", "0.9", "--n-step", "3", "--learning-rate", "1e-3", "--tau", "0.01"]
     changed += ["--batch-size", "64", "--hidden-dim", "32", "--initial-temperature", "0.1"]
     changed += ["--explore-steps", "50", "--replay-capacity", "5000"]
-    assert baseline_arguments(parse(TrainFlags, [*train_words(ENV, 1, 7), *changed], prog="train")) == {
+    assert baseline_arguments(
+        parse(TrainFlags, [*train_words(ENV, 1, 7), *changed], prog="train", algorithms=settings_of)
+    ) == {
         "gamma": 0.9,
         "n_steps": 3,
         "learning_rate": 1e-3,
@@ -69,7 +76,9 @@ def test_the_baseline_has_the_settings_of_the_preset() -> None:
 
 def test_stable_baselines3_takes_the_arguments() -> None:
     sac = pytest.importorskip("stable_baselines3", reason="needs the extra bench").SAC
-    arguments = baseline_arguments(parse(TrainFlags, train_words(ENV, 2000, 7), prog="train"))
+    arguments = baseline_arguments(
+        parse(TrainFlags, train_words(ENV, 2000, 7), prog="train", algorithms=settings_of)
+    )
     model = sac("MlpPolicy", ENV, seed=7, device="cpu", **{**arguments, "buffer_size": 10})
     sizes = [layer.out_features for layer in model.actor.latent_pi if hasattr(layer, "out_features")]
     assert (sizes, model.target_entropy, float(model.log_ent_coef.detach().exp())) == ([256, 256], -1.0, 1.0)
@@ -78,7 +87,12 @@ def test_stable_baselines3_takes_the_arguments() -> None:
 def test_both_sides_are_evaluated_on_the_same_episodes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = parse(TrainFlags, [*train_words(ENV, 2000, 7), "--max-episode-steps", "1"], prog="train")
+    flags = parse(
+        TrainFlags,
+        [*train_words(ENV, 2000, 7), "--max-episode-steps", "1"],
+        prog="train",
+        algorithms=settings_of,
+    )
     spec, rundir = EnvSpec(ENV, 3, 1, 0.99, 1), RunDirectory(tmp_path)
     shapes = {"w0": (3, 4), "b0": (4,), "w1": (4, 4), "b1": (4,), "w2": (4, 2), "b2": (2,)}
     policy = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}

@@ -56,8 +56,8 @@ def audit(run: RunDirectory, capacity: int, made_folder: Path, *, strangers: boo
     ingest = Ingest(spec, replay, journal, Sessions(silent_after_s=1, gone_after_s=1))
     ingest.restore(recovered)
     journal.close()
-    assert replay.inserted <= capacity
-    obs = replay.read(0, replay.inserted)["obs"].astype(np.int64)
+    assert replay.env_steps <= capacity
+    obs = replay.read(0, replay.env_steps)["obs"].astype(np.int64)
     process, number = (obs[:, 0] << 16) + obs[:, 1], obs[:, 2]
     # The first step of a process is its actor's look at the environment, and no transition.
     made, missing, twice = {name: max(0, count - 1) for name, count in steps_made(made_folder).items()}, {}, 0
@@ -68,5 +68,5 @@ def audit(run: RunDirectory, capacity: int, made_folder: Path, *, strangers: boo
         if absent := int((times[:count] == 0).sum()):
             missing[name] = absent
             assert not times[count - absent :].any(), "a gap, and not at the end"
-    assert strangers or sum(made.values()) - sum(missing.values()) + twice == replay.inserted
+    assert strangers or sum(made.values()) - sum(missing.values()) + twice == replay.env_steps
     return Audit(made, missing, twice, ingest.sessions.totals(), dict(ingest.counters))

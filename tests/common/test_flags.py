@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from common.config import EnvConfig, Section
+from common.config import AlgorithmConfig, EnvConfig, Section
 from common.errors import ConfigError
 from common.flags import (
     PRESETS,
@@ -19,13 +19,14 @@ from common.flags import (
     parse,
     parse_env_args,
 )
+from learner.algorithm import settings_of
 
 WITH_SECTIONS = [ActorFlags, EvaluatorFlags, LearnerFlags, TrainFlags]
 PRESET_NAMES = [path.stem for path in sorted(PRESETS.glob("*.yaml"))]
 
 
 def train(*argv: str) -> TrainFlags:
-    return parse(TrainFlags, argv, prog="train")
+    return parse(TrainFlags, argv, prog="train", algorithms=settings_of)
 
 
 def lookup(flags: Section, path: str) -> Any:
@@ -48,7 +49,7 @@ def presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(
         folder / "mine.yaml",
         "default_for: Grasp-v0\nenv: {env_args: [a=1]}\nreturns: {n_step: 3}\n"
-        "sac: {batch_size: 128, tau: 0.25, critic_layer_norm: true}",
+        "replay: {batch_size: 128}\nalgorithm: {tau: 0.25, critic_layer_norm: true}",
     )
     monkeypatch.setattr("common.flags.PRESETS", folder)
 
@@ -58,16 +59,16 @@ SCRIPT_NAMES = [
     (["--actor-id", "a1"], "actor.actor_id", "a1"),
     (["--max-episodes", "7"], "actor.max_episodes", 7),
     (["--max-episode-steps", "30"], "env.max_episode_steps", 30),
-    (["--hidden-dim", "64"], "sac.hidden_dim", 64),
-    (["--batch-size", "32"], "sac.batch_size", 32),
+    (["--hidden-dim", "64"], "algorithm.hidden_dim", 64),
+    (["--batch-size", "32"], "replay.batch_size", 32),
     (["--replay-capacity", "5000"], "replay.replay_capacity", 5000),
     (["--explore-steps", "10"], "learner.explore_steps", 10),
     (["--updates-per-step", "0.5"], "rate.updates_per_step", 0.5),
     (["--updates-per-step", "None"], "rate.updates_per_step", None),
-    (["--auto-entropy"], "sac.auto_entropy", True),
-    (["--no-auto-entropy"], "sac.auto_entropy", False),
-    (["--target-entropy", "-3"], "sac.target_entropy", -3.0),
-    (["--reward-scale", "10"], "sac.reward_scale", 10.0),
+    (["--auto-entropy"], "algorithm.auto_entropy", True),
+    (["--no-auto-entropy"], "algorithm.auto_entropy", False),
+    (["--target-entropy", "-3"], "algorithm.target_entropy", -3.0),
+    (["--reward-scale", "10"], "algorithm.reward_scale", 10.0),
     (["--deterministic"], "actor.deterministic", True),
     (["--demos", "d", "--demo-fraction", "0.25"], "replay.demo_fraction", 0.25),
     (["--demos", "d"], "replay.demos", "d"),
@@ -86,20 +87,23 @@ def test_every_name_of_the_old_script_has_its_flag(argv: list[str], path: str, v
 
 def test_a_flag_means_the_same_in_every_command() -> None:
     for command in WITH_SECTIONS:
-        flags = parse(command, ["--seed", "5", "--discount", "0.5"], prog="x")
+        flags = parse(command, ["--seed", "5", "--discount", "0.5"], prog="x", algorithms=settings_of)
         assert (lookup(flags, "env.seed"), lookup(flags, "returns.discount")) == (5, 0.5)
 
 
 @pytest.mark.usefixtures("presets")
 def test_flags_go_before_the_config_file_before_the_preset_before_the_defaults(tmp_path: Path) -> None:
-    file = write(tmp_path / "c.yaml", "sac: {batch_size: 64, tau: 0.5}\nlearner: {total_env_steps: 5000}")
+    file = write(
+        tmp_path / "c.yaml",
+        "replay: {batch_size: 64}\nalgorithm: {tau: 0.5}\nlearner: {total_env_steps: 5000}",
+    )
     argv = ["--config", file, "--preset", "mine", "--batch-size", "16"]
     flags = train(*argv)
-    assert flags.sac.batch_size == 16  # flag, also in file and preset
-    assert flags.sac.tau == 0.5  # file, also in the preset
+    assert flags.replay.batch_size == 16  # flag, also in file and preset
+    assert flags.algorithm.tau == 0.5  # file, also in the preset
     assert flags.learner.total_env_steps == 5000
-    assert flags.sac.critic_layer_norm is True  # preset
-    assert flags.sac.reward_scale == 1.0  # default
+    assert flags.algorithm.critic_layer_norm is True  # preset
+    assert flags.algorithm.reward_scale == 1.0  # default
     assert train(*reversed_pairs(argv)) == flags.model_copy(update={"run": flags.run})
 
 
@@ -114,23 +118,23 @@ def test_an_environment_brings_its_own_preset_along_unless_told_otherwise(tmp_pa
     assert train() == train("--preset", "mine").model_copy(update={"run": train().run})
     assert train("--env", "Pendulum-v1").env.env_args == ()
     assert train("--preset", "plain").env.env_args == ()
-    file = write(tmp_path / "c.yaml", "sac: {tau: 0.5}")
+    file = write(tmp_path / "c.yaml", "algorithm: {tau: 0.5}")
     assert train("--config", file).returns.n_step == 1  # a file says it all
     assert train("--config", file, "--preset", "mine").returns.n_step == 3
-    file = write(tmp_path / "named.yaml", "run: {preset: mine}\nsac: {tau: 0.5}")
+    file = write(tmp_path / "named.yaml", "run: {preset: mine}\nalgorithm: {tau: 0.5}")
     flags = train("--config", file)
-    assert (flags.returns.n_step, flags.sac.tau) == (3, 0.5)  # or names the preset that it changes
+    assert (flags.returns.n_step, flags.algorithm.tau) == (3, 0.5)  # or names the preset that it changes
 
 
 def test_auto_resume_goes_on_once_a_run_has_begun(tmp_path: Path) -> None:
     words = ("--run-dir", str(tmp_path), "--auto-resume")
     assert (train(*words).run.run_dir, train(*words).run.resume) == (str(tmp_path), None)
-    write(tmp_path / "config.yaml", "sac: {batch_size: 77}")
+    write(tmp_path / "config.yaml", "replay: {batch_size: 77}")
     (tmp_path / "checkpoints").mkdir()
     assert train(*words).run.resume is None  # killed before its first checkpoint
     write(tmp_path / "checkpoints" / "step-000000000000.pt", "")
     flags = train(*words)
-    assert (flags.run.run_dir, flags.run.resume, flags.sac.batch_size) == (None, str(tmp_path), 77)
+    assert (flags.run.run_dir, flags.run.resume, flags.replay.batch_size) == (None, str(tmp_path), 77)
     assert train(*words, "--no-auto-resume").run.resume is None
     assert train("--auto-resume").run.resume is None
 
@@ -139,7 +143,7 @@ def test_resume_takes_the_settings_of_the_run_but_not_its_place(tmp_path: Path) 
     earlier = train("--env", "Pendulum-v1", "--batch-size", "77", "--run-dir", "elsewhere", "--seed", "3")
     write(tmp_path / "config.yaml", dump_yaml(earlier))
     resumed = train("--resume", str(tmp_path), "--seed", "4")
-    assert resumed.sac.batch_size == 77
+    assert resumed.replay.batch_size == 77
     assert resumed.env.env == "Pendulum-v1"
     assert resumed.env.seed == 4
     assert (resumed.run.run_dir, resumed.run.resume) == (None, str(tmp_path))
@@ -149,7 +153,9 @@ def test_resume_takes_the_settings_of_the_run_but_not_its_place(tmp_path: Path) 
 @pytest.mark.parametrize("command", WITH_SECTIONS)
 def test_every_preset_loads_for_every_command(preset: str, command: type[Section]) -> None:
     assert PRESET_NAMES
-    assert lookup(parse(command, ["--preset", preset], prog="x"), "run.preset") == preset
+    assert (
+        lookup(parse(command, ["--preset", preset], prog="x", algorithms=settings_of), "run.preset") == preset
+    )
 
 
 @pytest.mark.parametrize("command", WITH_SECTIONS)
@@ -165,9 +171,9 @@ def test_dumped_settings_load_as_they_were(command: type[Section], tmp_path: Pat
         "--seed",
         "3",
     ]
-    flags = parse(command, argv, prog="x")
+    flags = parse(command, argv, prog="x", algorithms=settings_of)
     file = write(tmp_path / "c.yaml", dump_yaml(flags))
-    again = parse(command, ["--config", file], prog="x")
+    again = parse(command, ["--config", file], prog="x", algorithms=settings_of)
     assert again.model_dump(exclude={"run"}) == flags.model_dump(exclude={"run"})
 
 
@@ -243,20 +249,20 @@ def test_a_mistake_is_answered_in_one_line_that_names_it(argv: list[str], named:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("sac: [", ["--config"]),
+        ("algorithm: [", ["--config"]),
         ("- sac", ["--config", "mapping"]),
         ("", ["--config", "mapping"]),
-        ("sacc: {tau: 0.5}", ["--config", "sacc", "allowed", "sac"]),
+        ("sacc: {tau: 0.5}", ["--config", "sacc", "allowed", "algorithm"]),
         ("tau: 0.5", ["--config", "tau", "allowed"]),
-        ("sac: 3", ["--config", "sac: 3 is no mapping"]),
+        ("algorithm: 3", ["--config", "algorithm: 3 is no mapping"]),
         ("3: {tau: 0.5}", ["--config", "3"]),
-        ("sac: {tao: 0.5}", ["tao"]),
-        ("sac: {3: 0.5}", ["3"]),
-        ("sac: {tau: 7}", ["--tau", "7"]),
-        ("sac: {tau: big}", ["--tau", "big"]),
+        ("algorithm: {tao: 0.5}", ["tao"]),
+        ("algorithm: {3: 0.5}", ["3"]),
+        ("algorithm: {tau: 7}", ["--tau", "7"]),
+        ("algorithm: {tau: big}", ["--tau", "big"]),
         ("rate: {updates_per_step: 1, samples_per_insert: 8}", ["--samples-per-insert", "8"]),
         ("a: !!python/object/apply:os.getcwd []", ["--config"]),
-        ("sac: {tau: 0.5}\n\0", ["--config"]),
+        ("algorithm: {tau: 0.5}\n\0", ["--config"]),
     ],
 )
 def test_a_mistake_in_a_file_is_answered_in_one_line(text: str, named: list[str], tmp_path: Path) -> None:
@@ -275,7 +281,7 @@ def test_a_file_that_is_no_text_is_answered_in_one_line(tmp_path: Path) -> None:
 def test_help_leaves_with_status_0(capsys: pytest.CaptureFixture[str]) -> None:
     for command in [*WITH_SECTIONS, EvaluateFlags, StatusFlags]:
         with pytest.raises(SystemExit) as caught:
-            parse(command, ["--help"], prog="graspfleet x")
+            parse(command, ["--help"], prog="graspfleet x", algorithms=settings_of)
         assert caught.value.code == 0
         assert "graspfleet x" in capsys.readouterr().out
 
@@ -298,3 +304,29 @@ def test_a_file_of_an_environment_is_found_from_anywhere_later(
     assert EnvConfig(env="mine/arm.py:Arm-v0").env == f"{tmp_path}/mine/arm.py:Arm-v0"
     assert EnvConfig(env="mine/arm.py:Arm-v0").env_id == "Arm-v0"
     assert EnvConfig(env="package:Arm-v0").env == "package:Arm-v0"
+
+
+def test_settings_belong_to_one_algorithm_and_a_lower_layer_of_another_one_is_left_out(
+    presets: None, tmp_path: Path
+) -> None:
+    """The preset's are those of SAC."""
+    other = type("Other", (AlgorithmConfig,), {"__annotations__": {"momentum": float}, "momentum": 0.5})
+
+    def algorithms(name: str) -> type[AlgorithmConfig]:
+        return {"sac": settings_of("sac"), "other": other}[name]
+
+    def settings(*argv: str) -> dict[str, Any]:
+        return parse(TrainFlags, argv, prog="x", algorithms=algorithms).algorithm.model_dump()
+
+    file = write(tmp_path / "c.yaml", "run: {preset: mine}\nalgorithm: {algorithm: other, momentum: 0.75}")
+    assert settings("--algorithm", "other") == {"algorithm": "other", "momentum": 0.5}
+    assert settings("--config", file, "--momentum", "0.25") == {"algorithm": "other", "momentum": 0.25}
+    assert settings("--config", file)["momentum"] == 0.75
+    assert settings("--config", file, "--algorithm", "sac")["tau"] == 0.25  # the preset's again
+    with pytest.raises(ConfigError, match="--tau"):
+        settings("--config", file, "--tau", "0.5")
+
+
+def test_an_algorithm_that_there_is_not_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"\A--algorithm ppo: allowed: [^\n]*sac[^\n]*\Z"):
+        train("--algorithm", "ppo")

@@ -8,11 +8,12 @@ import pytest
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.flags import EvaluatorFlags, LearnerFlags, TrainFlags, parse
+from learner.algorithm import settings_of
 from tests.fakes import ONE_LINE
 
 
 def train(*argv: str) -> TrainFlags:
-    return parse(TrainFlags, argv, prog="train")
+    return parse(TrainFlags, argv, prog="train", algorithms=settings_of)
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def begun(tmp_path: Path) -> Path:
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     (run / "checkpoints" / "step-000000000000.pt").write_text("")
-    (run / "config.yaml").write_text("env: {env: Pendulum-v1}\nsac: {batch_size: 77}")
+    (run / "config.yaml").write_text("env: {env: Pendulum-v1}\nreplay: {batch_size: 77}")
     return run
 
 
@@ -45,16 +46,16 @@ SPELLINGS = [
 def test_a_run_is_gone_on_with_however_it_is_said(
     argv: list[str], command: type[TrainFlags], begun: Path
 ) -> None:
-    flags = parse(command, [word.replace("R", str(begun)) for word in argv], prog="x")
+    flags = parse(command, [word.replace("R", str(begun)) for word in argv], prog="x", algorithms=settings_of)
     assert (flags.run.resume, flags.run.run_dir, flags.env.env) == (str(begun), None, "Pendulum-v1")
     if isinstance(flags, LearnerFlags):
-        assert flags.sac.batch_size == 77
+        assert flags.replay.batch_size == 77
 
 
 @pytest.mark.parametrize("word", ["--no-auto-resume", "--no_auto_resume"])
 def test_the_last_of_two_words_holds(word: str, begun: Path) -> None:
     flags = train("--run-dir", str(begun), "--auto-resume", word)
-    assert (flags.run.resume, flags.run.run_dir, flags.sac) == (None, str(begun), train().sac)
+    assert (flags.run.resume, flags.run.run_dir, flags.algorithm) == (None, str(begun), train().algorithm)
 
 
 @pytest.mark.parametrize(
@@ -72,10 +73,10 @@ def test_a_file_may_say_which_run_is_meant(
     section: str, argv: list[str], begun: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "c.yaml"
-    file.write_text(f"run: {section.format(run=begun)}\nsac: {{tau: 0.5}}")
+    file.write_text(f"run: {section.format(run=begun)}\nalgorithm: {{tau: 0.5}}")
     flags = train("--config", str(file), *(word.format(run=begun) for word in argv))
     assert flags.run.resume == str(begun)
-    assert (flags.sac.batch_size, flags.sac.tau) == (77, 0.5)  # the run's, over it the file's
+    assert (flags.replay.batch_size, flags.algorithm.tau) == (77, 0.5)  # the run's, over it the file's
 
 
 def test_a_flag_says_no_where_the_file_says_yes(begun: Path, tmp_path: Path) -> None:
@@ -88,8 +89,8 @@ def test_a_flag_says_no_where_the_file_says_yes(begun: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("option", ["--preset=cube-fast", "--preset cube-fast", "--env=Grasp-v0"])
 def test_presets_are_found_in_every_spelling(option: str) -> None:
-    assert train(*option.split()).sac == train("--preset", "cube-fast").sac
-    assert train(*option.split()).sac != train("--preset", "plain").sac
+    assert train(*option.split()).algorithm == train("--preset", "cube-fast").algorithm
+    assert train(*option.split()).algorithm != train("--preset", "plain").algorithm
 
 
 RATES: list[tuple[str, list[str], tuple[float | None, float | None]]] = [

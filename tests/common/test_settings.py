@@ -10,6 +10,7 @@ from common.flags import LearnerFlags, TrainFlags, dump_yaml, load_yaml, parse
 from common.messages import Status
 from common.runtime.run_directory import RunDirectory
 from common.settings import PendingSettings, begin_settings, change_settings
+from learner.algorithm import settings_of
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def run(tmp_path: Path) -> Iterator[RunDirectory]:
 
 
 def train(*argv: str) -> TrainFlags:
-    return parse(TrainFlags, argv, prog="train")
+    return parse(TrainFlags, argv, prog="train", algorithms=settings_of)
 
 
 def begin(run: RunDirectory, *argv: str) -> bytes:
@@ -36,7 +37,7 @@ def heard(state: str, **metrics: float) -> Status:
 
 
 def test_a_new_run_has_its_settings_at_once_and_none_of_a_failed_start(run: RunDirectory) -> None:
-    run.config.write_text("sac: {batch_size: 7}\nlaunch: {actors: 3}")
+    run.config.write_text("replay: {batch_size: 7}\nlaunch: {actors: 3}")
     PendingSettings(run, train("--env", "Pendulum-v1"))
     assert run.config.read_text() == dump_yaml(train("--env", "Pendulum-v1"))
 
@@ -57,7 +58,7 @@ def test_a_resumed_run_keeps_its_settings_until_transitions_and_an_evaluation_ha
         assert run.config.read_bytes() == before
     pending.heard(heard("running", inserted=501, eval_env_steps=400))
     settings = load_yaml(run.config, "x")
-    assert (settings["sac"]["batch_size"], settings["env"]["env_args"]) == (99, ["g=2"])
+    assert (settings["replay"]["batch_size"], settings["env"]["env_args"]) == (99, ["g=2"])
     assert settings["evaluator"]["eval_env_args"] == ["g=9"]
     pending.heard(heard("running", inserted=600, eval_env_steps=550))
     assert load_yaml(run.config, "x")["evaluator"]["eval_env_args"] == ["g=1"]
@@ -73,10 +74,15 @@ def test_an_evaluation_alone_proves_nothing(run: RunDirectory) -> None:
 
 def test_a_learner_of_its_own_changes_its_own_sections_alone(run: RunDirectory) -> None:
     begin(run, "--actors", "3")
-    flags = parse(LearnerFlags, ["--resume", str(run.path), "--batch-size", "99"], prog="learner")
+    flags = parse(
+        LearnerFlags,
+        ["--resume", str(run.path), "--batch-size", "99"],
+        prog="learner",
+        algorithms=settings_of,
+    )
     change_settings(run, flags)
     settings = load_yaml(run.config, "x")
-    assert (settings["sac"]["batch_size"], settings["launch"]["actors"]) == (99, 3)
+    assert (settings["replay"]["batch_size"], settings["launch"]["actors"]) == (99, 3)
 
 
 def test_settings_that_cannot_be_written_are_one_line(run: RunDirectory) -> None:

@@ -65,7 +65,7 @@ class Target:
         self.accepted += 1
         again = encode(message)  # whatever is let in can be said again, and means the same
         assert encode(decode(again)) == again
-        before = self._replay.inserted
+        before = self._replay.env_steps
         self._ingest.accept(sealed, float(self.executions), KEY)
         self._check(before)
 
@@ -77,17 +77,16 @@ class Target:
     def _check(self, before: int) -> None:
         actors = {actor_id for actor_id, _ in self._ingest.acknowledgements()}
         assert all(actor_id == KEY or actor_id.startswith(f"{KEY}-") for actor_id in actors)
-        count = self._replay.inserted - before
+        count = self._replay.env_steps - before
         if count:
             records = self._replay.read(before, count)
             for name in ("obs", "next_obs", "reward"):
                 assert (np.abs(records[name]) <= MAX_MAGNITUDE).all()
             assert (np.abs(records["action"]) <= 1).all()
         totals = self._ingest.sessions.totals()
-        assert totals["inserted"] == self._replay.inserted
-        self._ingest.drain_events()
+        assert totals["inserted"] == self._replay.env_steps
 
     def _renew(self) -> None:
-        self._replay.inserted = 0
+        self._replay.env_steps = 0
         sessions = Sessions(silent_after_s=5.0, gone_after_s=30.0, max_actors_per_key=100)
         self._ingest = Ingest(SPEC, self._replay, ForgetfulJournal(), sessions, Throttle(1e9, 1e12))

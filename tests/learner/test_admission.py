@@ -93,9 +93,9 @@ def test_an_evaluator_of_another_spec_is_refused_before_it_evaluates_anything(in
 def test_an_evaluator_is_there_but_no_actor(ingest: Ingest) -> None:
     ingest.accept(hello("e", role="evaluator"), 0.0)
     ingest.accept(evaluation(), 1.0)
-    assert (ingest.liveness(), ingest.evaluators_liveness()) == ({}, {"e": "alive"})
+    assert (ingest.liveness(), ingest.peers().evaluators) == ({}, {"e": "alive"})
     ingest.accept(encode(Bye(actor_id="e", session_id=SESSION, next_seq=0, role="evaluator")), 2.0)
-    assert (ingest.liveness(), ingest.evaluators_liveness()) == ({}, {"e": "left"})
+    assert (ingest.liveness(), ingest.peers().evaluators) == ({}, {"e": "left"})
     assert len(ingest.drain_evaluations()) == 1
 
 
@@ -263,7 +263,7 @@ def test_after_a_restart_everybody_has_time_to_be_heard(ingest: Ingest, tmp_path
     assert successor.sessions["a", SESSION].inserted == 4
 
 
-def test_closed_accounts_no_longer_count_against_their_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_sessions_no_longer_count_against_their_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("learner.experience.sessions.MAX_SESSIONS_PER_KEY", 3)
     monkeypatch.setattr("learner.experience.sessions.KEPT_N", 2)
     sessions = Sessions(silent_after_s=5.0, gone_after_s=30.0)

@@ -61,7 +61,7 @@ def test_a_key_that_is_not_listed_is_refused_counted_and_logged_on_both_sides(
         assert door.arrival(b"x") is None
         assert door.hears(actor, b"weights")
         assert not door.hears(stranger, b"weights")
-    assert door.sockets.counts()["refused_handshakes"] >= 2
+    assert door.sockets.metrics()["refused_handshakes"] >= 2
     assert "refuses key actor" in caplog.text
     assert "refused a key that is not let in" in caplog.text
 
@@ -89,7 +89,7 @@ def test_a_revoked_key_is_out_within_5_s_and_the_others_are_back(door: AuthServe
         assert door.hears(bad, b"weights")
         assert door.hears(good, b"weights")
         main(["revoke", str(door.keys), "actor"])
-        until(lambda: door.sockets.counts()["keys"] == 1, "the learner has noticed", REVOKED_WITHIN_S)
+        until(lambda: door.sockets.metrics()["keys"] == 1, "the learner has noticed", REVOKED_WITHIN_S)
         until(lambda: actor.send(b"after") and actor.refused, "its connection is dropped", 5)
         assert door.arrival(b"after") is None
         assert not door.hears(bad, b"newer")
@@ -103,9 +103,9 @@ def test_what_a_revoked_key_sent_before_is_not_taken_either(door: AuthServer) ->
         actor.send(b"second")
         until(lambda: door.sockets.wait(0.1), "it has arrived")
         main(["revoke", str(door.keys), "actor"])
-        until(lambda: door.sockets.counts()["keys"] == 1, "the learner has noticed", REVOKED_WITHIN_S)
+        until(lambda: door.sockets.metrics()["keys"] == 1, "the learner has noticed", REVOKED_WITHIN_S)
         assert door.sockets.receive() is None
-        assert door.sockets.counts()["revoked_frames"] == 1
+        assert door.sockets.metrics()["revoked_frames"] == 1
 
 
 def test_a_file_that_is_damaged_while_the_learner_runs_lets_nobody_in(
@@ -113,7 +113,7 @@ def test_a_file_that_is_damaged_while_the_learner_runs_lets_nobody_in(
 ) -> None:
     (door.keys / "allowed" / "actor.key").write_text("no certificate")
     (door.keys / "allowed" / "bad-name.key").write_text("")
-    until(lambda: door.sockets.counts()["keys"] == 1, "the learner has noticed", REVOKED_WITHIN_S)
+    until(lambda: door.sockets.metrics()["keys"] == 1, "the learner has noticed", REVOKED_WITHIN_S)
     with door.sender(keys=str(door.keys), key_name="other") as other:
         assert door.delivered(other, b"x") == "other"
     assert "actor.key: not a ZeroMQ certificate" in caplog.text
@@ -131,7 +131,7 @@ def test_a_damaged_or_doubled_file_at_the_start_is_one_line(door: AuthServer) ->
 
 def test_a_folder_that_vanishes_lets_nobody_in(door: AuthServer) -> None:
     (door.keys / "allowed").rename(door.keys / "elsewhere")
-    until(lambda: door.sockets.counts()["keys"] == 0, "the learner has noticed", REVOKED_WITHIN_S)
+    until(lambda: door.sockets.metrics()["keys"] == 0, "the learner has noticed", REVOKED_WITHIN_S)
 
 
 def test_without_a_gate_a_socket_lets_nobody_in(tmp_path: Path) -> None:
@@ -237,19 +237,19 @@ def test_a_handshake_that_never_ends_is_cut(tmp_path: Path) -> None:
             while connection.recv(4096):
                 pass
             connection.close()
-        until(lambda: door.sockets.counts()["connections"] == 0, "all are gone", 5)
+        until(lambda: door.sockets.metrics()["connections"] == 0, "all are gone", 5)
 
 
 def test_connections_beyond_the_limit_are_closed_and_those_inside_stay(tmp_path: Path) -> None:
     with auth_server(tmp_path, max_connections=5) as door, door.sender() as actor:
         assert door.delivered(actor, b"before") == "actor"
         crowd = [plain_connection(door.endpoints.experience_port) for _ in range(20)]
-        until(lambda: door.sockets.counts()["refused_connections"] == 16, "16 are too many", 5)
-        assert door.sockets.counts()["connections"] == 5
+        until(lambda: door.sockets.metrics()["refused_connections"] == 16, "16 are too many", 5)
+        assert door.sockets.metrics()["connections"] == 5
         assert door.delivered(actor, b"after") == "actor"
         for connection in crowd:
             connection.close()
-        until(lambda: door.sockets.counts()["connections"] == 1, "they have left", 5)
+        until(lambda: door.sockets.metrics()["connections"] == 1, "they have left", 5)
 
 
 def test_an_actor_survives_something_else_on_the_learners_port(

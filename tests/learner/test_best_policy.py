@@ -43,7 +43,7 @@ def evaluated(
     """Run a learner to `env_steps` whose first policy is evaluated with `returns`."""
     monkeypatch.setattr(Evaluated, "returns", returns)
     learner = learn(folder, env_steps, "--publish-interval-s", "0.001", stream=Evaluated, resume=resume)
-    counters = learner.selection.counters
+    counters = learner.parts.selection.counters
     assert counters["evaluations"] == counters["repeated_evaluations"] >= 1
     assert not counters["uncounted_evaluations"]
 

@@ -15,18 +15,15 @@ from learner.checkpoint import Checkpoints
 from learner.divergence import MAX_WEIGHT, require_policy, require_state
 from tests.fakes import ONE_LINE, SPEC
 from tests.learner.test_checkpoint import state
-from tests.learner.test_resume import choose_graph, learn
+from tests.learner.test_resume import captured_on_host, learn, plain
 
 
 @pytest.mark.parametrize("captured", [False, True])
-def test_a_diverged_run_ends_and_keeps_what_was_finite(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captured: bool
-) -> None:
-    if captured:
-        monkeypatch.setattr("learner.loop.choose_agent", choose_graph)
+def test_a_diverged_run_ends_and_keeps_what_was_finite(tmp_path: Path, captured: bool) -> None:
+    build = captured_on_host if captured else plain
     often = ("--publish-interval-s", "0.001", "--checkpoint-interval-s", "0.001")
     with pytest.raises(DivergedError, match=ONE_LINE) as caught:
-        learn(tmp_path, 400, "--learning-rate", "1e30", *often)
+        learn(tmp_path, 400, "--learning-rate", "1e30", *often, build=build)
     assert "diverged after" in str(caught.value)
     kept = sorted((tmp_path / "checkpoints").glob("step-*.pt"))
     assert kept

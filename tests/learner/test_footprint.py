@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from common.config import EnvConfig, LearnerConfig, ReplayConfig, ReturnConfig, SACConfig, TransportConfig
+from common.config import EnvConfig, LearnerConfig, ReplayConfig, ReturnConfig, TransportConfig
 from common.errors import ConfigError
 from common.flags import LearnerFlags
 from common.net.control import ControlSubscriber
 from common.runtime.signals import StopSignal
 from common.specs import MAX_DIM, EnvSpec
-from learner.access.footprint import BATCHES_N, require_room, run_bytes
+from learner.access.footprint import require_room, run_bytes
 from learner.experience.replay import Replay
 from learner.publishing.published_frames import KEPT_BYTES
-from learner.sac.agent import SACAgent
+from learner.sac import BATCHES
+from learner.sac.settings import SACConfig
+from learner.sac.training_state import TrainingState
 from learner.startup import wait_for_spec
 from tests.end_to_end.harness import until
 from tests.fakes import ONE_LINE, OTHER_SESSION, SESSION, SPEC, make_writer
@@ -30,7 +32,7 @@ def make_flags(**learner: int) -> LearnerFlags:
         env=EnvConfig(env=SPEC.env),
         returns=ReturnConfig(discount=SPEC.discount, n_step=SPEC.n_step),
         learner=LearnerConfig(updates_per_dispatch=1, **learner),
-        sac=SACConfig(hidden_dim=512, ema_tau=0.1),
+        algorithm=SACConfig(hidden_dim=512, ema_tau=0.1),
         replay=ReplayConfig(replay_capacity=5000),
         transport=TransportConfig(max_message_bytes=64 << 20),
     )
@@ -40,18 +42,21 @@ def test_the_estimate_covers_replay_and_networks_and_little_more(tmp_path: Path)
     flags = make_flags()
     spec = EnvSpec("Wide-v0", 2000, 4, 0.99, 1)
     Replay(tmp_path / "replay.bin", spec.record, flags.replay.replay_capacity, np.random.default_rng(0))
-    agent = SACAgent(spec, flags.sac, seed=0)
-    vectors = [flat.vector for flat in agent.flat.values()]
+    assert isinstance(flags.algorithm, SACConfig)
+    state = TrainingState(spec, flags.algorithm, seed=0)
+    vectors = [flat.vector for flat in state.flat.values()]
     weights = sum(vector.numel() for vector in vectors) * 4
     taken = os.path.getsize(tmp_path / "replay.bin") + weights
     estimate = run_bytes(flags, spec) - KEPT_BYTES
-    assert taken < estimate < 2 * taken + (1 + BATCHES_N) * flags.sac.batch_size * spec.record.itemsize * 2
+    assert taken < estimate < 2 * taken + (1 + BATCHES) * flags.replay.batch_size * spec.record.itemsize * 2
     assert all(vector.dtype == torch.float32 for vector in vectors)
 
 
 def test_one_byte_too_many_is_one_line_that_names_the_flag() -> None:
     needed = run_bytes(make_flags(), HUGE)
-    require_room(make_flags(max_run_bytes=needed).model_copy(update={"sac": SACConfig(hidden_dim=8)}), HUGE)
+    require_room(
+        make_flags(max_run_bytes=needed).model_copy(update={"algorithm": SACConfig(hidden_dim=8)}), HUGE
+    )
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
         require_room(make_flags(max_run_bytes=needed - 1), HUGE)
     assert f"--max-run-bytes {needed - 1}" in str(caught.value)

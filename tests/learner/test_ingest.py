@@ -129,7 +129,7 @@ def test_a_rejected_batch_brings_no_episode_news(ingest: Ingest) -> None:
     records = make_records(1)
     records["action"] = 2.0
     ingest.accept(encode(make_batch(records, episodes=((9.0, 1, None, 0),))), 0.0)
-    assert ingest.drain_events().episodes == []
+    assert not ingest.episodes.recent
 
 
 def test_a_batch_longer_than_allowed_is_rejected(ingest: Ingest, replay: Replay) -> None:
@@ -186,9 +186,9 @@ def test_rows_overwritten_since_the_checkpoint_are_no_torn_end(tmp_path: Path) -
         batch = make_batch(make_records(1000, start=1000 * seq), seq=seq, produced=1000 * (seq + 1))
         ingest.accept(encode(batch), 0.0)
     successor, rows = recover_ingest(tmp_path, 50)
-    assert (rows.inserted, successor.counters["torn"]) == (1000 * batches_n, 0)
+    assert (rows.env_steps, successor.counters["torn"]) == (1000 * batches_n, 0)
     assert successor.sessions.totals() == ingest.sessions.totals()
-    assert rows.sample(1000)["reward"].min() >= rows.inserted - 50
+    assert rows.sample(1000)["reward"].min() >= rows.env_steps - 50
 
 
 @pytest.fixture
@@ -284,7 +284,7 @@ def test_goodbye_after_everything_has_arrived(ingest: Ingest) -> None:
     assert ingest.sessions.liveness(1000.0) == {"a": "alive"}
 
 
-def test_news_are_episodes_and_the_lag_evaluations_go_their_own_way(ingest: Ingest) -> None:
+def test_episodes_and_the_lag_are_counted_and_evaluations_go_their_own_way(ingest: Ingest) -> None:
     ingest.lag.published(10, 5)
     for seq, version in enumerate((7, 9, 99)):
         episodes = ((float(seq), 1, True, 0),)
@@ -295,12 +295,10 @@ def test_news_are_episodes_and_the_lag_evaluations_go_their_own_way(ingest: Inge
         actor_id="e", session_id=SESSION, weights_version=1, env_steps=2, episodes=((1.0, 1, None, 0),)
     )
     ingest.accept(encode(evaluation), 0.0)
-    events = ingest.drain_events()
-    assert ingest.lag.values()["policy_lag"] == (2 * 3 + 2 * 1 + 0) / 6
-    assert [episode[0] for episode in events.episodes] == [0.0, 1.0, 2.0]
+    assert ingest.lag.metrics()["policy_lag"] == (2 * 3 + 2 * 1 + 0) / 6
+    assert [episode[0] for episode in ingest.episodes.recent] == [0.0, 1.0, 2.0]
     assert ingest.drain_evaluations() == [evaluation]
     assert ingest.drain_evaluations() == []
-    assert not ingest.drain_events().episodes
 
 
 def test_drain_takes_at_most_what_it_is_told_and_returns_what_it_inserted(ingest: Ingest) -> None:
@@ -341,7 +339,7 @@ def test_boots_are_bounded(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> N
     assert ingest.sessions.totals()["inserted"] == 2
 
 
-def test_accounts_and_rows_survive_a_kill(ingest: Ingest, replay: Replay, tmp_path: Path) -> None:
+def test_sessions_and_rows_survive_a_kill(ingest: Ingest, replay: Replay, tmp_path: Path) -> None:
     for frame in (good(0), bad(1), good(0), good(0, actor_id="b", session_id=OTHER_SESSION)):
         ingest.accept(frame, 7.0)
     successor, rows = recover_ingest(tmp_path, 100)
@@ -369,9 +367,9 @@ def test_rows_that_never_reached_the_disk_are_cut_off_and_counted(ingest: Ingest
         file.seek(3 * SPEC.record.itemsize)  # in the second batch
         file.write(b"\xff" * 4)
     successor, rows = recover_ingest(tmp_path, 100)
-    assert (rows.inserted, successor.counters["torn"]) == (2, 1)
+    assert (rows.env_steps, successor.counters["torn"]) == (2, 1)
     successor.accept(good(1), 0.0)  # its actor has it still, as a power cut acknowledges nothing
-    assert rows.inserted == 4
+    assert rows.env_steps == 4
 
 
 def spoil(path: Path, entry_n: int) -> None:
@@ -395,14 +393,14 @@ def test_a_damaged_entry_costs_no_row_and_no_number(
         spoil(tmp_path / "journal.bin", number)
     successor, rows = recover_ingest(tmp_path, 100)
     assert np.array_equal(rows.read(0, 32), replay.read(0, 32))
-    assert rows.inserted == 32
+    assert rows.env_steps == 32
     assert successor.sessions.totals() == ingest.sessions.totals()
     assert successor.counters["torn"] == 0
     assert successor.counters["damaged"] == 1 + (len(spoiled) == 2)
     assert f"{len(spoiled)} batches there cannot be read; their {2 * len(spoiled)} transitions" in caplog.text
     successor.accept(good(7), 1.0)
     successor.accept(good(8), 1.0)
-    assert (rows.inserted, successor.counters["duplicates"]) == (34, 1)
+    assert (rows.env_steps, successor.counters["duplicates"]) == (34, 1)
 
 
 def test_rows_of_an_actor_that_no_later_entry_names_are_kept_and_said(
@@ -412,7 +410,7 @@ def test_rows_of_an_actor_that_no_later_entry_names_are_kept_and_said(
         ingest.accept(good(0, actor_id=actor_id), 0.0)
     spoil(tmp_path / "journal.bin", 0)
     successor, rows = recover_ingest(tmp_path, 100)
-    assert (rows.inserted, successor.sessions.totals()["inserted"]) == (4, 2)
+    assert (rows.env_steps, successor.sessions.totals()["inserted"]) == (4, 2)
     assert "2 of them of unknown actors" in caplog.text
 
 
@@ -423,7 +421,7 @@ def test_a_damaged_last_entry_is_cut_off_and_its_batch_counted_as_lost(
         ingest.accept(good(seq), 0.0)
     spoil(tmp_path / "journal.bin", 2)
     successor, rows = recover_ingest(tmp_path, 100)
-    assert (rows.inserted, successor.counters["torn"]) == (4, 1)
+    assert (rows.env_steps, successor.counters["torn"]) == (4, 1)
     assert "cut off" in caplog.text
     successor.accept(hello(3), 1.0)  # it was acknowledged, so its actor has it no more
     assert successor.counters["lost"] == 1
@@ -437,7 +435,7 @@ def test_rows_that_no_entry_vouches_for_are_not_kept(ingest: Ingest, tmp_path: P
         file.seek(2 * SPEC.record.itemsize)
         file.write(b"\xff" * 4)
     successor, rows = recover_ingest(tmp_path, 100)
-    assert (rows.inserted, successor.counters["torn"], successor.counters["damaged"]) == (2, 1, 1)
+    assert (rows.env_steps, successor.counters["torn"], successor.counters["damaged"]) == (2, 1, 1)
 
 
 def test_episodes_and_lost_batches_survive_a_kill_to_the_last_one(ingest: Ingest, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import gc, os, signal, sys
 import learner.__main__ as program
 from common.config import RunConfig
 import torch._dynamo  # with the loop: what takes long to import is shared by the children below
-from learner import loop
+from learner import assembly, loop
 from tests.fakes import SPEC
 
 class Killed:
@@ -37,14 +37,14 @@ def live(folder, last):
     for name in ("fsync", "replace", "rename", "ftruncate", "posix_fallocate", "mkdir", "unlink"):
         setattr(os, name, Killed(getattr(os, name), last))
     run = RunConfig(run_dir=folder, auto_resume=True)
-    program.parse = lambda *words, prog: flags.model_copy(update={"run": run})
+    program.parse = lambda *words, prog, algorithms: flags.model_copy(update={"run": run})
     program.wait_for_spec = lambda flags, sockets, stop: SPEC
     loop.Learner.run = lambda self, stop: None
     os._exit(program.main([]))
 
 words = ["--env", "Fake-v0", "--discount", "0.5", "--hidden-dim", "8", "--batch-size", "4"]
 words += ["--replay-capacity", "100", "--explore-steps", "4", *sys.argv[2:]]
-flags = program.parse(program.LearnerFlags, words, prog="learner")
+flags = program.parse(program.LearnerFlags, words, prog="learner", algorithms=program.settings_of)
 gc.disable()
 for last in range(int(1e9)):
     child = os.fork()
@@ -94,7 +94,7 @@ def test_whatever_the_moment_the_next_start_finds_its_way(graves: list[RunDirect
         assert not [name for name in left if Path(name).name.startswith(".")], run.path
         if begun:
             assert left >= {"config.yaml", "journal.bin", "replay.bin"}
-            assert load_yaml(run.config, "x")["sac"]["hidden_dim"] == 8
+            assert load_yaml(run.config, "x")["algorithm"]["hidden_dim"] == 8
         else:
             assert left <= {"config.yaml", "endpoints.json", "lock"}
         claimed.release()

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.config import SACConfig
 from common.specs import MAX_MAGNITUDE
-from learner.sac.agent import SACAgent
+from learner.sac.agent import SAC
+from learner.sac.settings import SACConfig
 from tests.fakes import SPEC
 
 BATCH_N = 32
@@ -25,13 +25,13 @@ def tensors(state: Any) -> Iterator[torch.Tensor]:
 def diverges(magnitude: float) -> bool:
     """Return whether a network learns anything but numbers from batches of such values."""
     rng = np.random.default_rng(0)
-    agent = SACAgent(SPEC, SACConfig(hidden_dim=32, batch_size=BATCH_N), seed=0)
+    agent = SAC(SPEC, SACConfig(hidden_dim=32), seed=0)
     for _ in range(100):
         records = np.zeros(BATCH_N, SPEC.record)
         for name in ("obs", "next_obs", "reward"):
             records[name] = rng.choice([-magnitude, magnitude, 0, 1], size=records[name].shape)
         records["discount"] = rng.choice([0, SPEC.discount, 1], BATCH_N)
-        agent.update(records)
+        agent.update(records[None])
     return not all(torch.isfinite(tensor.float()).all() for tensor in tensors(agent.state_dict()))
 
 

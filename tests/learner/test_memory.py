@@ -29,7 +29,7 @@ def memory_bytes() -> int:
 
 
 def is_counted(door: AuthServer, counter: str, count: int = 1) -> None:
-    until(lambda: door.sockets.counts()[counter] >= count, f"{counter} {door.sockets.counts()}", 10)
+    until(lambda: door.sockets.metrics()[counter] >= count, f"{counter} {door.sockets.metrics()}", 10)
 
 
 @pytest.mark.parametrize("port", PORTS)

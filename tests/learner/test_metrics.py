@@ -4,39 +4,60 @@ import json
 import os
 import re
 import time
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common.errors import StorageError
 from common.messages import MAX_STATUS_KEYS, Hello, Status
 from common.protocol import encode
 from common.runtime.run_directory import RunDirectory
-from learner.experience.rate_limiter import RateLimiter
+from learner.algorithm import ALGORITHMS, definition
 from learner.experience.replay import Replay
-from learner.reporting.metrics import JOURNALED, METRICS, RECENT_EPISODES, SAID, EpisodeMeans, MetricsLog
+from learner.reporting.episode_means import RECENT_EPISODES, EpisodeMeans
+from learner.reporting.metric import Metrics
+from learner.reporting.metrics import declared
+from learner.reporting.metrics_log import MetricsLog
+from learner.reporting.progress import Progress
 from learner.reporting.reporter import Reporter
 from tests.fakes import ONE_LINE, SESSION, SPEC, make_batch, make_ingest, make_records, recover_ingest
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
-ROW = re.compile(r"^\| `(\w+)` \| ([^|]+?) \|", re.MULTILINE)
+ROW = re.compile(r"^\| `(\w+)` \| ([^|]+?) \| (.*) \|$", re.MULTILINE)
+METRICS = declared(definition("sac").METRICS)
 
 
-def test_the_page_documents_exactly_the_metrics_with_their_units() -> None:
-    rows = ROW.findall(PAGE.read_text())
-    assert len(rows) == len(dict(rows))  # each once
-    assert dict(rows) == METRICS
+def sections() -> dict[str, Metrics]:
+    """Return what the page says: the metrics of the learner, and of each algorithm."""
+    found: dict[str, Metrics] = {}
+    for part in re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE):
+        heading = re.match(r"Algorithm `([\w-]+)`", part)
+        name = heading[1] if heading else ""
+        rows = {name: (unit, equation.replace("\\|", "|")) for name, unit, equation in ROW.findall(part)}
+        assert len(rows) == len(ROW.findall(part))  # each once
+        assert not rows.keys() & found.get(name, {}).keys()
+        found[name] = {**found.get(name, {}), **rows}
+    return found
+
+
+def words(metrics: Metrics) -> dict[str, tuple[str, str]]:
+    return {name: (metric.unit, metric.equation) for name, metric in metrics.items()}
+
+
+def test_the_page_has_each_declared_metric_with_its_unit_and_equation() -> None:
+    page = sections()
+    assert page[""] == words(declared({}))
+    assert page.keys() - {""} == ALGORITHMS.keys()
+    for name in ALGORITHMS:
+        assert page[name] == words(definition(name).METRICS)
 
 
 def test_the_log_writes_a_line_a_row_and_keeps_those_of_an_earlier_start(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     for steps in (1, 2):
-        log = MetricsLog(run)
+        log = MetricsLog(run, METRICS)
         log.write({"env_steps": steps, "q_mean": 0.5})
         log.close()
     rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
@@ -47,7 +68,7 @@ def test_the_log_writes_a_line_a_row_and_keeps_those_of_an_earlier_start(tmp_pat
 def test_a_torn_last_row_does_not_swallow_the_next_one(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     run.metrics.write_text('{"env_steps": 1}\n{"env_st')
-    log = MetricsLog(run)
+    log = MetricsLog(run, METRICS)
     log.write({"env_steps": 2})
     log.close()
     assert run.metrics.read_text().splitlines() == ['{"env_steps": 1}', '{"env_st', '{"env_steps": 2}']
@@ -55,7 +76,7 @@ def test_a_torn_last_row_does_not_swallow_the_next_one(tmp_path: Path) -> None:
 
 def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    log = MetricsLog(run)
+    log = MetricsLog(run, METRICS)
     for steps in (10, 20):
         log.write({"env_steps": steps, "q_mean": steps / 4})
     log.close()
@@ -67,7 +88,7 @@ def test_rows_that_the_disk_refuses_leave_whole_files_and_are_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = RunDirectory(tmp_path)
-    log, whole = MetricsLog(run), os.write
+    log, whole = MetricsLog(run, METRICS), os.write
     log.write({"env_steps": 1})
     with monkeypatch.context() as patch:
         patch.setattr("os.write", lambda descriptor, data: whole(descriptor, data[:5]))
@@ -85,11 +106,11 @@ def test_files_that_cannot_be_opened_are_told_in_one_line(tmp_path: Path) -> Non
     run = RunDirectory(tmp_path)
     run.metrics.mkdir()
     with pytest.raises(StorageError, match=ONE_LINE):
-        MetricsLog(run)
+        MetricsLog(run, METRICS)
 
 
 def test_a_metric_that_the_table_does_not_have_is_our_own_bug(tmp_path: Path) -> None:
-    log = MetricsLog(RunDirectory(tmp_path))
+    log = MetricsLog(RunDirectory(tmp_path), METRICS)
     with pytest.raises(AssertionError, match="unheard_of"):
         log.write({"env_steps": 1, "unheard_of": 2})
     log.close()
@@ -97,42 +118,32 @@ def test_a_metric_that_the_table_does_not_have_is_our_own_bug(tmp_path: Path) ->
 
 def test_means_run_over_the_newest_episodes() -> None:
     means = EpisodeMeans()
-    assert means.values() == {}
+    assert means.metrics() == {}
     means.add([(100.0, 9, True, 0)] * 5)
     means.add([(1.0, 2, True, 0)] * (RECENT_EPISODES // 2) + [(3.0, 4, False, 0)] * (RECENT_EPISODES // 2))
-    assert means.values() == {
+    assert means.metrics() == {
         "episode_return": 2.0,
         "episode_length": 3.0,
         "episode_success": 0.5,
     }
 
 
-@dataclass
-class FakePublisher:
-    version: int = 3
+class Part:
+    """Something that measures."""
+
+    def __init__(self, **values: float) -> None:
+        self.values = values
+
+    def metrics(self) -> dict[str, float]:
+        return self.values
 
 
-@dataclass
-class FakeSelection:
-    counters: Counter[str] = field(default_factory=Counter)
+class World:
+    """A reporter, and the parts that it reads.
 
-
-@dataclass
-class FakeSockets:
-    refused: int = 0
-
-    def counts(self) -> dict[str, int]:
-        return {"refused_connections": self.refused, "connections": 9}
-
-    said: list[Status] = field(default_factory=list)
-
-    def status(self, status: Status) -> None:
-        encode(status)
-        self.said.append(status)
-
-
-class FakeLearner:
-    """The parts that the reporter reads."""
+    Attributes:
+        told: statuses that were published.
+    """
 
     def __init__(self, folder: Path, *, killed: bool = False) -> None:
         if killed:
@@ -140,49 +151,48 @@ class FakeLearner:
         else:
             self.replay = Replay(folder / "replay.bin", SPEC.record, 10, np.random.default_rng(0))
             self.ingest = make_ingest(folder, self.replay)
-        self.limiter = RateLimiter(samples_per_insert=None, min_inserts=1, tolerance=0.0, batch_size=4)
-        self.publisher, self.sockets, self.selection = FakePublisher(), FakeSockets(), FakeSelection()
-        self.env_steps = self.updates = 7
+        self.sockets = Part(refused_connections=0, connections=9)
+        self.algorithm, self.progress = Part(), Progress()
+        self.told: list[Status] = []
+        self.reporter = Reporter(
+            (self.progress, self.replay, Part(weights_version=3), self.sockets, self.ingest),
+            (self.ingest.lag, self.ingest.episodes, self.algorithm),
+            METRICS,
+            log=MetricsLog(RunDirectory(folder), METRICS),
+            note=self.ingest.note,
+            publish=self._publish,
+            peers=self.ingest.peers,
+        )
+        if killed:
+            self.reporter.continue_from(self.ingest.said)
 
+    def _publish(self, status: Status) -> None:
+        encode(status)
+        self.told.append(status)
 
-GAUGES = {
-    *("updates", "env_steps_per_s", "updates_per_s", "samples_per_insert", "replay_size"),
-    *("policy_lag", "policy_age"),
-    *("actors_alive", "connections", "keys", "insecure"),
-    *("episode_return", "episode_length", "episode_success"),
-    *(name for name in METRICS if name.startswith("eval_")),
-    *("critic_loss", "policy_loss", "temperature_loss", "temperature", "entropy", "q_mean"),
-}
-"""Metrics that may fall from one row to the next."""
-
-
-def test_every_metric_that_may_not_fall_survives_in_one_way() -> None:
-    assert not JOURNALED & SAID
-    assert METRICS.keys() - GAUGES == JOURNALED | SAID
+    def report(self) -> Status:
+        """Write a row and send a status; return it."""
+        self.reporter.write()
+        self.reporter.send_status("running")
+        return self.told[-1]
 
 
 def test_no_counter_falls_below_what_was_told_before_a_kill(tmp_path: Path) -> None:
-    learner = FakeLearner(tmp_path)
-    reporter = Reporter(learner, RunDirectory(tmp_path))  # type: ignore[arg-type]
-    reporter.waited(time.sleep, 0.01)
-    learner.sockets.refused = 4
+    world = World(tmp_path)
+    world.progress.waited(time.sleep, 0.01)
+    world.sockets.values["refused_connections"] = 4
     episode = ((1.0, 2, None, 0),)
     for seq in (0, 1, 1, 9):  # one of them twice, one too early
         batch = make_batch(make_records(2), seq=seq, produced=2 * (seq + 1), episodes=episode)
-        learner.ingest.accept(encode(batch), 0.0)
-    learner.ingest.accept(b"no message", 0.0)
-    reporter.write()
-    reporter.send_status()
-    told = learner.sockets.said[-1].metrics
+        world.ingest.accept(encode(batch), 0.0)
+    world.ingest.accept(b"no message", 0.0)
+    told = world.report().metrics
+    counters = {name for name, metric in METRICS.items() if metric.kind != "gauge"}
     for _ in range(2):  # nothing is saved in between
-        learner = FakeLearner(tmp_path, killed=True)
-        reporter = Reporter(learner, RunDirectory(tmp_path))  # type: ignore[arg-type]
-        reporter.go_on()
-        learner.sockets.refused = 1
-        reporter.write()
-        reporter.send_status()
-        now = learner.sockets.said[-1].metrics
-        assert all(now[name] >= told[name] for name in (JOURNALED | SAID) & told.keys())
+        world = World(tmp_path, killed=True)
+        world.sockets.values["refused_connections"] = 1
+        now = world.report().metrics
+        assert all(now[name] >= told[name] for name in counters & told.keys())
         assert now["wall_s"] > told["wall_s"]
         assert now["refused_connections"] == told["refused_connections"] + 1
         assert (now["duplicates"], now["gaps"], now["malformed"], now["episodes"]) == (1, 1, 1, 2)
@@ -193,17 +203,13 @@ def test_the_recent_episodes_survive_a_stop(tmp_path: Path) -> None:
     means, again = EpisodeMeans(), EpisodeMeans()
     means.add([(float(number), 3, number % 2 == 0, number) for number in range(RECENT_EPISODES + 9)])
     again.load_state_dict(means.state_dict())
-    assert again.values() == means.values()
+    assert again.metrics() == means.metrics()
 
 
 def test_a_diverged_loss_stops_neither_rows_nor_status(tmp_path: Path) -> None:
-    learner = FakeLearner(tmp_path)
-    reporter = Reporter(learner, RunDirectory(tmp_path))  # type: ignore[arg-type]
-    numbers = {"critic_loss": np.inf, "q_mean": np.nan, "policy_loss": -1.5}
-    reporter.losses = {name: torch.tensor(value) for name, value in numbers.items()}
-    reporter.write()
-    reporter.close()
-    (status,) = learner.sockets.said
+    world = World(tmp_path)
+    world.algorithm.values = {"critic_loss": np.inf, "q_mean": np.nan, "policy_loss": -1.5}
+    status = world.report()
     assert status.metrics["policy_loss"] == -1.5
     assert not {"critic_loss", "q_mean"} & status.metrics.keys()
     rows = RunDirectory(tmp_path).metrics.read_text()
@@ -211,14 +217,22 @@ def test_a_diverged_loss_stops_neither_rows_nor_status(tmp_path: Path) -> None:
     assert "Infinity" not in rows
 
 
+def test_an_evaluation_stands_in_one_row_and_in_the_status_that_is_told_of_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.reporter.write({"eval_return": 7.0})
+    world.reporter.write()
+    world.reporter.send_status("running", {"eval_return": 7.0})
+    rows = [json.loads(line) for line in RunDirectory(tmp_path).metrics.read_text().splitlines()]
+    assert [row.get("eval_return") for row in rows] == [7.0, None]
+    assert world.told[-1].metrics["eval_return"] == 7.0
+
+
 def test_more_actors_than_a_status_can_name_do_not_stop_it(tmp_path: Path) -> None:
-    learner = FakeLearner(tmp_path)
-    reporter = Reporter(learner, RunDirectory(tmp_path))  # type: ignore[arg-type]
+    world = World(tmp_path)
     for number in range(MAX_STATUS_KEYS + 3):
         spec = SPEC.to_mapping()
         hello = Hello(actor_id=f"actor-{number}", session_id=SESSION, next_seq=0, spec=spec)
-        learner.ingest.accept(encode(hello), float(number))  # those heard last are named
-    reporter.close()
-    (status,) = learner.sockets.said
+        world.ingest.accept(encode(hello), float(number))  # those heard last are named
+    status = world.report()
     assert len(status.actors) == MAX_STATUS_KEYS
     assert f"actor-{MAX_STATUS_KEYS + 2}" in status.actors

@@ -1,18 +1,19 @@
 """Publishing: each policy once as soon as it has been copied, and the newest again for late joiners."""
 
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 
+from common.config import LearnerConfig
 from common.messages import Weights
 from common.protocol import decode
 from common.runtime.run_directory import RunDirectory
+from learner.publishing.cadence import Cadence
 from learner.publishing.policy_snapshot import PolicySnapshot
 from learner.publishing.publisher import PolicyPublisher
-from learner.sac.agent import SACAgent
 from tests.fakes import SPEC
-from tests.learner.test_sac_numba import SMALL
 
 
 class Event:
@@ -28,13 +29,21 @@ class Event:
         self.arrived = True
 
 
-class SlowAgent(SACAgent):
-    """An agent whose policy takes its time to the host."""
+class Learning:
+    """A policy that changes with every look at it, and takes its time to the host if it has an event."""
 
-    def copy_policy(self) -> PolicySnapshot:
-        self.event = Event()
-        parts = {name: value.detach().clone() for name, value in self.policy.named_parameters()}
-        return PolicySnapshot([parts], self.event)  # type: ignore[arg-type]
+    def __init__(self, event: Event | None = None) -> None:
+        self.event = event
+        self._looks = 0
+
+    def policy(self) -> PolicySnapshot:
+        self._looks += 1
+        widths = (SPEC.obs_dim, 4, 4, 2 * SPEC.action_dim)
+        arrays = {}
+        for i, (n_in, n_out) in enumerate(pairwise(widths)):
+            arrays[f"w{i}"] = np.full((n_in, n_out), self._looks, np.float32)
+            arrays[f"b{i}"] = np.zeros(n_out, np.float32)
+        return PolicySnapshot(arrays, arrival=self.event)
 
 
 class Socket:
@@ -47,15 +56,15 @@ class Socket:
         self.sent.append((message.version, message.env_steps, message.updates))
 
 
-def make_publisher(folder: Path, agent: SACAgent) -> tuple[PolicyPublisher, Socket]:
-    socket: Any = Socket()
-    return PolicyPublisher(SPEC, agent, socket, RunDirectory(folder)), socket
+def make_publisher(folder: Path, learning: Learning) -> tuple[PolicyPublisher, Socket]:
+    socket, cadence = Socket(), Cadence(LearnerConfig(), in_step=False)
+    return PolicyPublisher(SPEC, learning, socket, RunDirectory(folder), cadence), socket
 
 
 def test_what_is_copied_at_once_is_sent_at_once(tmp_path: Path) -> None:
-    publisher, socket = make_publisher(tmp_path, SACAgent(SPEC, SMALL, seed=0))
+    publisher, socket = make_publisher(tmp_path, Learning())
     for env_steps, updates, now_s in ((10, 1, 5.0), (20, 1, 5.1), (20, 1, 5.3), (30, 2, 5.31)):
-        publisher.publish(env_steps, updates, now_s)
+        publisher.publish(now_s, env_steps, updates, 1, now=True)
         publisher.deliver()
     # The last one is repeated now and then, for whoever came late.
     assert socket.sent == [(1, 10, 1), (1, 10, 1), (2, 30, 2)]
@@ -63,17 +72,17 @@ def test_what_is_copied_at_once_is_sent_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wait", [False, True])
 def test_what_is_on_its_way_is_sent_when_it_arrives_or_is_waited_for(tmp_path: Path, wait: bool) -> None:
-    agent = SlowAgent(SPEC, SMALL, seed=0)
-    publisher, socket = make_publisher(tmp_path, agent)
-    publisher.publish(10, 1, 5.0)
+    event = Event()
+    publisher, socket = make_publisher(tmp_path, Learning(event))
+    publisher.publish(5.0, 10, 1, 1, now=True)
     publisher.deliver()
-    publisher.publish(20, 2, 5.1)  # one at a time, or none would ever arrive
+    publisher.publish(5.1, 20, 2, 1, now=True)  # one at a time, or none would ever arrive
     publisher.deliver()
     assert (socket.sent, publisher.version) == ([], 0)
-    agent.event.arrived = not wait
+    event.arrived = not wait
     publisher.deliver(wait=wait)
     publisher.deliver(wait=wait)
     assert socket.sent == [(1, 10, 1)]
-    publisher.publish(30, 3, 5.2)
+    publisher.publish(5.2, 30, 3, 1, now=True)
     publisher.deliver(wait=True)
     assert socket.sent == [(1, 10, 1), (2, 30, 3)]

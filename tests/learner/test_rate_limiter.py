@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import LearnerConfig, RateConfig, SACConfig
+from common.config import LearnerConfig, RateConfig, ReplayConfig
 from common.errors import ConfigError
 from common.flags import LearnerFlags
 from learner.experience.rate_limiter import RateLimiter, make_limiter
@@ -45,8 +45,8 @@ def test_both_sides_go_on_within_the_band(
         else:
             limiter.sampled()
         if limiter.samples:
-            assert limiter.inserts >= limiter.min_inserts
-        if ratio is not None and limiter.inserts >= limiter.min_inserts:
+            assert limiter.env_steps >= limiter.min_inserts
+        if ratio is not None and limiter.env_steps >= limiter.min_inserts:
             assert limiter.deficit >= -tolerance - 1e-6
             # What is larger than the band is taken once updates would have to wait for it otherwise.
             assert limiter.deficit <= max(tolerance, at_once - tolerance + ratio * max(chunks)) + 1e-6
@@ -68,7 +68,7 @@ def alternate(limiter: RateLimiter, rounds: int) -> None:
 def test_the_ratio_is_met_in_the_long_run() -> None:
     limiter = RateLimiter(samples_per_insert=4.0, min_inserts=100, tolerance=64.0, batch_size=32)
     alternate(limiter, 200)
-    assert limiter.samples / (limiter.inserts - 100) == pytest.approx(4.0, rel=0.05)
+    assert limiter.samples / (limiter.env_steps - 100) == pytest.approx(4.0, rel=0.05)
     assert limiter.samples > 10_000
 
 
@@ -136,7 +136,7 @@ def test_updates_and_env_steps_are_equal_when_the_run_is_done() -> None:
         elif limiter.may_sample():
             limiter.sampled()
             updates += 1
-    assert limiter.inserts == 3000  # one batch may pass the end
+    assert limiter.env_steps == 3000  # one batch may pass the end
     assert updates == 2900
     assert (limiter.room(), limiter.may_insert(1)) == (0, False)
 
@@ -161,12 +161,12 @@ def test_state_survives() -> None:
     again = RateLimiter(samples_per_insert=2.0, min_inserts=5, tolerance=64.0, batch_size=32)
     again.load_state_dict(limiter.state_dict())
     assert again.deficit == limiter.deficit
-    assert (again.inserts, again.samples) == (limiter.inserts, limiter.samples)
+    assert (again.env_steps, again.samples) == (limiter.env_steps, limiter.samples)
 
 
 def test_updates_per_step_are_samples_of_a_whole_batch() -> None:
     flags = LearnerFlags(
-        sac=SACConfig(batch_size=64), rate=RateConfig(updates_per_step=0.5, rate_tolerance=10)
+        replay=ReplayConfig(batch_size=64), rate=RateConfig(updates_per_step=0.5, rate_tolerance=10)
     )
     limiter = make_limiter(flags, 1)
     assert (limiter.samples_per_insert, limiter.tolerance, limiter.min_inserts) == (32.0, 320.0, 1000)

@@ -34,21 +34,21 @@ def test_the_ring_keeps_the_newest_across_its_end(tmp_path: Path, sizes: list[in
     path.unlink(missing_ok=True)
     replay = make_replay(path)
     for size in sizes:
-        replay.insert(make_records(size, start=replay.inserted))
+        replay.insert(make_records(size, start=replay.env_steps))
     inserted = sum(sizes)
-    assert (replay.inserted, len(replay)) == (inserted, min(10, inserted))
+    assert (replay.env_steps, len(replay)) == (inserted, min(10, inserted))
     kept = min(inserted, RING_N)
     assert replay.read(inserted - kept, kept)["reward"].tolist() == list(range(inserted - kept, inserted))
 
 
 def test_a_batch_that_was_interrupted_lies_where_nothing_is_sampled(tmp_path: Path) -> None:
     replay = make_replay(tmp_path / "r")
-    while replay.inserted < RING_N:  # from here on each batch overwrites older rows
-        replay.insert(make_records(13, start=replay.inserted))
+    while replay.env_steps < RING_N:  # from here on each batch overwrites older rows
+        replay.insert(make_records(13, start=replay.env_steps))
     before = rewards(replay.sample(1000))
-    inserted = replay.inserted
+    inserted = replay.env_steps
     replay.insert(make_records(MAX_ROWS, start=1_000_000))
-    replay.inserted = inserted  # killed before the journal's entry
+    replay.env_steps = inserted  # killed before the journal's entry
     assert rewards(replay.sample(1000)) == before == set(map(float, range(inserted - 10, inserted)))
 
 
@@ -102,7 +102,7 @@ def test_it_goes_on_after_reopening_with_the_same_random_numbers(tmp_path: Path)
     state = replay.state_dict()
     wanted = replay.sample(50)["reward"].tolist()
     again = Replay(tmp_path / "r", SPEC.record, 10, np.random.default_rng(99))
-    again.inserted = replay.inserted  # as the journal says
+    again.env_steps = replay.env_steps  # as the journal says
     again.load_state_dict(state)
     assert again.sample(50)["reward"].tolist() == wanted
     again.insert(make_records(4, start=7))

@@ -2,28 +2,33 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from common.config import LearnerConfig, SACConfig
 from common.flags import LearnerFlags, parse
 from common.messages import Ack, Status, Weights
 from common.net.experience import Received
 from common.protocol import decode, encode
 from common.runtime.run_directory import RunDirectory
+from common.runtime.seeds import seed_sequence
 from common.runtime.signals import StopSignal
-from common.specs import EnvSpec
 from learner.access.refusals import Refusals
+from learner.algorithm import Algorithm, definition, settings_of
+from learner.assembly import assemble, build_algorithm
 from learner.checkpoint import Checkpoints
 from learner.experience.demonstrations.loader import Demos
 from learner.experience.journal import Journal
-from learner.loop import Learner
-from learner.reporting.metrics import JOURNALED, SAID
-from learner.sac.cuda.agent import GraphSACAgent
+from learner.loop import Parts
+from learner.reporting.metrics import declared
+from learner.sac.agent import SAC
+from learner.sac.cuda.agent import CudaSAC
 from learner.sac.cuda.device import Host
+from learner.sac.settings import SACConfig
 from tests.fakes import SPEC, make_batch, make_records
 from tests.learner.test_publisher import Event
 
@@ -69,34 +74,65 @@ class Stream:
     def refuse(self) -> None:
         assert self.refusals.due() == []
 
-    def counts(self) -> dict[str, int]:
+    def metrics(self) -> dict[str, float]:
         return {}
 
     def status(self, status: Status) -> None:
         self.statuses.append(status)
 
 
+@dataclass(frozen=True)
+class Done:
+    """A learner after its run, and what it said."""
+
+    parts: Parts
+    stream: Stream
+
+    @property
+    def updates(self) -> int:
+        return self.parts.progress.updates
+
+    @property
+    def state(self) -> dict[str, object]:
+        return self.parts.algorithm.state_dict()
+
+
+Build = Callable[[LearnerFlags], Algorithm]
+
+
+def plain(flags: LearnerFlags) -> Algorithm:
+    """Return what a learner would train by itself."""
+    return build_algorithm(flags, definition(flags.algorithm.algorithm), SPEC)
+
+
 def learn(
-    folder: Path, env_steps: int, *more: str, resume: bool = False, stream: type[Stream] = Stream
-) -> Learner:
+    folder: Path,
+    env_steps: int,
+    *more: str,
+    resume: bool = False,
+    stream: type[Stream] = Stream,
+    build: Build = plain,
+) -> Done:
     """Return a learner after its run to `env_steps`."""
     where = ("--resume" if resume else "--run-dir", str(folder))
     run = RunDirectory(folder)
     run.claim(resume=resume)
     if not resume:
         run.config.write_text("{}")
-    flags = parse(LearnerFlags, [*FLAGS, *more, *where, "--total-env-steps", str(env_steps)], prog="test")
+    words = [*FLAGS, *more, *where, "--total-env-steps", str(env_steps)]
+    flags = parse(LearnerFlags, words, prog="test", algorithms=settings_of)
     journal = Journal(run.journal)
     recovered = journal.recover() if resume else None
-    first = 0 if recovered is None else recovered.snapshot["inserted"] // BATCH_N
+    first = 0 if recovered is None else recovered.snapshot["env_steps"] // BATCH_N
     if recovered is not None and recovered.entries:  # what came after the snapshot
         first = (recovered.entries[-1].start + recovered.entries[-1].inserted) // BATCH_N
     sockets = stream(first, env_steps // BATCH_N)
-    learner = Learner(flags, SPEC, sockets, run, journal, recovered)  # type: ignore[arg-type]
+    algorithm = definition(flags.algorithm.algorithm)
+    learner = assemble(flags, algorithm, build(flags), SPEC, sockets, run, journal, recovered)
     learner.run(StopSignal())
     journal.close()
     run.release()
-    return learner
+    return Done(learner.parts, sockets)
 
 
 def flat(state: object) -> list[object]:
@@ -113,30 +149,30 @@ def test_n_updates_a_stop_and_n_more_equal_2n_updates(tmp_path: Path) -> None:
     learn(tmp_path / "parts", 200)
     parts = learn(tmp_path / "parts", 400, resume=True)
     assert whole.updates == parts.updates > 90
-    assert flat(whole.agent.state_dict()) == flat(parts.agent.state_dict())
-    assert flat(whole.replay.state_dict()) == flat(parts.replay.state_dict())
-    assert whole.limiter.state_dict() == parts.limiter.state_dict()
-    assert whole.ingest.sessions.totals() == parts.ingest.sessions.totals()
+    assert flat(whole.state) == flat(parts.state)
+    assert flat(whole.parts.sampler.state_dict()) == flat(parts.parts.sampler.state_dict())
+    assert whole.parts.limiter.state_dict() == parts.parts.limiter.state_dict()
+    assert whole.parts.ingest.sessions.totals() == parts.parts.ingest.sessions.totals()
 
 
 def test_the_same_with_demonstrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learner.loop.load_demos", lambda where, spec, rng: Demos(make_records(50), rng))
+    monkeypatch.setattr("learner.assembly.load_demos", lambda where, spec, rng: Demos(make_records(50), rng))
     words = ("--demos", "any", "--demo-fraction", "0.5")
     whole = learn(tmp_path / "whole", 400, *words)
     learn(tmp_path / "parts", 200, *words)
     parts = learn(tmp_path / "parts", 400, *words, resume=True)
     assert whole.updates == parts.updates > 90
-    assert flat(whole.agent.state_dict()) == flat(parts.agent.state_dict())
-    assert flat(whole.sampler.state_dict()) == flat(parts.sampler.state_dict())
+    assert flat(whole.state) == flat(parts.state)
+    assert flat(whole.parts.sampler.state_dict()) == flat(parts.parts.sampler.state_dict())
     without = learn(tmp_path / "without", 400)
-    assert flat(without.agent.state_dict()) != flat(whole.agent.state_dict())
+    assert flat(without.state) != flat(whole.state)
 
 
 def test_demonstrations_may_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learner.loop.load_demos", lambda where, spec, rng: Demos(make_records(50), rng))
+    monkeypatch.setattr("learner.assembly.load_demos", lambda where, spec, rng: Demos(make_records(50), rng))
     for env_steps, words in ((100, ()), (200, ("--demos", "any")), (300, ())):
         learner = learn(tmp_path, env_steps, *words, resume=env_steps > 100)
-        assert learner.env_steps == env_steps
+        assert learner.parts.ingest.env_steps == env_steps
 
 
 def test_after_a_kill_no_number_falls_and_no_version_is_used_again(tmp_path: Path) -> None:
@@ -154,14 +190,15 @@ def test_after_a_kill_no_number_falls_and_no_version_is_used_again(tmp_path: Pat
     before = learn(run, 400, *often, stream=Killing)
     assert killed.exists()
     told = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
-    published = versions(before.sockets.frames[:20])  # type: ignore[attr-defined]
+    published = versions(before.stream.frames[:20])
     after = learn(killed, 400, *often, resume=True)
     rows = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
     assert len(rows) > len(told) > 0
-    for name in JOURNALED | SAID:
+    metrics = declared({})
+    for name in (name for name, metric in metrics.items() if metric.kind != "gauge"):
         values = [row[name] for row in rows if name in row]
         assert values == sorted(values), name
-    assert not published & versions(after.sockets.frames)  # type: ignore[attr-defined]
+    assert not published & versions(after.stream.frames)
 
 
 def versions(frames: list[bytes]) -> set[int]:
@@ -173,34 +210,33 @@ def versions(frames: list[bytes]) -> set[int]:
 class SlowHost(Host):
     """A place from where nothing comes until it is waited for."""
 
-    def fetch(self, values: torch.Tensor) -> tuple[torch.Tensor, Event]:  # type: ignore[override]
+    def fetch(self, values: torch.Tensor) -> tuple[torch.Tensor, Event]:
         return values.clone(), Event()
 
 
-def choose_graph(spec: EnvSpec, sac: SACConfig, learner: LearnerConfig, *, seed: int) -> GraphSACAgent:
-    num_updates = learner.updates_per_dispatch or 1
-    return GraphSACAgent(spec, sac, seed=seed, device=SlowHost(), num_updates=num_updates)
+def captured_on_host(flags: LearnerFlags) -> CudaSAC:
+    """Return what learns on a GPU, uncaptured on the host."""
+    settings, shape = flags.algorithm, (flags.learner.updates_per_dispatch or 1, flags.replay.batch_size)
+    assert isinstance(settings, SACConfig)
+    seed = int(seed_sequence(flags.env.seed, "learner").spawn(3)[0].generate_state(1)[0])
+    return CudaSAC(SAC(SPEC, settings, seed=seed), SPEC, shape, SlowHost())
 
 
 @pytest.mark.parametrize("captured", [False, True])
-def test_the_same_with_several_updates_in_one_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captured: bool
-) -> None:
-    if captured:
-        monkeypatch.setattr("learner.loop.choose_agent", choose_graph)
-    words = ("--updates-per-dispatch", "4")
-    whole = learn(tmp_path / "whole", 400, *words)
-    learn(tmp_path / "parts", 200, *words)
-    parts = learn(tmp_path / "parts", 400, *words, resume=True)
+def test_the_same_with_several_updates_in_one_go(tmp_path: Path, captured: bool) -> None:
+    words, build = ("--updates-per-dispatch", "4"), captured_on_host if captured else plain
+    whole = learn(tmp_path / "whole", 400, *words, build=build)
+    learn(tmp_path / "parts", 200, *words, build=build)
+    parts = learn(tmp_path / "parts", 400, *words, build=build, resume=True)
     assert whole.updates == parts.updates > 4 * 90
     assert whole.updates % 4 == 0
-    assert whole.limiter.samples == whole.updates * 8
-    newest = decode(whole.sockets.weights.frames[-1])  # type: ignore[attr-defined]
+    assert whole.parts.limiter.samples == whole.updates * 8
+    newest = decode(whole.stream.frames[-1])
     assert isinstance(newest, Weights)
-    assert (newest.updates, newest.version) == (whole.updates, whole.publisher.version)
-    assert flat(whole.agent.state_dict()) == flat(parts.agent.state_dict())
-    assert flat(whole.replay.state_dict()) == flat(parts.replay.state_dict())
-    assert isinstance(whole.agent, GraphSACAgent) == captured
+    assert (newest.updates, newest.version) == (whole.updates, whole.parts.publisher.version)
+    assert flat(whole.state) == flat(parts.state)
+    assert flat(whole.parts.sampler.state_dict()) == flat(parts.parts.sampler.state_dict())
+    assert isinstance(whole.parts.algorithm, CudaSAC) == captured
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
@@ -213,6 +249,6 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     assert older["updates"] < 40
     assert "damaged" in caplog.text
     learner = learn(tmp_path, 400, resume=True)
-    assert learner.env_steps == 400
-    totals = learner.ingest.sessions.totals()
+    assert learner.parts.ingest.env_steps == 400
+    totals = learner.parts.ingest.sessions.totals()
     assert totals["produced"] == totals["inserted"] == 400

@@ -1,8 +1,9 @@
 """SAC: one update against deliberately slow NumPy, masking, refusals, resuming, parity with the actors."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
+from typing import Protocol, SupportsFloat
 
 import numpy as np
 import pytest
@@ -10,17 +11,19 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, TanhTransform, TransformedDistribution
 
-from common.config import SACConfig
 from common.policy import LOG_STD_MAX, LOG_STD_MIN, NumpyPolicy
 from common.specs import EnvSpec, Records
-from learner.sac.agent import SACAgent
+from learner.algorithm import Algorithm
+from learner.sac import METRICS
+from learner.sac.agent import SAC
 from learner.sac.losses import critic_loss, policy_loss, td_target, temperature_loss
 from learner.sac.networks import squash
+from learner.sac.settings import SACConfig
+from learner.sac.training_state import TrainingState
 from tests.learner.reference_sac import Array, Net, SlowSAC
 
 SPEC = EnvSpec("Fake-v0", obs_dim=6, action_dim=3, discount=0.97, n_step=3)
 SMALL = SACConfig(hidden_dim=8, tau=0.05, reward_scale=2.5, initial_temperature=0.3, learning_rate=1e-2)
-METRICS = {"critic_loss", "policy_loss", "temperature_loss", "temperature", "entropy", "q_mean"}
 
 
 @pytest.fixture(autouse=True)
@@ -43,16 +46,27 @@ def make_batch(size: int = 16, seed: int = 0, spec: EnvSpec = SPEC) -> Records:
     return batch
 
 
+class Trained(Protocol):
+    """Any back end."""
+
+    state: TrainingState
+
+
+def update(agent: Algorithm, batch: Records) -> Mapping[str, SupportsFloat]:
+    """Take one update."""
+    return agent.update(batch[None])
+
+
 def config(**changes: object) -> SACConfig:
     return SACConfig(**{**SMALL.model_dump(), **changes})
 
 
-def parameters(agent: SACAgent) -> list[Tensor]:
-    networks = (agent.policy, agent.critic, agent.target)
-    return [*chain.from_iterable(network.parameters() for network in networks), agent.log_temperature]
+def parameters(agent: Trained) -> list[Tensor]:
+    networks = (agent.state.policy, agent.state.critic, agent.state.target)
+    return [*chain.from_iterable(network.parameters() for network in networks), agent.state.log_temperature]
 
 
-def copies(agent: SACAgent) -> list[Tensor]:
+def copies(agent: Trained) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in parameters(agent)]
 
 
@@ -67,14 +81,14 @@ def critic_net(named: dict[str, Tensor], i: int) -> Net:
     return {name: matrices[name] if name in matrices else value.reshape(-1) for name, value in net.items()}
 
 
-def gradients(agent: SACAgent, name: str) -> dict[str, Tensor]:
+def gradients(agent: Trained, name: str) -> dict[str, Tensor]:
     """Adam's first moment after one update is a tenth of the gradient."""
     first_moment = agent.state_dict()["optimizers"][name]["state"][0]["exp_avg"]
-    views = agent.flat[name].views(first_moment * 10)
+    views = agent.state.flat[name].views(first_moment * 10)
     return {key: view for key, view in views.items() if key != "log_temperature"}
 
 
-def slow_twin(agent: SACAgent, cfg: SACConfig) -> SlowSAC:
+def slow_twin(agent: Trained, cfg: SACConfig) -> SlowSAC:
     state = agent.state_dict()
     return SlowSAC(
         phi=policy_net(state["policy"]),
@@ -89,10 +103,10 @@ def slow_twin(agent: SACAgent, cfg: SACConfig) -> SlowSAC:
     )
 
 
-def noise_of_next_update(agent: SACAgent, size: int) -> tuple[Array, Array]:
-    state = agent._generator.get_state()
-    noise = agent._noise(2, size, SPEC.action_dim).double().numpy()
-    agent._generator.set_state(state)
+def noise_of_next_update(agent: Trained, size: int) -> tuple[Array, Array]:
+    state = agent.state.generator.get_state()
+    noise = agent.state.noise(2, size, SPEC.action_dim).double().numpy()
+    agent.state.generator.set_state(state)
     return noise[0], noise[1]
 
 
@@ -107,19 +121,21 @@ def assert_near(ours: Net, slow: Net, tolerance: float) -> None:
 @pytest.mark.parametrize("updates", [1, 3])
 def test_update_equals_slow_numpy(layer_norm: bool, auto_entropy: bool, updates: int) -> None:
     cfg = config(critic_layer_norm=layer_norm, auto_entropy=auto_entropy)
-    agent = SACAgent(SPEC, cfg, seed=3)
+    agent = SAC(SPEC, cfg, seed=3)
     with torch.no_grad():
-        agent.policy.b2[-1] = 3.0  # one log_std beyond its clip, whose gradient must be none
-        for name, parameter in chain(agent.critic.named_parameters(), agent.target.named_parameters()):
+        agent.state.policy.b2[-1] = 3.0  # one log_std beyond its clip, whose gradient must be none
+        for name, parameter in chain(
+            agent.state.critic.named_parameters(), agent.state.target.named_parameters()
+        ):
             if name.startswith(("scale", "shift")):  # the two critics must not share them
-                parameter.add_(0.3 * agent._noise(*parameter.shape))
+                parameter.add_(0.3 * agent.state.noise(*parameter.shape))
     slow = slow_twin(agent, cfg)
 
     for i in range(updates):
         batch = make_batch(seed=i)
         expected = slow.update(batch, *noise_of_next_update(agent, len(batch)))
-        metrics = agent.update(batch)
-        assert set(metrics) == set(expected) == METRICS
+        metrics = update(agent, batch)
+        assert set(metrics) == set(expected) == METRICS.keys()
         for name, value in metrics.items():
             assert float(value) == pytest.approx(expected[name], abs=1e-5), name
 
@@ -151,7 +167,7 @@ def test_next_obs_matters_only_where_the_episode_could_go_on(flag: str, bootstra
         batch["terminated"], batch["truncated"] = False, False
         batch[flag] = True
         batch["next_obs"] += shift
-        losses.append(float(SACAgent(SPEC, SMALL, seed=0).update(batch)["critic_loss"]))
+        losses.append(float(update(SAC(SPEC, SMALL, seed=0), batch)["critic_loss"]))
     assert (losses[0] != losses[1]) == bootstraps
 
 
@@ -188,9 +204,9 @@ def test_losses_refuse_shapes_that_would_broadcast() -> None:
 
 
 def test_update_refuses_another_record() -> None:
-    agent = SACAgent(SPEC, SMALL, seed=0)
+    agent = SAC(SPEC, SMALL, seed=0)
     other = EnvSpec("Fake-v0", obs_dim=7, action_dim=3, discount=0.97, n_step=3)
-    for bad in (make_batch(spec=other), make_batch().reshape(4, 4), make_batch()[:0]):
+    for bad in (make_batch(spec=other)[None], make_batch(), make_batch()[None, :0]):
         with pytest.raises(ValueError, match="expected"):
             agent.update(bad)
 
@@ -213,113 +229,113 @@ def test_squash_equals_torch_distributions_and_stays_finite() -> None:
 
 
 def test_fixed_temperature_stays() -> None:
-    agent = SACAgent(SPEC, config(auto_entropy=False), seed=0)
-    metrics = agent.update(make_batch())
+    agent = SAC(SPEC, config(auto_entropy=False), seed=0)
+    metrics = update(agent, make_batch())
     assert float(metrics["temperature_loss"]) == 0.0
-    assert float(agent.update(make_batch())["temperature"]) == pytest.approx(SMALL.initial_temperature)
+    assert float(update(agent, make_batch())["temperature"]) == pytest.approx(SMALL.initial_temperature)
 
 
 @pytest.mark.parametrize(("target_entropy", "grows"), [(50.0, True), (-50.0, False)])
 def test_temperature_moves_the_entropy_towards_its_target(target_entropy: float, grows: bool) -> None:
-    agent = SACAgent(SPEC, config(target_entropy=target_entropy), seed=0)
-    first = agent.update(make_batch())["temperature"]
-    assert bool(agent.update(make_batch())["temperature"] > first) == grows
+    agent = SAC(SPEC, config(target_entropy=target_entropy), seed=0)
+    first = update(agent, make_batch())["temperature"]
+    assert bool(update(agent, make_batch())["temperature"] > first) == grows
 
 
 def test_metrics_are_detached_scalars_and_no_global_random_number_is_drawn() -> None:
     before = torch.random.get_rng_state()
-    agent, twin = (SACAgent(SPEC, SMALL, seed=5) for _ in range(2))
-    metrics, same = agent.update(make_batch()), twin.update(make_batch())
+    agent, twin = (SAC(SPEC, SMALL, seed=5) for _ in range(2))
+    metrics, same = update(agent, make_batch()), update(twin, make_batch())
     assert torch.equal(before, torch.random.get_rng_state())
     for name, value in metrics.items():
         assert value.shape == ()
         assert not value.requires_grad
         assert torch.equal(value, same[name])
-    assert not torch.equal(SACAgent(SPEC, SMALL, seed=6).policy.w0, SACAgent(SPEC, SMALL, seed=5).policy.w0)
+    assert not torch.equal(SAC(SPEC, SMALL, seed=6).state.policy.w0, agent.state.policy.w0)
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("ema_tau", [0.1, 1.0])
 def test_resuming_is_bit_exact(layer_norm: bool, ema_tau: float) -> None:
     cfg = config(critic_layer_norm=layer_norm, ema_tau=ema_tau)
-    straight = SACAgent(SPEC, cfg, seed=1)
+    straight = SAC(SPEC, cfg, seed=1)
     for i in range(10):
-        straight.update(make_batch(seed=i))
+        update(straight, make_batch(seed=i))
 
-    first = SACAgent(SPEC, cfg, seed=1)
+    first = SAC(SPEC, cfg, seed=1)
     for i in range(5):
-        first.update(make_batch(seed=i))
+        update(first, make_batch(seed=i))
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
     file.seek(0)
-    resumed = SACAgent(SPEC, cfg, seed=99)
+    resumed = SAC(SPEC, cfg, seed=99)
     resumed.load_state_dict(torch.load(file, weights_only=True))
     for i in range(5, 10):
-        resumed.update(make_batch(seed=i))
+        update(resumed, make_batch(seed=i))
 
     assert all(torch.equal(a, b) for a, b in zip(copies(straight), copies(resumed), strict=True))
-    for name, array in straight.copy_policy().average().items():
-        assert np.array_equal(resumed.copy_policy().average()[name], array)
-    assert torch.equal(straight._generator.get_state(), resumed._generator.get_state())
+    for name, array in straight.policy().ema().items():
+        assert np.array_equal(resumed.policy().ema()[name], array)
+    assert torch.equal(straight.state.generator.get_state(), resumed.state.generator.get_state())
 
 
 def test_an_average_that_is_kept_from_a_checkpoint_on_begins_with_its_policy() -> None:
-    first = SACAgent(SPEC, SMALL, seed=0)
-    first.update(make_batch())
-    resumed = SACAgent(SPEC, config(ema_tau=0.1), seed=1)
+    first = SAC(SPEC, SMALL, seed=0)
+    update(first, make_batch())
+    resumed = SAC(SPEC, config(ema_tau=0.1), seed=1)
     resumed.load_state_dict(first.state_dict())
-    assert np.array_equal(resumed.copy_policy().average()["w1"], first.policy_arrays()["w1"])
+    assert np.array_equal(resumed.policy().ema()["w1"], first.policy().arrays()["w1"])
 
 
 def test_loading_keeps_the_settings_and_refuses_another_network() -> None:
-    state = SACAgent(SPEC, SMALL, seed=0).state_dict()
-    agent = SACAgent(SPEC, config(learning_rate=1e-9), seed=0)
+    state = SAC(SPEC, SMALL, seed=0).state_dict()
+    agent = SAC(SPEC, config(learning_rate=1e-9), seed=0)
     agent.load_state_dict(state)
-    agent.update(make_batch())
-    torch.testing.assert_close(agent.policy.w1, state["policy"]["w1"], rtol=0, atol=1e-8)
+    update(agent, make_batch())
+    torch.testing.assert_close(agent.state.policy.w1, state["policy"]["w1"], rtol=0, atol=1e-8)
     with pytest.raises(RuntimeError, match="size mismatch"):
-        SACAgent(SPEC, config(hidden_dim=9), seed=0).load_state_dict(state)
+        SAC(SPEC, config(hidden_dim=9), seed=0).load_state_dict(state)
 
 
 def test_target_critics_start_equal_and_follow_slowly() -> None:
-    agent = SACAgent(SPEC, SMALL, seed=0)
-    assert torch.equal(agent.target.w1, agent.critic.w1)
-    start = agent.target.w1.clone()
-    agent.update(make_batch())
-    torch.testing.assert_close(agent.target.w1, start.lerp(agent.critic.w1, SMALL.tau))
+    agent = SAC(SPEC, SMALL, seed=0)
+    assert torch.equal(agent.state.target.w1, agent.state.critic.w1)
+    start = agent.state.target.w1.clone()
+    update(agent, make_batch())
+    torch.testing.assert_close(agent.state.target.w1, start.lerp(agent.state.critic.w1, SMALL.tau))
 
 
 def test_the_average_follows_the_policy_and_leaves_beside_it() -> None:
-    agent = SACAgent(SPEC, config(ema_tau=0.25), seed=0)
-    average = agent.policy.w1.detach().clone()
+    agent = SAC(SPEC, config(ema_tau=0.25), seed=0)
+    average = agent.state.policy.w1.detach().clone()
     for seed in range(3):
-        agent.update(make_batch(seed=seed))
-        average = average.lerp(agent.policy.w1.detach(), 0.25)
-    copy = agent.copy_policy()
-    np.testing.assert_allclose(copy.average()["w1"], average.numpy().T, rtol=0, atol=1e-6)
-    assert np.array_equal(copy.arrays()["w1"], agent.policy.w1.detach().numpy().T)
-    assert not np.allclose(copy.average()["w1"], copy.arrays()["w1"], atol=1e-4)
-    assert SACAgent(SPEC, SMALL, seed=0).copy_policy().average() == {}
+        update(agent, make_batch(seed=seed))
+        average = average.lerp(agent.state.policy.w1.detach(), 0.25)
+    copy = agent.policy()
+    np.testing.assert_allclose(copy.ema()["w1"], average.numpy().T, rtol=0, atol=1e-6)
+    assert np.array_equal(copy.arrays()["w1"], agent.state.policy.w1.detach().numpy().T)
+    assert not np.allclose(copy.ema()["w1"], copy.arrays()["w1"], atol=1e-4)
+    assert SAC(SPEC, SMALL, seed=0).policy().ema() == {}
 
 
 def test_critics_learn_the_reward_of_terminal_transitions() -> None:
-    agent = SACAgent(SPEC, SACConfig(hidden_dim=32, learning_rate=3e-3), seed=0)
+    agent = SAC(SPEC, SACConfig(hidden_dim=32, learning_rate=3e-3), seed=0)
     batch = make_batch(32)
     batch["terminated"] = True
-    first = float(agent.update(batch)["critic_loss"])
+    first = float(update(agent, batch)["critic_loss"])
     for _ in range(300):
-        last = float(agent.update(batch)["critic_loss"])
+        last = float(update(agent, batch)["critic_loss"])
     assert last < first / 100
 
 
 def test_numpy_policy_equals_torch_policy() -> None:
-    agent = SACAgent(SPEC, SACConfig(hidden_dim=256), seed=2)
+    agent = SAC(SPEC, SACConfig(hidden_dim=256), seed=2)
     with torch.no_grad():
-        agent.policy.b2[-1], agent.policy.b2[-2] = 9.0, -99.0  # both ends of the clip
+        agent.state.policy.b2[-1], agent.state.policy.b2[-2] = 9.0, -99.0  # both ends of the clip
     obs = make_batch(8)["obs"].copy()
-    policy = NumpyPolicy(agent.policy_arrays(), SPEC, np.random.default_rng(0))
+    policy = NumpyPolicy(agent.policy().arrays(), SPEC, np.random.default_rng(0))
     with torch.no_grad():
-        mean, log_std = agent.policy(torch.from_numpy(obs))
+        mean, log_std = agent.state.policy(torch.from_numpy(obs))
     assert log_std[0, -2:].tolist() == [LOG_STD_MIN, LOG_STD_MAX]
     for rows in (slice(0, 1), slice(0, 8), slice(2, 6)):  # K may change between calls
         ours = policy.mean_and_log_std(obs[rows])
@@ -330,9 +346,9 @@ def test_numpy_policy_equals_torch_policy() -> None:
 
 
 def test_policy_arrays_are_copies() -> None:
-    agent = SACAgent(SPEC, SMALL, seed=0)
-    arrays = agent.policy_arrays()
+    agent = SAC(SPEC, SMALL, seed=0)
+    arrays = agent.policy().arrays()
     before = arrays["w1"].copy()
-    agent.update(make_batch())
+    update(agent, make_batch())
     assert np.array_equal(arrays["w1"], before)
     assert all(array.flags.c_contiguous and array.dtype == np.float32 for array in arrays.values())

@@ -10,21 +10,22 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from common.config import LearnerConfig, SACConfig
+from common.config import LearnerConfig
 from common.errors import ConfigError
 from common.specs import Records
 from learner.sac import backends
-from learner.sac.agent import SACAgent
-from learner.sac.backends import choose_agent, updates_per_dispatch
-from learner.sac.cuda.agent import GraphSACAgent
-from learner.sac.cuda.device import Cuda, Host
-from learner.sac.numba.agent import FastSACAgent
+from learner.sac.agent import SAC
+from learner.sac.backends import choose_backend, updates_per_dispatch
+from learner.sac.cuda.agent import CudaSAC
+from learner.sac.cuda.device import Cuda, Device, Host
+from learner.sac.numba.agent import NumbaSAC
+from learner.sac.settings import SACConfig
 from tests.fakes import ONE_LINE
-from tests.learner.test_sac import SPEC, make_batch
+from tests.learner.test_sac import SPEC, Trained, make_batch
 from tests.learner.test_sac_numba import SMALL, config
 
 BATCH_N, UPDATES_N = 33, 4
-CFG = config(batch_size=BATCH_N)
+CFG = config()
 DEVICES = [
     "cpu",
     pytest.param(
@@ -35,9 +36,13 @@ DEVICES = [
 on_each_device = pytest.mark.parametrize("device", DEVICES)
 
 
-def make_graph(device: str, cfg: SACConfig = CFG, *, seed: int = 1, n: int = UPDATES_N) -> GraphSACAgent:
-    place = Cuda() if device == "cuda" else Host()
-    return GraphSACAgent(SPEC, cfg, seed=seed, device=place, num_updates=n)
+def make_graph(device: str, cfg: SACConfig = CFG, *, seed: int = 1, n: int = UPDATES_N) -> CudaSAC:
+    return captured(Cuda() if device == "cuda" else Host(), cfg, seed=seed, n=n)
+
+
+def captured(place: Device, cfg: SACConfig = CFG, *, seed: int = 1, n: int = UPDATES_N) -> CudaSAC:
+    plain = SAC(SPEC, cfg, seed=seed, device=place.name)
+    return CudaSAC(plain, SPEC, (n, BATCH_N), place)
 
 
 def make_batches(seed: int, n: int = UPDATES_N) -> Records:
@@ -50,11 +55,11 @@ def leaves(state: Any) -> list[Any]:
     return [leaf for item in state for leaf in leaves(item)] if isinstance(state, (list, tuple)) else [state]
 
 
-def tensors(agent: SACAgent) -> list[torch.Tensor]:
-    return [leaf for leaf in leaves(agent.state_dict()) if isinstance(leaf, torch.Tensor)]
+def tensors(agent: Trained) -> list[torch.Tensor]:
+    return [leaf for leaf in leaves(agent.state.state_dict()) if isinstance(leaf, torch.Tensor)]
 
 
-def assert_same(one: SACAgent, other: SACAgent) -> None:
+def assert_same(one: Trained, other: Trained) -> None:
     for a, b in zip(tensors(one), tensors(other), strict=True):
         assert torch.equal(a, b)
 
@@ -66,19 +71,19 @@ def assert_same(one: SACAgent, other: SACAgent) -> None:
 def test_k_updates_in_one_go_are_k_plain_updates(
     device: str, layer_norm: bool, auto_entropy: bool, n: int
 ) -> None:
-    cfg = config(batch_size=BATCH_N, critic_layer_norm=layer_norm, auto_entropy=auto_entropy)
-    plain, quick = SACAgent(SPEC, cfg, seed=1, device=device), make_graph(device, cfg, n=n)
+    cfg = config(critic_layer_norm=layer_norm, auto_entropy=auto_entropy)
+    plain, quick = SAC(SPEC, cfg, seed=1, device=device), make_graph(device, cfg, n=n)
     for seed in range(3):
         batches = make_batches(seed, n)
-        expected = plain.update_each(batches)
-        got = quick.update_each(batches)
+        expected = plain.update(batches)
+        got = quick.update(batches)
         assert got.keys() == expected.keys()
         for name, value in expected.items():
             assert float(got[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
     if device == "cpu":  # the same operations in the same order
         assert_same(quick, plain)
-    for name, flat in plain.flat.items():
-        torch.testing.assert_close(quick.flat[name].values, flat.values, rtol=0, atol=1e-4)
+    for name, flat in plain.state.flat.items():
+        torch.testing.assert_close(quick.state.flat[name].values, flat.values, rtol=0, atol=1e-4)
     assert torch.equal(quick.state_dict()["generator"], plain.state_dict()["generator"])
 
 
@@ -92,11 +97,11 @@ class Rehearsing(Host):
 
 
 def test_nothing_is_left_of_the_warm_up() -> None:
-    rehearsed = GraphSACAgent(SPEC, CFG, seed=1, device=Rehearsing(), num_updates=UPDATES_N)
+    rehearsed = captured(Rehearsing())
     straight = make_graph("cpu")
     assert_same(rehearsed, straight)
     for agent in (rehearsed, straight):
-        agent.update_each(make_batches(0))
+        agent.update(make_batches(0))
     assert_same(rehearsed, straight)
 
 
@@ -109,9 +114,9 @@ class NoNumberIsRead(TorchDispatchMode):
 
 
 def test_updates_read_no_number() -> None:
-    agent = make_graph("cpu", config(batch_size=BATCH_N, critic_layer_norm=True))
+    agent = make_graph("cpu", config(critic_layer_norm=True))
     with NoNumberIsRead():
-        metrics = agent.update_each(make_batches(0))
+        metrics = agent.update(make_batches(0))
         with pytest.raises(AssertionError):
             float(metrics["critic_loss"])
 
@@ -127,7 +132,7 @@ def test_whatever_a_capture_holds_on_to_stays_where_it_is(device: str) -> None:
             *(leaf for leaf in leaves({**state, "generator": None}) if torch.is_tensor(leaf)),
         ]
         places.append([tensor.data_ptr() for tensor in held])
-        agent.update_each(make_batches(seed))
+        agent.update(make_batches(seed))
         agent.load_state_dict(deepcopy(state))
     assert places[0] == places[1]
 
@@ -136,8 +141,8 @@ def test_whatever_a_capture_holds_on_to_stays_where_it_is(device: str) -> None:
 def test_resuming_is_bit_exact(device: str) -> None:
     straight, first = make_graph(device), make_graph(device)
     for seed in range(2):
-        straight.update_each(make_batches(seed))
-        first.update_each(make_batches(seed))
+        straight.update(make_batches(seed))
+        first.update(make_batches(seed))
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
     file.seek(0)
@@ -145,7 +150,7 @@ def test_resuming_is_bit_exact(device: str) -> None:
     resumed.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     for agent in (straight, resumed):
         for seed in range(2, 4):
-            agent.update_each(make_batches(seed))
+            agent.update(make_batches(seed))
     assert_same(straight, resumed)
 
 
@@ -154,7 +159,7 @@ def test_a_state_of_another_kind_of_device_is_gone_on_with(caplog: pytest.LogCap
     agent = make_graph("cpu", seed=2)
     own = agent.state_dict()["generator"]
     agent.load_state_dict({**state, "generator": torch.zeros(16, dtype=torch.uint8)})
-    assert torch.equal(agent.policy.w0, state["policy"]["w0"])
+    assert torch.equal(agent.state.policy.w0, state["policy"]["w0"])
     assert torch.equal(agent.state_dict()["generator"], own)
     assert "random numbers begin anew" in caplog.text
 
@@ -162,10 +167,12 @@ def test_a_state_of_another_kind_of_device_is_gone_on_with(caplog: pytest.LogCap
 @on_each_device
 def test_a_copy_of_the_policy_is_of_its_moment(device: str) -> None:
     agent = make_graph(device)
-    agent.update_each(make_batches(0))
-    wanted = {name: value.detach().cpu().numpy().T.copy() for name, value in agent.policy.named_parameters()}
-    copy = agent.copy_policy()
-    agent.update_each(make_batches(1))
+    agent.update(make_batches(0))
+    wanted = {
+        name: value.detach().cpu().numpy().T.copy() for name, value in agent.state.policy.named_parameters()
+    }
+    copy = agent.policy()
+    agent.update(make_batches(1))
     arrays = copy.arrays()
     assert copy.ready()
     assert arrays.keys() == wanted.keys()
@@ -178,7 +185,7 @@ def test_other_batches_are_refused() -> None:
     agent = make_graph("cpu")
     for bad in (make_batches(0, n=3), make_batches(0)[:, 1:], make_batches(0)["obs"]):
         with pytest.raises(ValueError, match="expected"):
-            agent.update_each(bad)
+            agent.update(bad)
 
 
 def test_without_a_gpu_the_cpu_is_taken_and_said(
@@ -186,9 +193,11 @@ def test_without_a_gpu_the_cpu_is_taken_and_said(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     caplog.set_level("INFO")
-    assert isinstance(choose_agent(SPEC, SMALL, LearnerConfig(device="auto"), seed=0), FastSACAgent)
+    assert isinstance(
+        choose_backend(SMALL, SPEC, LearnerConfig(device="auto"), batch_size=BATCH_N, seed=0), NumbaSAC
+    )
     assert [record.message for record in caplog.records] == ["no CUDA device found: updates run on the CPU"]
-    choose_agent(SPEC, SMALL, LearnerConfig(device="cpu"), seed=0)
+    choose_backend(SMALL, SPEC, LearnerConfig(device="cpu"), batch_size=BATCH_N, seed=0)
     assert len(caplog.records) == 1
     assert updates_per_dispatch(LearnerConfig(device="auto")) == 1
     assert updates_per_dispatch(LearnerConfig(updates_per_dispatch=8)) == 8
@@ -201,12 +210,16 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.setattr(backends, "Cuda", Host)
-    agent = choose_agent(SPEC, CFG, LearnerConfig(device="auto"), seed=0)
-    assert isinstance(agent, GraphSACAgent)
-    agent.update_each(make_batches(0, n=backends.GPU_UPDATES_N))
-    assert isinstance(choose_agent(SPEC, CFG, LearnerConfig(device="cpu"), seed=0), FastSACAgent)
+    agent = choose_backend(CFG, SPEC, LearnerConfig(device="auto"), batch_size=BATCH_N, seed=0)
+    assert isinstance(agent, CudaSAC)
+    agent.update(make_batches(0, n=backends.GPU_UPDATES))
+    assert isinstance(
+        choose_backend(CFG, SPEC, LearnerConfig(device="cpu"), batch_size=BATCH_N, seed=0), NumbaSAC
+    )
     with pytest.raises(ConfigError, match=r"--precision bf16: on a GPU allowed are fp32, auto"):
-        choose_agent(SPEC, config(precision="bf16"), LearnerConfig(device="auto"), seed=0)
+        choose_backend(
+            config(precision="bf16"), SPEC, LearnerConfig(device="auto"), batch_size=BATCH_N, seed=0
+        )
 
 
 def test_a_gpu_without_room_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,5 +230,5 @@ def test_a_gpu_without_room_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.setattr(backends, "Cuda", full)
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
-        choose_agent(SPEC, CFG, LearnerConfig(device="auto"), seed=0)
+        choose_backend(CFG, SPEC, LearnerConfig(device="auto"), batch_size=BATCH_N, seed=0)
     assert "--device auto: a GPU fails (CUDA out of memory. Tried" in str(caught.value)

@@ -7,16 +7,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from common.config import LearnerConfig, SACConfig
+from common.config import LearnerConfig
 from common.errors import ConfigError
-from learner.sac.agent import SACAgent
-from learner.sac.backends import require_possible
+from learner.sac.agent import SAC
+from learner.sac.backends import choose_backend, choose_products, require_possible
 from learner.sac.networks import squash
-from learner.sac.numba import agent as numba_agent
 from learner.sac.numba import kernels, update_kernels
-from learner.sac.numba.agent import FastSACAgent, make_agent
+from learner.sac.numba.agent import NumbaSAC
 from learner.sac.numba.matmul import BF16, FP32, FP32_THREADED, Product, Products
-from tests.learner.test_sac import SPEC, make_batch
+from learner.sac.settings import SACConfig
+from tests.learner.test_sac import SPEC, Trained, make_batch, update
 
 SMALL = SACConfig(
     hidden_dim=16,
@@ -32,8 +32,8 @@ def config(**changes: object) -> SACConfig:
     return SACConfig(**{**SMALL.model_dump(), **changes})
 
 
-def vectors(agent: SACAgent) -> dict[str, NDArray[np.float32]]:
-    return {name: flat.values.numpy().copy() for name, flat in agent.flat.items()}
+def vectors(agent: Trained) -> dict[str, NDArray[np.float32]]:
+    return {name: flat.values.numpy().copy() for name, flat in agent.state.flat.items()}
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -45,30 +45,40 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("size", [1, 33])
 @pytest.mark.parametrize("product", [FP32, FP32_THREADED])
 def test_fp32_is_the_plain_update(layer_norm: bool, auto_entropy: bool, size: int, product: Product) -> None:
-    cfg = config(critic_layer_norm=layer_norm, auto_entropy=auto_entropy)
-    plain = SACAgent(SPEC, cfg, seed=1)
-    quick = FastSACAgent(SPEC, cfg, seed=1, products=Products(product, product))
+    require_parity(config(critic_layer_norm=layer_norm, auto_entropy=auto_entropy), size, product)
+
+
+@pytest.mark.parametrize(("num_critics", "critic_subset"), [(1, None), (2, 2), (3, None), (5, 2)])
+def test_any_number_of_critics_is_the_plain_update(num_critics: int, critic_subset: int | None) -> None:
+    cfg = config(num_critics=num_critics, critic_subset=critic_subset, temperature_learning_rate=3e-2)
+    require_parity(cfg, 33, FP32)
+
+
+def require_parity(cfg: SACConfig, size: int, product: Product) -> None:
+    """Take five updates on both sides and compare everything."""
+    plain = SAC(SPEC, cfg, seed=1)
+    quick = NumbaSAC(SPEC, cfg, batch_size=33, seed=1, products=Products(product, product))
     for seed in range(5):
         batch = make_batch(size, seed)
-        expected, got = plain.update(batch), quick.update(batch)
+        expected, got = update(plain, batch), update(quick, batch)
         assert got.keys() == expected.keys()
         for name, value in expected.items():
             assert float(got[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
         for name in ("policy", "critic"):
-            assert distance(quick.flat[name].gradient, plain.flat[name].gradient) < 1e-4, name
+            assert distance(quick.state.flat[name].gradient, plain.state.flat[name].gradient) < 1e-4, name
     for name, vector in vectors(plain).items():
         np.testing.assert_allclose(vectors(quick)[name], vector, atol=1e-4)
-    for name, array in plain.copy_policy().average().items():
-        np.testing.assert_allclose(quick.copy_policy().average()[name], array, atol=1e-4)
+    for name, array in plain.policy().ema().items():
+        np.testing.assert_allclose(quick.policy().ema()[name], array, atol=1e-4)
 
 
 def test_a_clipped_log_std_has_no_gradient_here_either() -> None:
-    agents = [SACAgent(SPEC, SMALL, seed=1), FastSACAgent(SPEC, SMALL, seed=1, products=Products())]
+    agents = [SAC(SPEC, SMALL, seed=1), NumbaSAC(SPEC, SMALL, batch_size=33, seed=1, products=Products())]
     for agent in agents:
         with torch.no_grad():
-            agent.policy.b2[SPEC.action_dim :] = torch.tensor([-50.0, 0.0, 50.0])
-        agent.update(make_batch(33, 0))
-    biases = [agent.flat["policy"].views(agent.flat["policy"].gradient)["b2"] for agent in agents]
+            agent.state.policy.b2[SPEC.action_dim :] = torch.tensor([-50.0, 0.0, 50.0])
+        update(agent, make_batch(33, 0))
+    biases = [agent.state.flat["policy"].views(agent.state.flat["policy"].gradient)["b2"] for agent in agents]
     np.testing.assert_allclose(biases[1], biases[0], rtol=1e-3, atol=1e-5)
     assert biases[1][SPEC.action_dim] == biases[1][SPEC.action_dim + 2] == 0.0
     assert biases[1][SPEC.action_dim + 1] != 0.0
@@ -78,33 +88,33 @@ def test_a_clipped_log_std_has_no_gradient_here_either() -> None:
 def test_bf16_points_the_same_way(layer_norm: bool) -> None:
     cfg = config(hidden_dim=64, critic_layer_norm=layer_norm)
     plain, quick = (
-        SACAgent(SPEC, cfg, seed=1),
-        FastSACAgent(SPEC, cfg, seed=1, products=Products(middle=BF16)),
+        SAC(SPEC, cfg, seed=1),
+        NumbaSAC(SPEC, cfg, batch_size=33, seed=1, products=Products(middle=BF16)),
     )
     batch = make_batch(128, 0)
-    plain.update(batch)
-    quick.update(batch)
-    assert distance(quick.flat["critic"].gradient, plain.flat["critic"].gradient) < 0.02
-    assert distance(quick.flat["policy"].gradient, plain.flat["policy"].gradient) < 0.1
+    update(plain, batch)
+    update(quick, batch)
+    assert distance(quick.state.flat["critic"].gradient, plain.state.flat["critic"].gradient) < 0.02
+    assert distance(quick.state.flat["policy"].gradient, plain.state.flat["policy"].gradient) < 0.1
 
 
 @pytest.mark.parametrize("there_and_back", [False, True])
 def test_either_goes_on_from_the_other(there_and_back: bool) -> None:
-    plain, quick = SACAgent(SPEC, SMALL, seed=1), FastSACAgent(SPEC, SMALL, seed=2, products=Products())
+    plain, quick = SAC(SPEC, SMALL, seed=1), NumbaSAC(SPEC, SMALL, batch_size=33, seed=2, products=Products())
     first, second = (quick, plain) if there_and_back else (plain, quick)
-    first.update(make_batch(33, 0))
+    update(first, make_batch(33, 0))
     second.load_state_dict(deepcopy(first.state_dict()))
     for agent in (first, second):
-        agent.update(make_batch(33, 1))
+        update(agent, make_batch(33, 1))
     for name, vector in vectors(first).items():
         np.testing.assert_allclose(vectors(second)[name], vector, atol=1e-5)
 
 
 def test_batches_may_change_their_size() -> None:
-    plain, quick = SACAgent(SPEC, SMALL, seed=1), FastSACAgent(SPEC, SMALL, seed=1, products=Products())
+    plain, quick = SAC(SPEC, SMALL, seed=1), NumbaSAC(SPEC, SMALL, batch_size=33, seed=1, products=Products())
     for seed, size in enumerate((33, 7, 33)):
         for agent in (plain, quick):
-            agent.update(make_batch(size, seed))
+            update(agent, make_batch(size, seed))
     for name, vector in vectors(plain).items():
         np.testing.assert_allclose(vectors(quick)[name], vector, atol=1e-4)
 
@@ -153,16 +163,17 @@ def test_bf16_is_refused_where_the_cpu_has_none(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ConfigError, match=r"--precision bf16: .* allowed: fp32, auto"):
         require_possible(config(precision="bf16"), LearnerConfig())  # before any actor is waited for
     with pytest.raises(ConfigError, match="--precision bf16"):
-        make_agent(SPEC, config(precision="bf16"), seed=0, threads=1)
-    assert isinstance(make_agent(SPEC, config(precision="auto"), seed=0, threads=1), FastSACAgent)
+        choose_backend(config(precision="bf16"), SPEC, LearnerConfig(), batch_size=33, seed=0)
+    chosen = choose_backend(config(precision="auto"), SPEC, LearnerConfig(), batch_size=33, seed=0)
+    assert isinstance(chosen, NumbaSAC)
 
 
 def test_auto_takes_bf16_where_the_products_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    taken = []
-    monkeypatch.setattr(numba_agent, "FastSACAgent", lambda *_, products, **__: taken.append(products.middle))
-    make_agent(SPEC, SACConfig(precision="auto"), seed=0, threads=1)
-    make_agent(SPEC, SACConfig(hidden_dim=128, batch_size=128, precision="auto"), seed=0, threads=1)
-    make_agent(SPEC, SACConfig(), seed=0, threads=1)
-    make_agent(SPEC, SACConfig(precision="auto"), seed=0, threads=2)
-    assert taken == [BF16, FP32, FP32, BF16]
+    taken = [
+        choose_products(SACConfig(precision="auto"), 256, threads=1),
+        choose_products(SACConfig(hidden_dim=128, precision="auto"), 128, threads=1),
+        choose_products(SACConfig(), 256, threads=1),
+        choose_products(SACConfig(precision="auto"), 256, threads=2),
+    ]
+    assert [products.middle for products in taken] == [BF16, FP32, FP32, BF16]

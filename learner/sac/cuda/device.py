@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from learner.publishing.policy_snapshot import Arrival
+
 WARM_UP_N = 3
 """Runs before a capture, in which libraries set themselves up; as many as torch's documentation takes."""
 PINNED_N = 2
@@ -39,7 +41,7 @@ class Device(Protocol):
     def sender(self, target: Tensor) -> Callable[[Tensor], object]:
         """Return a function that copies a host tensor to `target`, in the order of the work."""
 
-    def fetch(self, values: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    def fetch(self, values: Tensor) -> tuple[Tensor, Arrival | None]:
         """Return a host copy of `values` as the work so far leaves them, and what tells that it is there."""
 
 
@@ -56,7 +58,7 @@ class Host:
         """Return a plain copy."""
         return target.copy_
 
-    def fetch(self, values: Tensor) -> tuple[Tensor, None]:
+    def fetch(self, values: Tensor) -> tuple[Tensor, Arrival | None]:
         """Return a plain copy."""
         return values.clone(), None
 

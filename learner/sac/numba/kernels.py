@@ -89,10 +89,10 @@ def activate_backward(d: Floats, hidden: Floats, places: Places, d_bias: Floats)
         d_bias: [N, H], written: the sums of d over each network's rows.
     """
     d_bias[:] = 0
-    rows_n = len(hidden) // len(d_bias)
+    num_rows = len(hidden) // len(d_bias)
     for p in range(len(d)):
         place = places[p]
-        n = place // rows_n
+        n = place // num_rows
         for h in range(d.shape[1]):
             value = d[p, h] if hidden[place, h] > 0 else np.float32(0)
             d[p, h] = value
@@ -124,13 +124,13 @@ def normalize_backward(
         d_scale: [N, H].
         d_shift: [N, H].
     """
-    size, rows_n = np.float32(d.shape[1]), len(hidden) // len(scale)
+    size, num_rows = np.float32(d.shape[1]), len(hidden) // len(scale)
     d_bias[:] = 0
     d_scale[:] = 0
     d_shift[:] = 0
     for p in range(len(d)):
         place = places[p]
-        n = place // rows_n
+        n = place // num_rows
         total, along = np.float32(0), np.float32(0)
         for h in range(d.shape[1]):
             value = d[p, h] if hidden[place, h] > 0 else np.float32(0)

@@ -43,10 +43,10 @@ class Pass:
 
     Args:
         net: the networks.
-        rows_n: B.
+        num_rows: B.
         products: how the hidden layers multiply; the last one is always float32, on one thread.
         gradients: overwritten by `backward`; None for networks that are not trained.
-        trained_n: how many rows, the first ones, `backward` is for; None for all.
+        num_trained: how many rows, the first ones, `backward` is for; None for all.
 
     Attributes:
         x: [B, in], what the networks are given; to be filled before `forward`.
@@ -56,25 +56,29 @@ class Pass:
     def __init__(
         self,
         net: Layers,
-        rows_n: int,
+        num_rows: int,
         products: Products,
         *,
         gradients: Layers | None = None,
-        trained_n: int | None = None,
+        num_trained: int | None = None,
     ) -> None:
         self._net, self._products, self._gradients = net, products, gradients
-        self._rows_n, self._trained_n = rows_n, rows_n if trained_n is None else trained_n
-        networks_n, in_n, units_n = net.weight[0].shape
-        rows = (networks_n, rows_n, units_n)
-        self.x = np.empty((rows_n, in_n), np.float32)
+        self._num_rows, self._num_trained = num_rows, num_rows if num_trained is None else num_trained
+        num_networks, num_inputs, num_units = net.weight[0].shape
+        rows = (num_networks, num_rows, num_units)
+        self.x = np.empty((num_rows, num_inputs), np.float32)
         self._hidden = [np.empty(rows, np.float32) for _ in range(2)]
         self._normal = [np.empty(rows, np.float32) for _ in net.scale]
         self._rstd = [np.empty(rows[:2], np.float32) for _ in net.scale]
-        self.output = np.empty((networks_n, rows_n, net.weight[2].shape[2]), np.float32)
-        self._d = [np.empty((networks_n * self._trained_n, units_n), np.float32) for _ in range(2)]
-        self._every = np.concatenate([n * rows_n + np.arange(self._trained_n) for n in range(networks_n)])
+        self.output = np.empty((num_networks, num_rows, net.weight[2].shape[2]), np.float32)
+        self._d = [np.empty((num_networks * self._num_trained, num_units), np.float32) for _ in range(2)]
+        self._every = np.concatenate(
+            [n * num_rows + np.arange(self._num_trained) for n in range(num_networks)]
+        )
         # Apart from each other, or the kernels would go by single numbers.
-        self._unwanted = Layers([], *([part] * 2 for part in np.empty((3, networks_n, units_n), np.float32)))
+        self._unwanted = Layers(
+            [], *([part] * 2 for part in np.empty((3, num_networks, num_units), np.float32))
+        )
 
     def forward(self) -> None:
         """Write the outputs for the inputs, and keep what the ways back need."""
@@ -89,13 +93,13 @@ class Pass:
         self.output += net.bias[2][:, None]
 
     def backward(self, d: Floats) -> None:
-        """Write the gradients of all parameters for that of the outputs, [N, `trained_n`, out]."""
-        net, wanted, trained = self._net, self._gradients, slice(self._trained_n)
+        """Write the gradients of all parameters for that of the outputs, [N, `num_trained`, out]."""
+        net, wanted, trained = self._net, self._gradients, slice(self._num_trained)
         assert wanted is not None
         first, middle = self._products
         np.matmul(self._hidden[1][:, trained].swapaxes(1, 2), d, out=wanted.weight[2])
         np.add.reduce(d, axis=1, out=wanted.bias[2])
-        d_first, d_second = (part.reshape(len(d), self._trained_n, -1) for part in self._d)
+        d_first, d_second = (part.reshape(len(d), self._num_trained, -1) for part in self._d)
         for n, weight in enumerate(net.weight[2]):  # np.matmul has slow loops of its own where out is 1
             np.dot(d[n], weight.T, out=d_second[n])
         self._activate_backward(1, self._d[1], self._every, wanted)
@@ -107,25 +111,28 @@ class Pass:
         x = self.x[None, trained].swapaxes(1, 2)
         first.multiply(first.operand(x), first.operand(d_first), wanted.weight[0])
 
-    def gradient_of_inputs(self, chosen: Sequence[NDArray[np.bool_]], columns: slice) -> Floats:
+    def gradient_of_inputs(
+        self, chosen: Sequence[NDArray[np.bool_]], columns: slice, *, per_row: int = 1
+    ) -> Floats:
         """Return the gradient of the mean of the chosen outputs in some columns of the inputs, [B, columns].
 
         Args:
-            chosen: [B] of each network, in each row true for one of them; out is 1.
+            chosen: [B] of each network, in each row true for as many of them; out is 1.
             columns: of the inputs.
+            per_row: how many are chosen in each row.
         """
         net, multiply = self._net, self._products.middle.multiply
-        gradient = np.empty_like(self.x[:, columns])
+        gradient = np.zeros_like(self.x[:, columns])
         for n, of_this in enumerate(chosen):
             rows = np.flatnonzero(of_this)
-            places = rows + n * self._rows_n
+            places = rows + n * self._num_rows
             d_first, d_second = (part[: len(rows)] for part in self._d)
-            d_second[:] = net.weight[2][n, :, 0] / np.float32(self._rows_n)
+            d_second[:] = net.weight[2][n, :, 0] / np.float32(self._num_rows * per_row)
             self._activate_backward(1, d_second, places, self._unwanted)
             operand, weight = self._products.middle.operand(d_second[None]), self._middle[1][n : n + 1]
             multiply(operand, weight.swapaxes(1, 2), d_first[None])
             self._activate_backward(0, d_first, places, self._unwanted)
-            gradient[rows] = d_first @ net.weight[0][n, columns].T
+            gradient[rows] += d_first @ net.weight[0][n, columns].T
         return gradient
 
     def _activate(self, i: int) -> None:

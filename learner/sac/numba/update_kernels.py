@@ -1,4 +1,4 @@
-"""What of a SAC update is neither a layer nor a product, each as one pass over memory, compiled by Numba.
+"""The parts of a SAC update that are neither a layer nor a product, each one pass over memory, by Numba.
 
 Sampled actions, the critics' error, Adam and the targets' step. In and out: float32 arrays, most of them
 changed in place. Must not know: networks, torch.
@@ -49,6 +49,7 @@ def td_error(
     discount: Floats,
     terminated: NDArray[np.bool_],
     next_q: Floats,
+    subset: NDArray[np.intp],
     next_log_prob: Floats,
     temperature: float,
     q: Floats,
@@ -60,20 +61,23 @@ def td_error(
         reward: [B], scaled.
         discount: [B].
         terminated: [B].
-        next_q: [2, B, 1], the target critics'.
+        next_q: [N, B, 1], the target critics'.
+        subset: [M], the critics whose least value counts.
         next_log_prob: [B], nats.
         temperature: reward per nat.
-        q: [2, B, 1], the critics'.
-        error: [2, B, 1], written: q - target.
+        q: [N, B, 1], the critics'.
+        error: [N, B, 1], written: q - target.
     """
     for b in range(len(reward)):
         target = reward[b]
         if not terminated[b]:
-            lower = np.minimum(next_q[0, b, 0], next_q[1, b, 0])  # NaN if either is
-            value = lower - np.float32(temperature) * next_log_prob[b]
+            least = next_q[subset[0], b, 0]
+            for i in subset[1:]:
+                least = np.minimum(least, next_q[i, b, 0])  # NaN if either is
+            value = least - np.float32(temperature) * next_log_prob[b]
             target += discount[b] * value
-        error[0, b, 0] = q[0, b, 0] - target
-        error[1, b, 0] = q[1, b, 0] - target
+        for n in range(len(q)):
+            error[n, b, 0] = q[n, b, 0] - target
 
 
 @compiled
@@ -89,7 +93,7 @@ def squash_backward(
         head: [B, 2 A], as given to `squash`.
         noise: [B, A], as given to `squash`.
         action: [B, A], as written by it.
-        d_q: [B, A], gradient of the mean of min_i Q_i in the action.
+        d_q: [B, A], gradient of the mean of the critics' value in the action.
         temperature: reward per nat.
         d_head: [B, 2 A], written.
     """

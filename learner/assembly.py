@@ -1,0 +1,194 @@
+"""The parts of a learner, built from its settings and put together; in a resumed run, restored."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from common.errors import ConfigError, StorageError
+from common.flags import LearnerFlags
+from common.messages import Status
+from common.runtime.run_directory import RunDirectory
+from common.runtime.seeds import seed_sequence
+from common.specs import EnvSpec
+from learner import loop
+from learner.access.refusals import Refusals
+from learner.algorithm import Algorithm, Definition
+from learner.checkpoint import Checkpoints
+from learner.experience.demonstrations.loader import load_demos
+from learner.experience.ingest import Ingest
+from learner.experience.journal import Journal, Recovered
+from learner.experience.rate_limiter import make_limiter
+from learner.experience.replay import Mixture, Replay, Sampler
+from learner.experience.sessions import Sessions
+from learner.experience.throttle import Throttle
+from learner.loop import Learner, Parts
+from learner.publishing.cadence import Cadence
+from learner.publishing.publisher import Frames, PolicyPublisher
+from learner.publishing.select_best import Selection
+from learner.reporting.metrics import declared
+from learner.reporting.metrics_log import MetricsLog
+from learner.reporting.progress import Progress
+from learner.reporting.reporter import Reporter
+
+STATE_ERRORS = (LookupError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError)
+"""Raised by parts that are given a state which is none of theirs."""
+
+
+class Sockets(loop.Sockets, Protocol):
+    """The wire as all parts together need it."""
+
+    @property
+    def refusals(self) -> Refusals:
+        """Who is to be told that nothing of it is taken."""
+
+    @property
+    def weights(self) -> Frames:
+        """Where policies leave."""
+
+    def status(self, status: Status) -> None:
+        """Send a status to everyone."""
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return counts of connections and refusals."""
+
+
+def build_algorithm(flags: LearnerFlags, definition: Definition, spec: EnvSpec) -> Algorithm:
+    """Return the algorithm that the flags ask for, at its beginning.
+
+    Raises:
+        ConfigError: the flags ask for what this machine does not have.
+    """
+    agent_seed = seed_sequence(flags.env.seed, "learner").spawn(3)[0]
+    return definition.build(
+        flags.algorithm,
+        spec,
+        flags.learner,
+        batch_size=flags.replay.batch_size,
+        seed=int(agent_seed.generate_state(1)[0]),
+    )
+
+
+def build_sampler(flags: LearnerFlags, spec: EnvSpec, run: RunDirectory) -> tuple[Replay, Sampler]:
+    """Return the replay, and what batches come from: the replay alone, or demonstrations too.
+
+    Raises:
+        ConfigError: the replay's file cannot be made, or the demonstrations are none of this environment.
+    """
+    _, replay_seed, demo_seed = seed_sequence(flags.env.seed, "learner").spawn(3)
+    settings = flags.replay
+    replay = Replay(run.replay, spec.record, settings.replay_capacity, np.random.default_rng(replay_seed))
+    if settings.demos is None:
+        return replay, replay
+    demos = load_demos(settings.demos, spec, np.random.default_rng(demo_seed))
+    return replay, Mixture(replay, demos, settings.demo_fraction)
+
+
+def assemble(
+    flags: LearnerFlags,
+    definition: Definition,
+    algorithm: Algorithm,
+    spec: EnvSpec,
+    sockets: Sockets,
+    run: RunDirectory,
+    journal: Journal,
+    recovered: Recovered | None = None,
+) -> Learner:
+    """Return a learner that is ready to run, and whose run can be resumed from here on.
+
+    Args:
+        flags: settings.
+        definition: of the algorithm.
+        algorithm: at its beginning.
+        spec: of a transition.
+        sockets: already bound.
+        run: the run directory, already claimed.
+        journal: where batches are written down; not yet opened for a new run.
+        recovered: what the journal of a resumed run holds.
+
+    Raises:
+        ConfigError: settings that cannot make progress, or a run that cannot be gone on with.
+        StorageError: the disk refuses what has to be written before the first batch.
+    """
+    num_updates = definition.updates_per_dispatch(flags.algorithm, flags.learner)
+    replay, sampler = build_sampler(flags, spec, run)
+    limiter, limits, progress = make_limiter(flags, num_updates), flags.transport, Progress()
+    sessions = Sessions(
+        silent_after_s=limits.silent_after_s,
+        gone_after_s=limits.gone_after_s,
+        max_actors_per_key=limits.max_actors_per_key,
+    )
+    throttle = Throttle(limits.max_actor_batches_per_s, limits.max_actor_bytes_per_s)
+    ingest = Ingest(spec, replay, journal, sessions, throttle, limiter, refusals=sockets.refusals)
+    publisher = PolicyPublisher(
+        spec,
+        algorithm,
+        sockets.weights,
+        run,
+        Cadence(flags.learner, in_step=flags.rate.updates_per_step is not None),
+        reserve=lambda version: ingest.note({"weights_version": version}),
+        published=ingest.lag.published,
+    )
+    selection = Selection(publisher.frames, run)
+    metrics = declared(definition.METRICS)
+    reporter = Reporter(
+        counters=(progress, replay, publisher, sockets, ingest, selection),
+        gauges=(limiter, ingest.lag, ingest.episodes, algorithm),
+        declared=metrics,
+        log=MetricsLog(run, metrics),
+        note=ingest.note,
+        publish=sockets.status,
+        peers=ingest.peers,
+    )
+    checkpoints = Checkpoints(run.checkpoints, flags.learner.keep_checkpoints)
+    parts = Parts(
+        algorithm, sampler, limiter, ingest, sockets, publisher, selection, checkpoints, reporter, progress
+    )
+    learner = Learner(parts, flags.learner, (num_updates, flags.replay.batch_size))
+    if recovered is not None:
+        _resume(learner, recovered, flags)
+        reporter.continue_from(ingest.said)
+    _begin(learner, run)
+    return learner
+
+
+def _resume(learner: Learner, recovered: Recovered, flags: LearnerFlags) -> None:
+    """Take sessions and rows from the journal, and everything else from the newest checkpoint."""
+    parts, total = learner.parts, flags.learner.total_env_steps
+    parts.ingest.restore(recovered)
+    parts.selection.recover()
+    if parts.ingest.env_steps >= total:
+        # Killed while the actors were leaving: what they still keep is taken in, and they are told to go.
+        learner.awaited = {"alive", "late", "gone"}
+        if (
+            flags.run.auto_resume
+        ):  # whoever was started along with this learner shall hear that the run is done
+            learner.awaited |= {"left"}
+        elif parts.ingest.sessions.all_left():
+            raise ConfigError(
+                f"--total-env-steps {total}: the run has {parts.ingest.env_steps} already;"
+                " allowed: more than that"
+            )
+    _load(learner, parts.checkpoints.load_newest())
+    # The journal is newer than the checkpoint after a crash.
+    parts.limiter.env_steps = parts.ingest.env_steps
+    told = int(parts.ingest.said.get("weights_version", 0))
+    parts.publisher.version = max(parts.publisher.version, told)
+
+
+def _load(learner: Learner, state: dict[str, Any]) -> None:
+    try:
+        learner.load_state_dict(state)
+    except STATE_ERRORS as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"--resume: its networks do not fit the flags ({reason})") from None
+
+
+def _begin(learner: Learner, run: RunDirectory) -> None:
+    """Write what a resumed run needs, before anything is acknowledged."""
+    try:
+        learner.parts.ingest.checkpoint()
+    except OSError as error:
+        raise StorageError(f"{run.journal}: {error.strerror}; nothing could be acknowledged") from None
+    if not learner.save():
+        raise StorageError(f"{run.checkpoints}: the first checkpoint could not be written")

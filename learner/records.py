@@ -1,0 +1,43 @@
+"""Packed transitions as torch takes them: checked, and cut into their fields."""
+
+import torch
+from torch import Tensor
+
+from common.specs import EnvSpec, Records
+
+FIELDS = ("obs", "next_obs", "action", "reward", "discount")
+
+
+def require_batches(batches: Records, spec: EnvSpec, shape: tuple[int, int] | None = None) -> None:
+    """Refuse what are no batches [K, B] of a spec's transitions.
+
+    Args:
+        batches: to be looked at.
+        spec: gives the dtype.
+        shape: [K, B] that is wanted; None for any.
+
+    Raises:
+        ValueError: the dtype or the shape is another.
+    """
+    fits = batches.ndim == 2 and batches.size and shape in (None, batches.shape)
+    if batches.dtype != spec.record or not fits:
+        raise ValueError(
+            f"expected {shape or '[K, B]'} of {spec.record}, not {list(batches.shape)} of {batches.dtype}"
+        )
+
+
+def unpack(packed: Tensor, spec: EnvSpec) -> dict[str, Tensor]:
+    """Return the fields of a batch [B, bytes of a record] as views of it.
+
+    `truncated` is left out, as a time limit changes no loss.
+    """
+    record = spec.record
+    words = packed.view(torch.float32)
+    assert record.fields is not None
+    fields = {}
+    for name in FIELDS:
+        kind, start = record.fields[name][0], record.fields[name][1] // 4
+        column = words[:, start : start + kind.itemsize // 4]
+        fields[name] = column if kind.shape else column[:, 0]
+    fields["terminated"] = packed[:, record.fields["terminated"][1]].bool()
+    return fields

@@ -1,0 +1,57 @@
+"""Settings of Soft Actor-Critic; torch is not needed to read them."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from common.config import ALGORITHM, AlgorithmConfig
+
+
+class SACConfig(AlgorithmConfig):
+    """Soft Actor-Critic (Haarnoja et al. 2018), with any number of critics (REDQ, RLPD)."""
+
+    algorithm: Literal["sac"] = Field("sac", description=ALGORITHM)
+    hidden_dim: int = Field(256, ge=1, le=8192, description="Units of each of the two hidden layers.")
+    num_critics: int = Field(2, ge=1, le=64, description="Critics, each of its own initial weights.")
+    critic_subset: int | None = Field(
+        None,
+        ge=1,
+        description="Critics drawn for each update, whose least value is the target (REDQ); the policy then"
+        " follows the mean of all. Default: the least of all for both.",
+    )
+    learning_rate: float = Field(3e-4, gt=0, description="Adam's step size for policy and critics.")
+    temperature_learning_rate: float | None = Field(
+        None, gt=0, description="Adam's step size for the temperature; default: --learning-rate."
+    )
+    tau: float = Field(
+        0.005, gt=0, le=1, description="Share of the critic moved into its target each update."
+    )
+    ema_tau: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the policy moved into its average each update, for evaluations; 1: none.",
+    )
+    initial_temperature: float = Field(
+        1.0, gt=0, description="Entropy temperature at the start, reward per nat."
+    )
+    auto_entropy: bool = Field(True, description="Tune the temperature towards --target-entropy.")
+    target_entropy: float | None = Field(None, description="Nats; default: minus the action's dimension.")
+    reward_scale: float = Field(1.0, gt=0, description="Factor on every reward inside the loss.")
+    critic_layer_norm: bool = Field(False, description="LayerNorm after each hidden layer of the critics.")
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "fp32", description="Of matrix products; auto: bf16 for networks that gain by it, else fp32."
+    )
+
+    @model_validator(mode="after")
+    def _subset_of_the_critics(self) -> "SACConfig":
+        if self.critic_subset is not None and self.critic_subset > self.num_critics:
+            raise ValueError(
+                f"--critic-subset {self.critic_subset}: allowed is at most --num-critics {self.num_critics}"
+            )
+        return self
+
+    @property
+    def divergence_hint(self) -> str:
+        """Flags that may be too large where training has diverged, with their values."""
+        return f"--learning-rate {self.learning_rate:g} or --reward-scale {self.reward_scale:g}"

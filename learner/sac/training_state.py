@@ -1,0 +1,137 @@
+"""The state of SAC that every back end trains: networks, temperature, optimizers, random numbers.
+
+In: settings and a seed. Out: tensors that stay where they are for good. Must not know: batches, losses.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.specs import EnvSpec
+from learner.publishing.policy_snapshot import Arrival, PolicySnapshot
+from learner.sac.flat_parameters import Flat
+from learner.sac.networks import CriticEnsemble, Policy
+from learner.sac.settings import SACConfig
+
+log = logging.getLogger(__name__)
+
+
+class TrainingState:
+    """Policy, critics, their targets, the temperature, and the optimizers of them all.
+
+    Args:
+        spec: shapes and dtypes of a transition.
+        settings: hyperparameters.
+        seed: of the initial weights and of all noise; no global generator is used.
+        device: where everything lives, in torch's words.
+
+    Attributes:
+        generator: source of all random numbers.
+        policy, critic, target: the networks.
+        log_temperature: scalar.
+        flat: parameters of "policy", "critic", "target" and "temperature", one vector each.
+        ema: moving average of the policy's vector.
+        optimizers: Adam by name of what it steps.
+        target_entropy: nats.
+    """
+
+    def __init__(self, spec: EnvSpec, settings: SACConfig, *, seed: int, device: str = "cpu") -> None:
+        self.spec, self.settings = spec, settings
+        self.generator = torch.Generator(device).manual_seed(seed)
+        dims = (spec.obs_dim, spec.action_dim, settings.hidden_dim)
+        self.policy = Policy(*dims, self.generator)
+        self.critic, self.target = (
+            CriticEnsemble(
+                *dims,
+                self.generator,
+                num_critics=settings.num_critics,
+                layer_norm=settings.critic_layer_norm,
+            )
+            for _ in range(2)
+        )
+        self.target.requires_grad_(False)
+        self.target.load_state_dict(self.critic.state_dict())
+        start = torch.full((), math.log(settings.initial_temperature), device=device)
+        self.log_temperature = nn.Parameter(start, requires_grad=settings.auto_entropy)
+        self.flat = {
+            "critic": Flat(dict(self.critic.named_parameters())),
+            "policy": Flat(dict(self.policy.named_parameters())),
+            "target": Flat(dict(self.target.named_parameters())),
+            "temperature": Flat({"log_temperature": self.log_temperature}),
+        }
+        self.ema = self.flat["policy"].values.clone()
+        rates = {"critic": settings.learning_rate, "policy": settings.learning_rate}
+        if settings.auto_entropy:
+            rates["temperature"] = settings.temperature_learning_rate or settings.learning_rate
+        self.optimizers = {name: self._adam(name, rate) for name, rate in rates.items()}
+        explicit = settings.target_entropy
+        self.target_entropy = -float(spec.action_dim) if explicit is None else explicit
+
+    def _adam(self, name: str, learning_rate: float) -> torch.optim.Adam:
+        """Create Adam with its state, which it would itself create in its first step."""
+        vector = self.flat[name].vector
+        adam = torch.optim.Adam([vector], lr=learning_rate, fused=True)
+        moments = {"exp_avg": torch.zeros_like(vector), "exp_avg_sq": torch.zeros_like(vector)}
+        adam.state[vector] = {"step": torch.zeros((), device=vector.device), **moments}
+        return adam
+
+    def noise(self, *shape: int) -> Tensor:
+        """Return standard normal numbers."""
+        return torch.randn(shape, generator=self.generator, device=self.generator.device)
+
+    def critic_subset(self) -> Tensor | None:
+        """Return the indices [M] of the critics whose least value is the target; None for all of them."""
+        size, count = self.settings.critic_subset, self.settings.num_critics
+        if size is None:
+            return None
+        device = self.generator.device
+        return torch.rand(count, generator=self.generator, device=device).argsort()[:size]
+
+    def published(self) -> Tensor:
+        """Return the vectors that are published: the policy [1, N], or it and its average [2, N]."""
+        policy = self.flat["policy"].values
+        return policy[None] if self.settings.ema_tau == 1 else torch.stack((policy, self.ema))
+
+    def snapshot(self, vectors: Tensor, arrival: Arrival | None = None) -> PolicySnapshot:
+        """Return the policy in `published()`, copied to the host or on its way there."""
+        flat = self.flat["policy"]
+        parts = [{name: part.numpy().T for name, part in flat.views(vector).items()} for vector in vectors]
+        return PolicySnapshot(parts[0], parts[1] if len(parts) > 1 else None, arrival)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that an update reads, as plain containers and tensors that later updates change."""
+        averaging = self.settings.ema_tau < 1
+        return {
+            "policy": dict(self.policy.state_dict()),
+            "critic": dict(self.critic.state_dict()),
+            "target": dict(self.target.state_dict()),
+            "ema": self.ema if averaging else self.flat["policy"].values,
+            "log_temperature": self.log_temperature.detach(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the values of `state_dict()`; the tensors stay where they are, and so do the settings.
+
+        Raises:
+            KeyError, RuntimeError, ValueError: it is another network's state (torch's own words).
+        """
+        for name, network in (("policy", self.policy), ("critic", self.critic), ("target", self.target)):
+            network.load_state_dict(state[name])
+        with torch.no_grad():
+            self.ema.copy_(state["ema"])
+            self.log_temperature.copy_(state["log_temperature"])
+            for name, optimizer in self.optimizers.items():
+                saved = state["optimizers"].get(name)  # none of a temperature that was not tuned before
+                for key, value in optimizer.state[self.flat[name].vector].items() if saved else ():
+                    value.copy_(saved["state"][0][key])
+        random = state["generator"].cpu()
+        if random.shape == self.generator.get_state().shape:
+            self.generator.set_state(random)
+        else:  # a CPU's generator has another state than a GPU's
+            log.warning("the state is of another kind of device: random numbers begin anew")
