@@ -15,7 +15,7 @@ from common.evaluation.candidates import Candidate, Key
 from common.evaluation.statistics import mean_low, wilson_interval
 from common.messages import Episode
 
-ROUND_N = 20
+ROUND_EPISODES = 20
 """Episodes between two looks at who is behind; fewer in all say too little for a comparison."""
 GOOD_ENOUGH = 0.9
 """A last policy whose success rate is above this by a 95 % interval needs no comparison."""
@@ -45,7 +45,7 @@ class Comparison:
         self._last, self._others = last, list(others)
         self._run_episodes = run_episodes
         self._at_most = at_most
-        self._sizes = [min(ROUND_N, at_most - begun) for begun in range(0, at_most, ROUND_N)]
+        self._sizes = [min(ROUND_EPISODES, at_most - begun) for begun in range(0, at_most, ROUND_EPISODES)]
         self._rounds: dict[Key, list[tuple[Sequence[Episode], int]]] = {
             key: [] for key in (last, *self._others)
         }

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from actor.comparison import ROUND_N
+from actor.comparison import ROUND_EPISODES
 from actor.environment import Environment
 from actor.foreign import Foreign, Interrupted
 from actor.policies import Choice, RunPolicies
 from actor.video import FilmedEnvironment
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
-from common.evaluation.statistics import describe, summarise
+from common.evaluation.statistics import describe, summarize
 from common.flags import EvaluateFlags, EvaluatorFlags, evaluated_env_args, load_yaml
 from common.messages import Episode
 from common.policy import NumpyPolicy
@@ -152,7 +152,7 @@ def evaluate(
         outcome = run_episodes(env, choice.file.policy, seeds, flags.episodes, stop)
         if not outcome.count:
             return 130
-        summary = summarise(outcome.episodes, outcome.broken, outcome.cut)
+        summary = summarize(outcome.episodes, outcome.broken, outcome.cut)
         fields = {**summary, **choice.summary(), "likely_success_key": env.success.likely}
         tell(json.dumps(fields) if flags.json_output else describe(summary))
         sys.stdout.flush()
@@ -178,7 +178,7 @@ def _choose(flags: EvaluateFlags, run: RunDirectory, env: Environment, stop: Sto
         episodes = min(flags.episodes, trained_settings(run).evaluator.compare_episodes)
     elsewhere = (flags.env_args, flags.success_key, flags.video, flags.max_episode_steps)
     as_trained = flags.headless and not any(elsewhere)
-    asked = flags.policy == "best" and as_trained and episodes >= ROUND_N
+    asked = flags.policy == "best" and as_trained and episodes >= ROUND_EPISODES
     if not (asked and policies.is_open(episodes)):
         return policies.choose(flags.policy, episodes)
     try:

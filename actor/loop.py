@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from actor.behaviour import Behaviour
 from actor.environment import Environment
 from actor.episode import EpisodeRunner
+from actor.exploration import BehaviorPolicy
 from actor.foreign import Foreign
 from actor.link import Inbox, Link
 from actor.pacing import Pace
@@ -54,16 +54,17 @@ class Actor:
         self._envs = [self._make(headless=flags.env.headless)]  # the others take their time later: `_begin`
         self.spec = self._envs[0].spec
         self._envs[0].check(check_seeds)
-        size_bytes = self._config.batch_max_n * (self.spec.record.itemsize + MAX_EPISODE_BYTES)
-        require_fit(flags.transport, size_bytes, f"a batch of {self._config.batch_max_n} (--batch-max-n)")
+        batch = self._config.max_batch_transitions
+        size_bytes = batch * (self.spec.record.itemsize + MAX_EPISODE_BYTES)
+        require_fit(flags.transport, size_bytes, f"a batch of {batch} (--max-batch-transitions)")
         self.writer = Writer(
             self.spec,
             actor_id,
             session_id,
-            batch_max_n=self._config.batch_max_n,
-            batch_max_delay_s=self._config.batch_max_delay_s,
+            max_batch_transitions=batch,
+            max_batch_delay_s=self._config.max_batch_delay_s,
             max_unacked_transitions=self._config.max_unacked_transitions or MAX_UNACKED_TRANSITIONS,
-            max_unanswered_transitions=self._config.max_unacked_transitions or self._config.batch_max_n,
+            max_unanswered_transitions=self._config.max_unacked_transitions or batch,
             max_unacked_bytes=self._config.max_unacked_bytes,
             resend_after_s=flags.transport.resend_after_s,
         )
@@ -72,18 +73,18 @@ class Actor:
         sender = ExperienceSender(flags.transport)
         sender.connect(self._config.learner, flags.transport.experience_port)
         self.link = Link(self.writer, inbox, sender)
-        self.behaviour = Behaviour(
+        self.behavior = BehaviorPolicy(
             self.spec.action_dim,
             self._rng,
             deterministic=self._config.deterministic,
-            random_share=self._config.random_share,
+            random_action_prob=self._config.random_action_prob,
         )
         self._obs = np.empty((len(self._streams), self.spec.obs_dim), np.float32)
         self._look = Interval(LOOK_INTERVAL_S)
         self._pace = Pace()
         # Transitions that one turn may add: an episode's end sets free all that wait for their n-step reward.
-        self._turn_n = len(self._streams) * self.spec.n_step
-        self.writer.require_room(self._turn_n)
+        self._turn_transitions = len(self._streams) * self.spec.n_step
+        self.writer.require_room(self._turn_transitions)
 
     def run(self, stop: StopSignal) -> None:
         """Step until told to stop, the run ends or `max_episodes` are done; then deliver everything."""
@@ -126,10 +127,10 @@ class Actor:
 
     def _may_step(self) -> bool:
         """Return whether each environment may take a step: the learner allows it, or cannot be waited for."""
-        if self.writer.has_room(self._turn_n):
+        if self.writer.has_room(self._turn_transitions):
             self._pace.is_ahead = False
             return True
-        if not self.writer.fits(self._turn_n):
+        if not self.writer.fits(self._turn_transitions):
             return False
         return self._pace.goes_on(self.writer.unacked, self.link.silent_s(time.monotonic()))
 
@@ -137,12 +138,12 @@ class Actor:
         """Return [K, action_dim] actions."""
         for row, runner in zip(self._obs, self.runners, strict=True):
             row[:] = runner.obs
-        return self.behaviour.act(self._obs)
+        return self.behavior.act(self._obs)
 
     def _take_newest_policy(self) -> None:
         newest = self.link.inbox.newest_policy(self.spec, self._rng)
         if newest is not None and newest[0].version != self.writer.weights_version:
-            self.writer.weights_version, self.behaviour.policy = newest[0].version, newest[1]
+            self.writer.weights_version, self.behavior.policy = newest[0].version, newest[1]
 
     def _finished(self) -> bool:
         if self.link.run_is_over:

@@ -12,7 +12,7 @@ silent, and will not run far ahead of it meanwhile."""
 SILENT_S = 0.1
 """Seconds after a learner's last word after which such an actor no longer waits for the next one; a learner
 that only wants it to wait says so more often."""
-LOOKS_N = 8
+NUM_MEASUREMENTS = 8
 """Measurements of which the shortest counts: a slow reset among them makes no robot."""
 
 
@@ -29,12 +29,12 @@ class Pace:
         self.is_ahead = False
         self._steps = 0
         self._since_s: float | None = None
-        self._recent: deque[float] = deque(maxlen=LOOKS_N)
+        self._recent: deque[float] = deque(maxlen=NUM_MEASUREMENTS)
 
     @property
     def step_s(self) -> float:
         """Seconds that an env step takes; 0 before that is known."""
-        return min(self._recent) if len(self._recent) == LOOKS_N else 0.0
+        return min(self._recent) if len(self._recent) == NUM_MEASUREMENTS else 0.0
 
     def stepped(self) -> None:
         """Count one turn of the loop in which every environment took a step."""

@@ -26,7 +26,7 @@ MAX_PARTIAL_BATCHES = 8
 class Writer:
     """The actor's half of the delivery guarantee.
 
-    A batch is sealed when it holds `batch_max_n` transitions or its first one waited `batch_max_delay_s`.
+    A batch is sealed when it holds `max_batch_transitions` or its first one has waited `max_batch_delay_s`.
     Transitions are kept until the learner acknowledges them. A caller that asks `has_room` before it steps
     never runs further ahead than allowed, and one that asks `fits` never keeps more than `max_unacked_bytes`.
 
@@ -34,8 +34,8 @@ class Writer:
         spec: what a transition looks like.
         actor_id: name of the actor.
         session_id: 16 hex digits, random for each process start; with `seq` it names a batch for ever.
-        batch_max_n: transitions a batch at the most.
-        batch_max_delay_s: longest wait of a transition for its batch to fill.
+        max_batch_transitions: transitions a batch at the most.
+        max_batch_delay_s: longest wait of a transition for its batch to fill.
         max_unacked_transitions: transitions not yet acknowledged at the most; the learner may allow fewer.
         max_unanswered_transitions: the same before the learner has said anything: it may need few.
         max_unacked_bytes: bytes kept at the most.
@@ -49,8 +49,8 @@ class Writer:
         actor_id: str,
         session_id: str,
         *,
-        batch_max_n: int,
-        batch_max_delay_s: float,
+        max_batch_transitions: int,
+        max_batch_delay_s: float,
         max_unacked_transitions: int,
         max_unanswered_transitions: int,
         max_unacked_bytes: int,
@@ -62,15 +62,15 @@ class Writer:
         self.weights_version = 0
         self.discarded = 0
         self.resent = 0
-        self._batch_max_delay_s = batch_max_delay_s
+        self._max_batch_delay_s = max_batch_delay_s
         self._max_unacked_transitions = max_unacked_transitions
         self._allowed = min(max_unanswered_transitions, max_unacked_transitions)
         self._row_bytes = spec.record.itemsize + MAX_EPISODE_BYTES
         self._max_unacked_bytes = max_unacked_bytes
         self._resend_after_s = self._patience_s = resend_after_s
-        self._batch_max_n = batch_max_n
+        self._max_batch_transitions = max_batch_transitions
         self._rows: list[bytes] = []
-        self._sealed_n = 0
+        self._sealed_transitions = 0
         self._opened_s: float | None = None
         self._episodes: list[Episode] = []
         # Sealed frames and their numbers of transitions, oldest first: seq = _acked + position.
@@ -123,7 +123,7 @@ class Writer:
     @property
     def produced(self) -> int:
         """Transitions added so far."""
-        return self._sealed_n + len(self._rows)
+        return self._sealed_transitions + len(self._rows)
 
     @property
     def is_empty(self) -> bool:
@@ -147,7 +147,7 @@ class Writer:
     ) -> None:
         """Add one transition, as `EnvSpec.pack` takes it; it is copied. A full batch is sealed."""
         self._rows.append(self.spec.pack(obs, next_obs, action, reward, discount, terminated, truncated))
-        if len(self._rows) == self._batch_max_n:
+        if len(self._rows) == self._max_batch_transitions:
             self.seal()
 
     def add_episode(self, episode: Episode) -> None:
@@ -177,7 +177,7 @@ class Writer:
         self._window.append((frame, len(self._rows)))
         self._window_rows += len(self._rows)
         self._window_bytes += len(frame)
-        self._sealed_n += len(self._rows)
+        self._sealed_transitions += len(self._rows)
         self._rows.clear()
         self._opened_s = None
         self._episodes.clear()
@@ -248,5 +248,5 @@ class Writer:
             return
         if self._opened_s is None:
             self._opened_s = now_s
-        if now_s - self._opened_s >= self._batch_max_delay_s and len(self._window) < MAX_PARTIAL_BATCHES:
+        if now_s - self._opened_s >= self._max_batch_delay_s and len(self._window) < MAX_PARTIAL_BATCHES:
             self.seal()

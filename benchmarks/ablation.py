@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from actor.behaviour import Behaviour
 from actor.environment import Environment
 from actor.episode import EpisodeRunner
 from actor.evaluate import run_episodes
+from actor.exploration import BehaviorPolicy
 from benchmarks.machine import describe_machine
 from common.config import EnvConfig
 from common.flags import TrainFlags, evaluated_env_args, parse
@@ -52,7 +52,7 @@ LEVERS: Mapping[str, Sequence[str]] = MappingProxyType(
         "discount 0.85": ["--discount", "0.85"],
         "1-step returns": ["--n-step", "1"],
         "3-step returns": ["--n-step", "3"],
-        "no random actions": ["--random-share", "0"],
+        "no random actions": ["--random-action-prob", "0"],
         "no average": ["--ema-tau", "1"],
         "no LayerNorm": ["--no-critic-layer-norm"],
         "tau 0.005, learning rate 3e-4": ["--tau", "0.005", "--learning-rate", "3e-4"],
@@ -100,18 +100,18 @@ def learn(flags: TrainFlags, seed: int, steps_n: int, episodes_n: int, folder: P
     agent = definition("sac").build(flags.algorithm, spec, flags.learner, batch_size=batch_size, seed=seed)
     writer: Any = Inserter(spec, replay)
     runner = EpisodeRunner(env, writer, training_seeds(rngs[1]), flags.actor.reinit_episodes)
-    share = flags.actor.random_share
-    behaviour = Behaviour(spec.action_dim, rngs[2], deterministic=False, random_share=share)
+    share = flags.actor.random_action_prob
+    behavior = BehaviorPolicy(spec.action_dim, rngs[2], deterministic=False, random_action_prob=share)
     owed, success = 0.0, {}
     for step in range(1, steps_n + 1):
-        runner.step(behaviour.act(runner.obs[None])[0])
+        runner.step(behavior.act(runner.obs[None])[0])
         if step > flags.learner.explore_steps:
             owed += UPDATES_PER_STEP
             while owed >= 1:
                 agent.update(replay.sample(1, batch_size))
                 owed -= 1
             if step % PUBLISH_EVERY_N == 0:
-                behaviour.policy = NumpyPolicy(agent.policy().arrays(), spec, rngs[3])
+                behavior.policy = NumpyPolicy(agent.policy().arrays(), spec, rngs[3])
         if step >= FIRST_N and step % EVERY_N == 0:
             copy = agent.policy()
             policy = NumpyPolicy(copy.ema() or copy.arrays(), spec, np.random.default_rng(0))

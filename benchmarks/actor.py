@@ -64,7 +64,7 @@ class RandomActor(Actor):
         self._steps += envs_n
         now_s = time.perf_counter()
         if self._began_s is None:
-            if self.behaviour.policy is not None:
+            if self.behavior.policy is not None:
                 self._began_s, self._steps = now_s + WARM_S, 0
         elif now_s < self._began_s:
             self._steps = 0

@@ -31,7 +31,7 @@ from common.runtime.run_directory import RunDirectory
 from learner.experience.replay import Replay
 
 EXPLORE_STEPS = 2000
-BATCH_MAX_DELAY_S = 4.0
+MAX_BATCH_DELAY_S = 4.0
 """So that slow actors fill their batches about as well as 16 fast ones would."""
 PUBLISH_INTERVAL_S = 2.0
 """A policy of 320 kB to a thousand actors five times a second would be 1.6 GB/s."""
@@ -46,10 +46,10 @@ class Crowd:
     Args:
         count: light actors.
         config: where the learner listens.
-        batch_max_delay_s: a transition waits so long for its batch to fill.
+        max_batch_delay_s: a transition waits so long for its batch to fill.
     """
 
-    def __init__(self, count: int, config: TransportConfig, batch_max_delay_s: float) -> None:
+    def __init__(self, count: int, config: TransportConfig, max_batch_delay_s: float) -> None:
         zmq.Context.instance().set(zmq.MAX_SOCKETS, 10 * count + 256)  # three, each with its monitor
         self.links: list[tuple[Writer, Link]] = []
         self._obs = np.zeros(SPEC.obs_dim, np.float32)
@@ -59,8 +59,8 @@ class Crowd:
                 SPEC,
                 f"light-{index}",
                 os.urandom(8).hex(),
-                batch_max_n=32,
-                batch_max_delay_s=batch_max_delay_s,
+                max_batch_transitions=32,
+                max_batch_delay_s=max_batch_delay_s,
                 max_unacked_transitions=256,
                 max_unanswered_transitions=32,
                 max_unacked_bytes=1 << 20,
@@ -132,7 +132,7 @@ def main() -> int:
 
 def observe(learner: LearnerProcess, options: argparse.Namespace) -> dict[str, Any]:
     """Alternate quiet and busy windows, then have the crowd leave, and count."""
-    crowd = Crowd(options.count, learner.transport, BATCH_MAX_DELAY_S)
+    crowd = Crowd(options.count, learner.transport, MAX_BATCH_DELAY_S)
     crowd.begin(learner)
     window_s = options.seconds / WINDOWS_N
     quiet, busy, before_n = [], [], crowd.produced

@@ -57,7 +57,7 @@ def by_size(rows: Sequence[dict[str, Any]], name: str) -> dict[str, dict[str, An
     return parts
 
 
-def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the whole, and what failures have in common."""
     whole = totals(rows)
     low, high = wilson_interval(sum(row["successes"] for row in rows), whole["episodes"])
@@ -121,7 +121,7 @@ def main() -> int:
         worst = sorted((row for row in rows if row["failures"]), key=lambda row: row["successes"])
         shots = pool.map(partial(photograph, options.run_dir, options.policy), worst)
         tiles = list(track(shots, "pictures", len(worst)))
-    summary = summarise(rows)
+    summary = summarize(rows)
     show(summary, rows)
     report = {
         "command": " ".join(["python -m benchmarks.failures", *sys.argv[1:]]),

@@ -13,7 +13,7 @@ import numpy as np
 import zmq
 
 from benchmarks.contest import Claim, Contest, Host
-from benchmarks.transport import BATCH_MAX_N, Writers
+from benchmarks.transport import BATCH_TRANSITIONS, Writers
 from benchmarks.workload import SPEC, Measure, random_records
 from common.config import TransportConfig
 from common.messages import Batch, Evaluation
@@ -29,18 +29,18 @@ OURS, BARE = "graspfleet", "libzmq's order"
 
 def send_batches(going: Event, config: TransportConfig) -> None:
     """Send the same batch as often as the learner's socket takes it."""
-    records = random_records(BATCH_MAX_N)
+    records = random_records(BATCH_TRANSITIONS)
     batch = Batch(
         actor_id="busy",
         session_id=SESSION,
         seq=0,
         digest=SPEC.digest,
         weights_version=0,
-        produced=BATCH_MAX_N,
+        produced=BATCH_TRANSITIONS,
         discarded=0,
         resent=0,
         episodes=(),
-        rows=records.view(np.uint8).reshape(BATCH_MAX_N, SPEC.record.itemsize),
+        rows=records.view(np.uint8).reshape(BATCH_TRANSITIONS, SPEC.record.itemsize),
     )
     frame = encode(batch)
     with ExperienceSender(config) as sender:

@@ -12,11 +12,11 @@ from matplotlib import pyplot
 
 
 def draw(rows: Sequence[Mapping[str, Any]], names: Sequence[str], level: float, path: Path) -> None:
-    """Draw a line a run, a colour a name, a star where success is sustained.
+    """Draw a line a run, a color a name, a star where success is sustained.
 
     Args:
         rows: of each run its judgements, `judged`, and that at which success was `sustained`, or None.
-        names: of each run, for the legend; runs of one name share a colour.
+        names: of each run, for the legend; runs of one name share a color.
         level: to be sustained.
         path: of the PNG file.
     """

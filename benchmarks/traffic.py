@@ -27,7 +27,7 @@ def measure_updates() -> Iterator[Measure]:
     with tempfile.TemporaryDirectory() as folder:
         learner = LearnerProcess(Path(folder), *flags)
         os.sched_setaffinity(0, {crowd_core})
-        crowd = Crowd(ACTORS_N, learner.transport, ActorConfig().batch_max_delay_s)
+        crowd = Crowd(ACTORS_N, learner.transport, ActorConfig().max_batch_delay_s)
 
         def updates_per_s(rate_hz: float) -> float:
             return learner.per_second("updates", lambda: crowd.run(rate_hz, SECONDS))

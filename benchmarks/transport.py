@@ -35,13 +35,13 @@ WRITERS_N = 2
 REPLAY_N = 1_000_000
 WARM_S = 1.0
 SECONDS = 2.5
-BATCH_MAX_N = 64
+BATCH_TRANSITIONS = 64
 """Transitions a message on both sides; the default, 32, is for actors that make far fewer."""
 WINDOW_BATCHES = 256
 """Unacknowledged messages of ours; 8, the default, bounds how far a simulated robot runs ahead."""
 OURS, ENCRYPTED = "graspfleet", "graspfleet, encrypted (CURVE)"
 BARE, PREPARED = "PUSH/PULL and memcpy", "PUSH/PULL of one prepared message"
-HWM_N = TransportConfig().experience_hwm
+HWM = TransportConfig().experience_hwm
 
 
 class Writers:
@@ -77,18 +77,18 @@ class Writers:
             process.join()
 
 
-def write_transitions(going: Event, config: TransportConfig, batch_max_n: int) -> None:
+def write_transitions(going: Event, config: TransportConfig, batch_transitions: int) -> None:
     """Be an actor whose environments cost nothing: its loop, and one `Writer.add` a transition."""
     limits = {
-        "batch_max_delay_s": ActorConfig().batch_max_delay_s,
-        "max_unacked_transitions": WINDOW_BATCHES * batch_max_n,
-        "max_unanswered_transitions": WINDOW_BATCHES * batch_max_n,
+        "max_batch_delay_s": ActorConfig().max_batch_delay_s,
+        "max_unacked_transitions": WINDOW_BATCHES * batch_transitions,
+        "max_unanswered_transitions": WINDOW_BATCHES * batch_transitions,
         "max_unacked_bytes": ActorConfig().max_unacked_bytes,
         "resend_after_s": config.resend_after_s,
     }
     session_id = os.urandom(8).hex()
     actor_id = f"actor-{session_id}"  # with encryption, one that the key called `actor` may stand for
-    writer = Writer(SPEC, actor_id, session_id, batch_max_n=batch_max_n, **limits)
+    writer = Writer(SPEC, actor_id, session_id, max_batch_transitions=batch_transitions, **limits)
     sender = ExperienceSender(config)
     sender.connect("127.0.0.1", config.experience_port)
     link = Link(writer, Inbox("127.0.0.1", config, writer.actor_id), sender)
@@ -97,8 +97,8 @@ def write_transitions(going: Event, config: TransportConfig, batch_max_n: int) -
     transition = (*fields[:3], float(fields[3]), float(fields[4]), False, False)
     look = Interval(LOOK_INTERVAL_S)
     while True:
-        if going.is_set() and writer.has_room(batch_max_n):
-            for _ in range(batch_max_n):
+        if going.is_set() and writer.has_room(batch_transitions):
+            for _ in range(batch_transitions):
                 writer.add(*transition)
         else:
             link.wait()
@@ -107,7 +107,7 @@ def write_transitions(going: Event, config: TransportConfig, batch_max_n: int) -
 
 
 @contextmanager
-def ours(batch_max_n: int, encrypted: bool) -> Iterator[Measure]:
+def ours(batch_transitions: int, encrypted: bool) -> Iterator[Measure]:
     """Yield the measure of this project: the learner's count of inserted transitions."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -118,7 +118,7 @@ def ours(batch_max_n: int, encrypted: bool) -> Iterator[Measure]:
         learner = LearnerProcess(folder, "--env", SPEC.env, "--replay-capacity", str(REPLAY_N), *never, *keys)
         stack.callback(learner.close)
         config = TransportConfig(**learner.ports, keys=str(folder / "keys") if encrypted else None)
-        writers = Writers(write_transitions, config, batch_max_n)
+        writers = Writers(write_transitions, config, batch_transitions)
         stack.callback(writers.close)
         learner.until(lambda: learner.newest_row().get("actors_alive") == WRITERS_N)
 
@@ -133,17 +133,17 @@ def ours(batch_max_n: int, encrypted: bool) -> Iterator[Measure]:
         yield measure
 
 
-def push_bytes(going: Event, address: str, batch_max_n: int, prepared: bool) -> None:
+def push_bytes(going: Event, address: str, batch_transitions: int, prepared: bool) -> None:
     """Push messages of packed transitions; each transition is copied into its message unless `prepared`."""
     socket = zmq.Context().socket(zmq.PUSH)
-    socket.set_hwm(HWM_N)
+    socket.set_hwm(HWM)
     socket.connect(address)
     record = random_records(1)[0]
     obs, next_obs, action = (record[name].tobytes() for name in ("obs", "next_obs", "action"))
     rest = record.tobytes()[2 * len(obs) + len(action) :]
     parts = [(obs, 0), (next_obs, len(obs)), (action, 2 * len(obs)), (rest, 2 * len(obs) + len(action))]
     row_bytes = record.nbytes
-    message = bytearray(batch_max_n * row_bytes)
+    message = bytearray(batch_transitions * row_bytes)
     while going.wait():
         for place in () if prepared else range(0, len(message), row_bytes):
             for part, offset in parts:
@@ -152,16 +152,16 @@ def push_bytes(going: Event, address: str, batch_max_n: int, prepared: bool) -> 
 
 
 @contextmanager
-def bare(batch_max_n: int, prepared: bool) -> Iterator[Measure]:
+def bare(batch_transitions: int, prepared: bool) -> Iterator[Measure]:
     """Yield the measure of PUSH/PULL and memory copies: no codec, checks, journal or acknowledgements."""
     row_bytes = SPEC.record.itemsize
-    batch_bytes = row_bytes * batch_max_n
+    batch_bytes = row_bytes * batch_transitions
     places = itertools.cycle(range(0, REPLAY_N * row_bytes - batch_bytes, batch_bytes))
     ring = memoryview(np.zeros(REPLAY_N * row_bytes, np.uint8))
     with zmq.Context() as context, context.socket(zmq.PULL) as socket, ExitStack() as stack:
-        socket.set_hwm(HWM_N)
+        socket.set_hwm(HWM)
         port = socket.bind_to_random_port("tcp://127.0.0.1")
-        writers = Writers(push_bytes, f"tcp://127.0.0.1:{port}", batch_max_n, prepared)
+        writers = Writers(push_bytes, f"tcp://127.0.0.1:{port}", batch_transitions, prepared)
         stack.callback(writers.close)
         with writers.going():
             socket.poll()
@@ -177,7 +177,7 @@ def bare(batch_max_n: int, prepared: bool) -> Iterator[Measure]:
         def measure() -> dict[str, float]:
             with writers.going():
                 receive(WARM_S)
-                speed = receive(SECONDS) * batch_max_n / SECONDS
+                speed = receive(SECONDS) * batch_transitions / SECONDS
             return {PREPARED if prepared else BARE: speed}
 
         yield measure
@@ -240,14 +240,14 @@ def manager() -> Iterator[Measure]:
 CONTESTS = (
     Contest(
         "transport",
-        f"transitions from {WRITERS_N} writer processes into the replay, {BATCH_MAX_N} a message",
+        f"transitions from {WRITERS_N} writer processes into the replay, {BATCH_TRANSITIONS} a message",
         "transitions/s",
         2,
         (
-            Host("benchmarks.transport:ours", {"batch_max_n": BATCH_MAX_N, "encrypted": False}),
-            Host("benchmarks.transport:ours", {"batch_max_n": BATCH_MAX_N, "encrypted": True}),
-            Host("benchmarks.transport:bare", {"batch_max_n": BATCH_MAX_N, "prepared": False}),
-            Host("benchmarks.transport:bare", {"batch_max_n": BATCH_MAX_N, "prepared": True}),
+            Host("benchmarks.transport:ours", {"batch_transitions": BATCH_TRANSITIONS, "encrypted": False}),
+            Host("benchmarks.transport:ours", {"batch_transitions": BATCH_TRANSITIONS, "encrypted": True}),
+            Host("benchmarks.transport:bare", {"batch_transitions": BATCH_TRANSITIONS, "prepared": False}),
+            Host("benchmarks.transport:bare", {"batch_transitions": BATCH_TRANSITIONS, "prepared": True}),
             Host("benchmarks.transport:manager"),
         ),
         (

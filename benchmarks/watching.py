@@ -11,7 +11,7 @@ from typing import Any
 from actor.environment import Environment
 from actor.evaluate import evaluated_settings, run_episode
 from actor.grasp import GraspEnv, camera
-from actor.grasp.catalogue import MASS_KG
+from actor.grasp.catalog import MASS_KG
 from actor.grasp.observation import GraspState
 from actor.grasp.scene import Scene
 from actor.policies import load_policy

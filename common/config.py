@@ -303,11 +303,11 @@ class ActorConfig(Section):
     max_episodes: int | None = Field(None, ge=1, description="Leave after so many episodes.")
     reinit_episodes: int = Field(20, ge=1, description="Rebuild an environment after so many episodes.")
     deterministic: bool = Field(False, description="Take the policy's mean action, without exploring.")
-    random_share: Fraction = Field(
+    random_action_prob: Fraction = Field(
         0.0, description="Share of env steps that take a uniform random action, not the policy's."
     )
-    batch_max_n: int = Field(32, ge=1, le=4096, description="Transitions a message at the most.")
-    batch_max_delay_s: float = Field(
+    max_batch_transitions: int = Field(32, ge=1, le=4096, description="Transitions a message at the most.")
+    max_batch_delay_s: float = Field(
         0.05, ge=0, description="A transition waits so long for its batch to fill."
     )
     max_unacked_transitions: int | None = Field(

@@ -16,10 +16,10 @@ from common.specs import EnvSpec, Floats
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 """Bounds of the log standard deviation before tanh (as in the SAC authors' code, softlearning)."""
 
-LAYERS_N = 3
+NUM_LAYERS = 3
 """Two hidden layers with ReLU and the output layer [mean, log_std]; layer i is `x @ w{i} + b{i}`."""
 
-NOISE_N = 64
+NOISE_STEPS = 64
 """Steps whose exploration noise is drawn at once: a draw costs a step more than all the rest of sampling."""
 
 _ZERO, _LOW, _HIGH = np.float32(0), np.float32(LOG_STD_MIN), np.float32(LOG_STD_MAX)
@@ -34,11 +34,11 @@ def policy_bytes(spec: EnvSpec, hidden_dim: int) -> int:
 
 def _check(arrays: Mapping[str, Floats], spec: EnvSpec) -> None:
     """Refuse arrays that are not the policy of `spec`."""
-    names = {f"{kind}{i}" for i in range(LAYERS_N) for kind in "wb"}
+    names = {f"{kind}{i}" for i in range(NUM_LAYERS) for kind in "wb"}
     if set(arrays) != names:
         raise ProtocolError("policy", f"arrays {sorted(arrays)}, expected {sorted(names)}")
     n_in = spec.obs_dim
-    for i in range(LAYERS_N):
+    for i in range(NUM_LAYERS):
         weight, bias = arrays[f"w{i}"], arrays[f"b{i}"]
         if weight.dtype != np.float32 or bias.dtype != np.float32:
             raise ProtocolError("policy", f"layer {i} is {weight.dtype}, {bias.dtype}; expected float32")
@@ -76,8 +76,8 @@ class NumpyPolicy:
     def __init__(self, arrays: Mapping[str, Floats], spec: EnvSpec, rng: np.random.Generator) -> None:
         _check(arrays, spec)
         # A frame's arrays need be neither aligned nor ours to keep; BLAS would copy them at every call.
-        self._weights = [np.array(arrays[f"w{i}"], order="C") for i in range(LAYERS_N)]
-        self._biases = [np.array(arrays[f"b{i}"], order="C") for i in range(LAYERS_N)]
+        self._weights = [np.array(arrays[f"w{i}"], order="C") for i in range(NUM_LAYERS)]
+        self._biases = [np.array(arrays[f"b{i}"], order="C") for i in range(NUM_LAYERS)]
         self._action_dim, self._rng = spec.action_dim, rng
         self._allocate(1)
 
@@ -119,14 +119,14 @@ class NumpyPolicy:
 
     def _allocate(self, k: int) -> None:
         self._outputs = [np.empty((k, len(bias)), np.float32) for bias in self._biases]
-        self._noise: Floats = np.empty((NOISE_N, k, self._action_dim), np.float32)
-        self._drawn = NOISE_N
+        self._noise: Floats = np.empty((NOISE_STEPS, k, self._action_dim), np.float32)
+        self._drawn = NOISE_STEPS
         self._mean = self._outputs[-1][:, : self._action_dim]
         self._log_std = self._outputs[-1][:, self._action_dim :]
 
     def _next_noise(self) -> Floats:
         """Return [K, action_dim] standard normal numbers, the caller's to change until the next call."""
-        if self._drawn == NOISE_N:
+        if self._drawn == NOISE_STEPS:
             self._rng.standard_normal(dtype=np.float32, out=self._noise)
             self._drawn = 0
         noise: Floats = self._noise[self._drawn]

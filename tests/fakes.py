@@ -95,8 +95,8 @@ def make_writer(
     spec: EnvSpec = SPEC, actor_id: str = "a", session_id: str = SESSION, **limits: Any
 ) -> Writer:
     defaults = {
-        "batch_max_n": 2,
-        "batch_max_delay_s": 1.0,
+        "max_batch_transitions": 2,
+        "max_batch_delay_s": 1.0,
         "max_unacked_transitions": 6,
         "max_unanswered_transitions": 1 << 24,
         "max_unacked_bytes": 1 << 20,
@@ -106,7 +106,7 @@ def make_writer(
 
 
 def add_transition(writer: Writer, number: int) -> None:
-    """Add a transition that is recognised by its reward."""
+    """Add a transition that is recognized by its reward."""
     obs = np.full(writer.spec.obs_dim, number, np.float32)
     writer.add(obs, obs, np.zeros(writer.spec.action_dim, np.float32), float(number), 0.5, False, False)
 

@@ -34,7 +34,7 @@ class Source:
         self.writer: Writer = make_writer(
             actor_id=f"actor-{index}",
             session_id=(SESSION, OTHER_SESSION)[index],
-            batch_max_n=BATCH_N,
+            max_batch_transitions=BATCH_N,
             max_unacked_transitions=WINDOW_N * BATCH_N,
             resend_after_s=RESEND_AFTER_S,
         )

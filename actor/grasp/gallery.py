@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from actor.grasp import camera, stage
+from actor.grasp import camera, visuals
 from actor.grasp.engine import pybullet
 from actor.grasp.objects import object_set
 from actor.grasp.robot import Panda
@@ -32,7 +32,7 @@ def draw(name: str) -> Image.Image:
     simulation = Simulation(physics_preset("default"), visuals=True)
     robot = Panda(simulation)
     robot.reset(*ARM_AT)
-    stage.decorate(simulation, robot.body)
+    visuals.decorate(simulation, robot.body)
     sample, rng = object_set(name), np.random.default_rng(7)
     places = [(x, y) for x in COLUMNS_M for y in ROWS_M] if name != "cube" else [(0.5, 0.0)]
     for x, y in places:

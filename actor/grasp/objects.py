@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from actor.grasp.catalogue import BROKEN_IDS, COUNT, RandomObject, catalogue
+from actor.grasp.catalog import BROKEN_IDS, COUNT, RandomObject, catalog
 from actor.grasp.primitives import Box, Color, Cylinder, random_edge
 from actor.grasp.simulation import Simulation
 
@@ -37,7 +37,7 @@ class ObjectModel(Protocol):
 
     @property
     def middle_m(self) -> tuple[float, float, float]:
-        """Middle of the bounding box in the object's own frame, whose origin is the centre of mass."""
+        """Middle of the bounding box in the object's own frame, whose origin is the center of mass."""
 
     @property
     def rest_height_m(self) -> float:
@@ -100,7 +100,7 @@ RANDOM_SETS: Mapping[str, Callable[[RandomObject], bool]] = MappingProxyType(
 
 def random_objects(name: str) -> list[RandomObject]:
     """Return the objects of one of the `RANDOM_SETS`, by id."""
-    return [model for model in catalogue().values() if RANDOM_SETS[name](model)]
+    return [model for model in catalog().values() if RANDOM_SETS[name](model)]
 
 
 def draw_random(name: str) -> Sampler:
@@ -116,7 +116,7 @@ OBJECT_SETS: Mapping[str, Callable[[], Sampler]] = MappingProxyType(
         **{name: partial(draw_random, name) for name in RANDOM_SETS},
     }
 )
-"""Name -> what makes its sampler; made when asked for, so that a cube needs no catalogue."""
+"""Name -> what makes its sampler; made when asked for, so that a cube needs no catalog."""
 
 
 def object_set(name: str) -> Sampler:
@@ -130,13 +130,13 @@ def object_set(name: str) -> Sampler:
     """
     kind, colon, number = str(name).partition(":")
     if kind == "random" and colon:
-        if not (number.isdecimal() and int(number) in catalogue()):
+        if not (number.isdecimal() and int(number) in catalog()):
             broken = ", ".join(map(str, sorted(BROKEN_IDS)))
             raise ValueError(
                 f"objects={name!r}: there is no object {number!r}; "
                 f"allowed: ids 0 to {COUNT - 1} without {broken}, whose mesh file is broken"
             )
-        model = catalogue()[int(number)]
+        model = catalog()[int(number)]
         return lambda _: model
     if name not in OBJECT_SETS:
         raise ValueError(f"objects={name!r} is not known; allowed: {', '.join(OBJECT_SETS)}, random:ID")

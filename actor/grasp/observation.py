@@ -21,7 +21,7 @@ Must not know: PyBullet, rewards, episodes.
 | 33-35 | the way from the left finger to the nearest point of the object | gripper | `GAP_MAX_M` |
 | 36-38 | the same from the right finger | gripper | `GAP_MAX_M` |
 
-Everything is clipped to [-1, 1] after scaling. The object position is that of its centre of mass. Of its
+Everything is clipped to [-1, 1] after scaling. The object position is that of its center of mass. Of its
 shape a policy knows the box around it, and what is nearest to each finger.
 """
 
@@ -49,7 +49,7 @@ HEIGHT_SCALE_M = 0.2
 EXTENT_SCALE_M = 0.2
 MIDDLE_SCALE_M = 0.05
 
-_CENTRE_X, _CENTRE_Y, _CENTRE_Z = (
+_CENTER_X, _CENTER_Y, _CENTER_Z = (
     (low + high) / 2 for low, high in zip(WORKSPACE_LOW_M, WORKSPACE_HIGH_M, strict=True)
 )
 _SCALE = np.array(
@@ -107,7 +107,7 @@ class GraspState:
         object_velocity: world frame, m/s.
         object_height_m: above where it lay at rest.
         object_extents_m: edge lengths of its bounding box, object frame.
-        object_middle_m: middle of its bounding box, object frame; its centre of mass is at (0, 0, 0).
+        object_middle_m: middle of its bounding box, object frame; its center of mass is at (0, 0, 0).
     """
 
     ee_position: Vector
@@ -150,9 +150,9 @@ def encode(state: GraspState) -> NDArray[np.float32]:
     first, second, extents = _box(axes, state.object_extents_m)
     left, right = state.left_gap, state.right_gap
     values = (
-        x - _CENTRE_X,
-        y - _CENTRE_Y,
-        z - _CENTRE_Z,
+        x - _CENTER_X,
+        y - _CENTER_Y,
+        z - _CENTER_Z,
         d,  # sine and cosine of the yaw are where the gripper's x axis points
         a,
         vx,

@@ -5,7 +5,7 @@ Must not know: actions, rewards, Gymnasium.
 
 For each yaw of the gripper and each lateral offset, rays from both sides along the closing direction find the
 outermost surface at several heights. A grasp is good where both surfaces face the fingers squarely (so that
-pressing does not turn or squeeze out the object), are flat as wide as a finger, and lie near the centre of
+pressing does not turn or squeeze out the object), are flat as wide as a finger, and lie near the center of
 mass; it is possible where the open fingers pass on either side.
 """
 
@@ -99,17 +99,17 @@ def _feel(client: int, body: int, position: Vector, yaws: Array) -> Outline:
 
 
 def _cast(client: int, body: int, starts: Array, stops: Array) -> tuple[NDArray[np.bool_], Array, Array]:
-    """Return for each ray whether it meets the body, after how many metres, and the normal there."""
+    """Return for each ray whether it meets the body, after how many meters, and the normal there."""
     rays = pybullet.rayTestBatch(
         starts.reshape(-1, 3).tolist(), stops.reshape(-1, 3).tolist(), physicsClientId=client
     )
     shape = starts.shape[:-1]
     hit = np.array([ray[0] == body for ray in rays]).reshape(shape)
-    travelled = np.array([ray[2] for ray in rays]).reshape(shape) * (2 * RAY_FROM_M)
-    return hit, travelled, np.array([ray[4] for ray in rays]).reshape(starts.shape)
+    traveled = np.array([ray[2] for ray in rays]).reshape(shape) * (2 * RAY_FROM_M)
+    return hit, traveled, np.array([ray[4] for ray in rays]).reshape(starts.shape)
 
 
-def _judge(outline: Outline, centre_height_m: float) -> tuple[Array, Array, Array]:
+def _judge(outline: Outline, center_height_m: float) -> tuple[Array, Array, Array]:
     """Return the score of each grasp, its middle along the closing axis (m), and the grasp heights (m)."""
     spacing = LATERAL_M[1] - LATERAL_M[0]
     reach = int(HALF_FINGER_M / spacing)
@@ -125,22 +125,22 @@ def _judge(outline: Outline, centre_height_m: float) -> tuple[Array, Array, Arra
         above = height - PAD_BELOW_M <= HEIGHTS_M
         high, low = far[..., pad].max(-1), near[..., pad].min(-1)
         felt = np.isfinite(high)
-        centre = np.where(felt, (np.where(felt, high, 0.0) + np.where(felt, low, 0.0)) / 2, 0.0)
-        room = FINGER_AT_M - np.maximum(far[..., above].max(-1) - centre, centre - near[..., above].min(-1))
+        center = np.where(felt, (np.where(felt, high, 0.0) + np.where(felt, low, 0.0)) / 2, 0.0)
+        room = FINGER_AT_M - np.maximum(far[..., above].max(-1) - center, center - near[..., above].min(-1))
         facing = outline.facing[..., pad].mean(-1)
         uneven = _unevenness(outline, pad, high, low)
         score[..., level] = (
             2.0 * facing
             - 20.0 * np.abs(LATERAL_M)
-            - 10.0 * np.abs(centre)
-            - 8.0 * abs(height - centre_height_m)
+            - 10.0 * np.abs(center)
+            - 8.0 * abs(height - center_height_m)
             - 40.0 * uneven
             + 40.0 * np.clip(room, -1.0, 0.015)
             - 10.0 * (room < CLEARANCE_M)
             - 10.0 * (top > height + PALM_ABOVE_M)
             - 30.0 * ~felt
         )
-        middle[..., level] = centre
+        middle[..., level] = center
     return np.nan_to_num(score, nan=-1e3, neginf=-1e3), middle, heights
 
 

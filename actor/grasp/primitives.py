@@ -13,7 +13,7 @@ from typing import Any
 from actor.grasp.engine import pybullet
 from actor.grasp.simulation import Simulation
 
-CENTRE = (0.0, 0.0, 0.0)
+CENTER = (0.0, 0.0, 0.0)
 UPRIGHT = (0.0, 0.0, 0.0, 1.0)
 Color = tuple[float, float, float, float]
 
@@ -27,8 +27,8 @@ class Box:
         extents_m: edge lengths.
         mass_kg: mass; the inertia follows from it.
         friction: Coulomb coefficient; PyBullet multiplies those of the two bodies (a fingertip has 1.0).
-        spinning_friction: metres; resists turning about the contact normal.
-        rgba: its colour in pictures.
+        spinning_friction: meters; resists turning about the contact normal.
+        rgba: its color in pictures.
     """
 
     name: str
@@ -41,11 +41,11 @@ class Box:
     @property
     def middle_m(self) -> tuple[float, float, float]:
         """The frame is at the middle."""
-        return CENTRE
+        return CENTER
 
     @property
     def rest_height_m(self) -> float:
-        """Half of the height: the frame is at the centre."""
+        """Half of the height: the frame is at the center."""
         return self.extents_m[2] / 2
 
     @property
@@ -77,7 +77,7 @@ class Cylinder:
         mass_kg: mass; the inertia follows from it.
         friction: as `Box.friction`.
         spinning_friction: as `Box.spinning_friction`.
-        rgba: its colour in pictures.
+        rgba: its color in pictures.
     """
 
     name: str
@@ -96,11 +96,11 @@ class Cylinder:
     @property
     def middle_m(self) -> tuple[float, float, float]:
         """The frame is at the middle."""
-        return CENTRE
+        return CENTER
 
     @property
     def rest_height_m(self) -> float:
-        """Half of the height: the frame is at the centre."""
+        """Half of the height: the frame is at the center."""
         return self.height_m / 2
 
     @property

@@ -78,9 +78,9 @@ def joints_for(x: float, y: float, z: float, yaw: float) -> tuple[float, ...]:
     iterative solver with 5 iterations is off by centimetres for a step of 5 cm and lets the elbow drift.
 
     Args:
-        x: metres, world frame, from the arm's base.
-        y: metres.
-        z: metres.
+        x: meters, world frame, from the arm's base.
+        y: meters.
+        z: meters.
         yaw: radians about the vertical; 0 has the fingers open along the world's y axis.
 
     Raises:
@@ -152,9 +152,9 @@ class Panda:
         """Put the arm at rest at a pose with the gripper open, and hold it there.
 
         Args:
-            x: metres, world frame.
-            y: metres.
-            z: metres.
+            x: meters, world frame.
+            y: meters.
+            z: meters.
             yaw: radians.
         """
         angles = (*joints_for(x, y, z, yaw), FINGER_OPENING_M / 2, FINGER_OPENING_M / 2)
@@ -169,7 +169,7 @@ class Panda:
         self._forces = (*JOINT_FORCES, newtons, newtons)
 
     def act(self, action: Sequence[float], now: Measurement) -> None:
-        """Move the commanded pose by an action and drive the motors towards it.
+        """Move the commanded pose by an action and drive the motors toward it.
 
         Args:
             action: 5 numbers in [-1, 1]: change of x, y, z (times `STEP_M`), change of yaw (times

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from actor.grasp import stage
+from actor.grasp import visuals
 from actor.grasp.engine import pybullet
 from actor.grasp.objects import ObjectModel
 from actor.grasp.observation import (
@@ -57,7 +57,7 @@ class Scene:
         self.simulation = Simulation(self._preset, gui=self._gui, visuals=self._visuals)
         self.robot = Panda(self.simulation)
         if self.simulation.visuals:
-            stage.decorate(self.simulation, self.robot.body)
+            visuals.decorate(self.simulation, self.robot.body)
         self.body = -1
         self._model: ObjectModel | None = None
         self._nominal: tuple[float, Vector, float] = (0.0, (0.0, 0.0, 0.0), 0.0)

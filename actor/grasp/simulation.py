@@ -128,7 +128,7 @@ class Simulation:
         Args:
             path: relative to PyBullet's own data folder.
             fixed_base: weld the base to the world.
-            position: metres.
+            position: meters.
             quaternion: world_from_model.
 
         Raises:

@@ -1,4 +1,4 @@
-"""`python -m actor.grasp.survey`: measure the random objects once, for `catalogue`.
+"""`python -m actor.grasp.survey`: measure the random objects once, for `catalog`.
 
 Enters: the meshes that come with PyBullet. Leaves: `data/random_objects.csv`, and a summary on the terminal.
 Must not know: policies, learners, sockets.
@@ -19,8 +19,8 @@ import numpy as np
 import pybullet_data
 from rich.progress import track
 
-from actor.grasp import catalogue
-from actor.grasp.catalogue import COLUMNS, RandomObject, load_random_object
+from actor.grasp import catalog
+from actor.grasp.catalog import COLUMNS, RandomObject, load_random_object
 from actor.grasp.engine import pybullet
 from actor.grasp.env import GraspEnv
 from actor.grasp.expert import play
@@ -28,7 +28,7 @@ from actor.grasp.simulation import Simulation, physics_preset
 
 TRIES = 10
 MESH_SCALE = 0.015
-"""Metres a unit, the same in all of the files."""
+"""Meters a unit, the same in all of the files."""
 DROP_M = 0.003
 LONGEST_STEPS, SHORTEST_STEPS = 200, 10
 STILL_M_S, STILL_RAD_S = 1e-4, 1e-3
@@ -71,7 +71,7 @@ def tries_needed(object_id: int, tries: int) -> int:
 
 
 def write(models: list[RandomObject], path: Path) -> None:
-    """Write the catalogue's file."""
+    """Write the catalog's file."""
     with path.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
@@ -85,11 +85,11 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m actor.grasp.survey", description="Measure the objects.")
     parser.add_argument("--tries", type=int, default=TRIES, help="episodes an object")
     tries = parser.parse_args(argv).tries
-    path = Path(__file__).parent / "data" / catalogue.FILE
-    ids = [number for number in range(catalogue.COUNT) if number not in catalogue.BROKEN_IDS]
+    path = Path(__file__).parent / "data" / catalog.FILE
+    ids = [number for number in range(catalog.COUNT) if number not in catalog.BROKEN_IDS]
     models = [lay_down(number) for number in track(ids, "laying down")]
     write(models, path)
-    catalogue.catalogue.cache_clear()
+    catalog.catalog.cache_clear()
     models = [
         replace(model, lifted_at_try=tries_needed(model.object_id, tries))
         for model in track(models, "lifting")

@@ -43,7 +43,7 @@ def is_lost(state: GraspState) -> bool:
 def shaped_reward(state: GraspState) -> float:
     """Return 0.2 reach + 0.2 grasp + 0.6 lift, each part in [0, 1].
 
-    reach = 1 - tanh(6 d), d the distance in metres from the grasp point to the object's centre.
+    reach = 1 - tanh(6 d), d the distance in meters from the grasp point to the object's center.
     grasp = (1 - g_left / 4 cm) (1 - g_right / 4 cm), g the gap between a finger and the object, at most
         4 cm. It grows while the gripper closes and is 1 when both touch. One finger alone earns nothing:
         pushing is no progress.

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.evaluation.statistics import mean_low, wilson_interval
 from common.messages import MAX_EPISODES, Count, Episode, Weights
 
-FINALISTS_N = 3
+NUM_FINALISTS = 3
 """Policies that training hands on to the comparison at its end, besides the last one."""
 MAX_REPORTS = 1024
 """Evaluations of one policy that are told apart from repetitions."""
@@ -126,7 +126,7 @@ class Selected(Record):
         comparison: what named the best; None if evaluations during training did.
     """
 
-    finalists: Annotated[tuple[Candidate, ...], Field(max_length=FINALISTS_N)] = ()
+    finalists: Annotated[tuple[Candidate, ...], Field(max_length=NUM_FINALISTS)] = ()
     best: Key | None = None
     comparison: Compared | None = None
 
@@ -166,7 +166,7 @@ class Selected(Record):
     def _keeping(candidates: Iterable[Candidate], best: Candidate, comparison: Compared | None) -> "Selected":
         """Keep the best and those with the highest scores besides."""
         ranked = sorted(candidates, key=lambda each: (each is best, each.score), reverse=True)
-        return Selected(finalists=tuple(ranked[:FINALISTS_N]), best=best.key, comparison=comparison)
+        return Selected(finalists=tuple(ranked[:NUM_FINALISTS]), best=best.key, comparison=comparison)
 
     def chosen_by(self, key: Key) -> str:
         """Return how `key` came to be the best, for people."""

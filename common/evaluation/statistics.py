@@ -46,7 +46,7 @@ def mean_low(values: Sequence[float] | NDArray[np.float64]) -> float:
     return float(np.mean(values) - quantile * np.std(values, ddof=1) / math.sqrt(free + 1))
 
 
-def summarise(episodes: Sequence[Episode], broken: int = 0, cut: int = 0) -> Summary:
+def summarize(episodes: Sequence[Episode], broken: int = 0, cut: int = 0) -> Summary:
     """Return success rate with interval (None where the environment names no success), return and counts.
 
     Args:

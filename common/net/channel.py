@@ -14,7 +14,7 @@ import zmq
 from common.config import TransportConfig, flag
 from common.errors import ConfigError
 from common.net.addresses import host_of
-from common.net.reconnect import LOOK_INTERVAL_S, Lifeline, bracketed
+from common.net.reconnect import POLL_INTERVAL_S, Reconnector, bracketed
 from common.net.security import actor_keys, learner_keys, require_private
 from common.protocol import Buffer
 
@@ -42,7 +42,7 @@ class Channel:
     Args:
         kind: ZeroMQ socket type.
         config: limits.
-        hwm_n: messages queued per connection and direction.
+        hwm: messages queued per connection and direction.
         conflate: keep only the newest message.
 
     Attributes:
@@ -51,11 +51,11 @@ class Channel:
 
     silent_after_s: float | None = None
 
-    def __init__(self, kind: int, config: TransportConfig, *, hwm_n: int, conflate: bool = False) -> None:
+    def __init__(self, kind: int, config: TransportConfig, *, hwm: int, conflate: bool = False) -> None:
         self.config = config
         publishes = kind == zmq.PUB
         self.socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
-        self.socket.set_hwm(hwm_n)
+        self.socket.set_hwm(hwm)
         options = {
             zmq.CONFLATE: int(conflate),
             zmq.MAXMSGSIZE: SUBSCRIPTION_MAX_BYTES if publishes else config.max_message_bytes,
@@ -68,7 +68,7 @@ class Channel:
         }
         for option, value in options.items():
             self.socket.setsockopt(option, value)
-        self._lifeline: Lifeline | None = None
+        self._reconnector: Reconnector | None = None
         self._encrypted = False
 
     def bind(self, host: str, port: int, name: str) -> int:
@@ -117,25 +117,25 @@ class Channel:
             self.socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
             self.socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
         key = None if keys is None else keys.name
-        self._lifeline = Lifeline(self.socket, host, port, key=key, silent_after_s=self.silent_after_s)
+        self._reconnector = Reconnector(self.socket, host, port, key=key, silent_after_s=self.silent_after_s)
 
     def wait(self, timeout_s: float) -> bool:
         """Return whether something can be received, after at most `timeout_s`."""
-        if self._lifeline is None:
+        if self._reconnector is None:
             return bool(self.socket.poll(max(0, round(timeout_s * 1000))))
         deadline_s = time.monotonic() + timeout_s
         while True:
-            self._lifeline.tend()
+            self._reconnector.poll()
             left_s = max(0.0, deadline_s - time.monotonic())
-            if self.socket.poll(round(min(left_s, LOOK_INTERVAL_S) * 1000)):
+            if self.socket.poll(round(min(left_s, POLL_INTERVAL_S) * 1000)):
                 return True
-            if left_s <= LOOK_INTERVAL_S:
+            if left_s <= POLL_INTERVAL_S:
                 return False
 
     def close(self, linger_s: float = 0.0) -> None:
         """Close; what is still unsent is tried for `linger_s`."""
-        if self._lifeline is not None:
-            self._lifeline.close()
+        if self._reconnector is not None:
+            self._reconnector.close()
         self.socket.close(round(linger_s * 1000))
 
     def __enter__(self) -> Self:
@@ -151,16 +151,16 @@ class Channel:
     @property
     def trouble(self) -> str | None:
         """Why the learner cannot be looked for, for the user; None when it can."""
-        return None if self._lifeline is None else self._lifeline.trouble
+        return None if self._reconnector is None else self._reconnector.trouble
 
     @property
     def refused(self) -> bool:
         """Whether the learner does not let this process's key in."""
-        return self._lifeline is not None and self._lifeline.refused
+        return self._reconnector is not None and self._reconnector.refused
 
     def _send(self, parts: Sequence[Buffer]) -> bool:
-        if self._lifeline is not None:
-            self._lifeline.tend()
+        if self._reconnector is not None:
+            self._reconnector.poll()
         try:
             self.socket.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
@@ -168,14 +168,14 @@ class Channel:
         return True
 
     def _receive(self) -> list[zmq.Frame] | None:
-        if self._lifeline is not None:
-            self._lifeline.tend()
+        if self._reconnector is not None:
+            self._reconnector.poll()
         try:
             first = self.socket.recv(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return None
-        if self._lifeline is not None:
-            self._lifeline.heard()
+        if self._reconnector is not None:
+            self._reconnector.heard()
         # pyzmq asks the socket after every part whether there is more; the frame knows, at half the price.
         return [first, *self.socket.recv_multipart(copy=False)] if first.more else [first]
 

@@ -15,7 +15,7 @@ class ControlPublisher(Channel):
     """The learner's end of the control channel."""
 
     def __init__(self, config: TransportConfig) -> None:
-        super().__init__(zmq.PUB, config, hwm_n=config.control_hwm)
+        super().__init__(zmq.PUB, config, hwm=config.control_hwm)
 
     def acknowledge(self, actor_id: str, frame: Buffer) -> None:
         """Send an `Ack` to one actor."""
@@ -36,7 +36,7 @@ class ControlSubscriber(Channel):
     silent_after_s = LOST_AFTER_MS / 1000
 
     def __init__(self, config: TransportConfig, actor_id: str | None = None) -> None:
-        super().__init__(zmq.SUB, config, hwm_n=config.control_hwm)
+        super().__init__(zmq.SUB, config, hwm=config.control_hwm)
         self.socket.subscribe(STATUS_TOPIC)
         if actor_id is not None:
             self.socket.subscribe(ACK_TOPIC % actor_id.encode())

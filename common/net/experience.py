@@ -10,7 +10,7 @@ from common.protocol import Buffer
 
 MESSAGE_OVERHEAD_BYTES = 42 + 128
 """What a message adds to the bytes of a connection: header and encryption, and pings since the last one."""
-LOOK_EVERY_N = 4
+RECEIVES_PER_CHECK = 4
 """Receives between two looks at who else has something; each costs 3 us, a receive 2 us."""
 
 
@@ -30,7 +30,7 @@ class ExperienceSender(Channel):
     """An actor's end of the experience channel."""
 
     def __init__(self, config: TransportConfig) -> None:
-        super().__init__(zmq.PUSH, config, hwm_n=config.experience_hwm)
+        super().__init__(zmq.PUSH, config, hwm=config.experience_hwm)
 
     def send(self, frame: Buffer) -> bool:
         """Queue a frame; False when the queue is full (try again later)."""
@@ -47,7 +47,7 @@ class ExperienceReceiver(Channel):
     """
 
     def __init__(self, config: TransportConfig) -> None:
-        super().__init__(zmq.PULL, config, hwm_n=config.experience_hwm)
+        super().__init__(zmq.PULL, config, hwm=config.experience_hwm)
         self.taken: dict[int, int] = {}
         self.emptied = 0
         self._receives = 0
@@ -59,7 +59,7 @@ class ExperienceReceiver(Channel):
         nothing left or at every hundredth receive; reading a socket's events makes it notice.
         """
         self._receives += 1
-        if self._receives % LOOK_EVERY_N == 0:
+        if self._receives % RECEIVES_PER_CHECK == 0:
             self.socket.getsockopt(zmq.EVENTS)
         parts = self._receive()
         if parts is None:

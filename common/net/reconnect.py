@@ -17,15 +17,15 @@ from common.runtime.interval import Interval
 
 log = logging.getLogger(__name__)
 
-LOOK_INTERVAL_S = 0.5
+POLL_INTERVAL_S = 0.5
 RETRY_AFTER_S = 1.0
 """A connection that libzmq has not begun to renew by then is renewed here."""
 NEXT_AFTER_S = 5.0
 """An address that has not answered by then is left for the next one."""
 
 
-class Lifeline:
-    """Connects one socket; call `tend` now and then.
+class Reconnector:
+    """Connects one socket; call `poll` now and then.
 
     Args:
         socket: not yet connected.
@@ -51,7 +51,7 @@ class Lifeline:
         self._socket, self._port, self._key, self._silent_after_s = socket, port, key, silent_after_s
         self._addresses = Addresses(host)
         self._endpoint: str | None = None
-        self._look = Interval(LOOK_INTERVAL_S)
+        self._due = Interval(POLL_INTERVAL_S)
         self._lost_s: float | None = None
         self._next_s = self._heard_s = time.monotonic()
         self._connected = self._complained = False
@@ -73,10 +73,10 @@ class Lifeline:
         """Note that something has come."""
         self._heard_s = time.monotonic()
 
-    def tend(self) -> None:
+    def poll(self) -> None:
         """Look at what happened, and connect anew if libzmq does not."""
         now_s = time.monotonic()
-        if not self._look.due(now_s):
+        if not self._due.due(now_s):
             return
         for event, _, _ in self._monitor.events():
             self._note(event, now_s)

@@ -11,7 +11,7 @@ class WeightsPublisher(Channel):
     """The learner's end of the weights channel; a slow reader gets the newest frame alone."""
 
     def __init__(self, config: TransportConfig) -> None:
-        super().__init__(zmq.PUB, config, hwm_n=1, conflate=True)
+        super().__init__(zmq.PUB, config, hwm=1, conflate=True)
 
     def publish(self, frame: Buffer) -> None:
         """Send to every connected actor."""
@@ -22,7 +22,7 @@ class WeightsSubscriber(Channel):
     """An actor's end of the weights channel."""
 
     def __init__(self, config: TransportConfig) -> None:
-        super().__init__(zmq.SUB, config, hwm_n=1, conflate=True)
+        super().__init__(zmq.SUB, config, hwm=1, conflate=True)
         self.socket.subscribe(b"")
 
     def newest(self) -> memoryview | None:

@@ -27,7 +27,7 @@ MAX_ENDPOINTS_BYTES = 4096
 """A larger file does not say where a learner listens."""
 MAX_NAME_LENGTH = 100
 """Characters of an environment's id in the name of a run directory."""
-NAMES_A_SECOND_N = 1000
+MAX_NAMES_PER_SECOND = 1000
 """Runs of one environment that may be started in the same second without --run-dir."""
 
 
@@ -219,7 +219,7 @@ def _new_folder(env: str) -> Path:
     """Make a folder that nobody else has: the second of two processes in one second gets another name."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", env).strip(".-")[:MAX_NAME_LENGTH]
     path = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    for suffix in ("", *(f"-{number}" for number in range(2, NAMES_A_SECOND_N))):
+    for suffix in ("", *(f"-{number}" for number in range(2, MAX_NAMES_PER_SECOND))):
         folder = path.with_name(path.name + suffix)
         try:
             folder.parent.mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 HELD_OUT_ROOT = 1_000_003
 """Root of the seeds that `graspfleet evaluate` takes unless it is told another one."""
-HELD_OUT_N = 10_000
+NUM_HELD_OUT = 10_000
 """So many of its first seeds are never used in training."""
 _END = 1 << 31
 """Seeds lie below it: what takes a signed 32-bit integer takes them all."""
@@ -50,4 +50,4 @@ def training_seeds(rng: np.random.Generator) -> Iterator[int]:
 def held_out_seeds() -> frozenset[int]:
     """Return the first seeds of `graspfleet evaluate`."""
     rng = np.random.default_rng(seed_sequence(HELD_OUT_ROOT, "evaluate"))
-    return frozenset(rng.integers(_END, size=HELD_OUT_N).tolist())
+    return frozenset(rng.integers(_END, size=NUM_HELD_OUT).tolist())

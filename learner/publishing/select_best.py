@@ -7,7 +7,7 @@ from typing import Any
 
 from common.evaluation.candidates import Candidate, Key, Selected
 from common.evaluation.policy_files import commit, read_finalists, read_selected, sweep
-from common.evaluation.statistics import summarise
+from common.evaluation.statistics import summarize
 from common.messages import Evaluation, EvaluationStarted
 from common.runtime.run_directory import RunDirectory
 from learner.publishing.published_frames import PublishedFrames
@@ -155,7 +155,7 @@ class Selection:
 
 def values_of(evaluation: Evaluation) -> Values:
     """Return an evaluation's metrics."""
-    summary = summarise(evaluation.episodes, evaluation.broken)
+    summary = summarize(evaluation.episodes, evaluation.broken)
     values: Values = {"eval_env_steps": evaluation.env_steps, "eval_broken_episodes": evaluation.broken}
     names = ("return", "return_std", "success", "success_low", "success_high")
     keys = ("mean_return", "std_return", "success_rate", "success_low", "success_high")

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from common.evaluation.statistics import summarise
+from common.evaluation.statistics import summarize
 from common.messages import Episode
 from learner.reporting.metric import Metric
 
@@ -38,7 +38,7 @@ class EpisodeMeans:
         """Return the means; none before the first episode."""
         values: dict[str, float] = {}
         if self.recent:
-            summary = summarise(self.recent)
+            summary = summarize(self.recent)
             values["episode_return"] = summary["mean_return"] or 0.0
             values["episode_length"] = sum(episode[1] for episode in self.recent) / len(self.recent)
             if summary["success_rate"] is not None:

@@ -35,7 +35,7 @@ class SACConfig(AlgorithmConfig):
     initial_temperature: float = Field(
         1.0, gt=0, description="Entropy temperature at the start, reward per nat."
     )
-    auto_entropy: bool = Field(True, description="Tune the temperature towards --target-entropy.")
+    auto_entropy: bool = Field(True, description="Tune the temperature toward --target-entropy.")
     target_entropy: float | None = Field(None, description="Nats; default: minus the action's dimension.")
     reward_scale: float = Field(1.0, gt=0, description="Factor on every reward inside the loss.")
     critic_layer_norm: bool = Field(False, description="LayerNorm after each hidden layer of the critics.")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pytest
 
-from actor.comparison import ROUND_N, Comparison, advantage
+from actor.comparison import ROUND_EPISODES, Comparison, advantage
 from common.evaluation.candidates import Candidate, Key
 from common.messages import Episode
 
@@ -68,13 +68,13 @@ def test_the_last_is_taken_where_nothing_is_clear() -> None:
 def test_who_is_behind_runs_no_further() -> None:
     track = Track(last=returns(3000.0, 100.0), first=returns(1000.0, 100.0), second=returns(900.0, 10.0))
     assert track.decide() == LAST
-    assert track.counts == {LAST: ROUND_N, FIRST: ROUND_N, SECOND: ROUND_N}
+    assert track.counts == {LAST: ROUND_EPISODES, FIRST: ROUND_EPISODES, SECOND: ROUND_EPISODES}
 
 
 def test_a_last_policy_that_succeeds_needs_no_comparison() -> None:
     track = Track(last=succeeds(1.0), first=succeeds(1.0))
     assert track.decide() == LAST
-    assert track.counts == {LAST: 2 * ROUND_N}
+    assert track.counts == {LAST: 2 * ROUND_EPISODES}
     assert "success above 91%" in track.comparison.verdict
 
 

@@ -41,7 +41,7 @@ class Tensors(OwnBuffer):
 
 def rows_of(kind: type[Counting], n_step: int) -> Records:
     env = make(kind, n_step=n_step)
-    writer = make_writer(env.spec, batch_max_n=1000)
+    writer = make_writer(env.spec, max_batch_transitions=1000)
     runner = EpisodeRunner(env, writer, draw_seeds(np.random.default_rng(1)), 100)
     for _ in range(kind.length):
         runner.step(HALF)
@@ -67,7 +67,7 @@ def test_whatever_an_environment_does_with_its_arrays_the_rows_are_right(
 
 def test_success_is_read_before_the_environment_goes_on() -> None:
     env = make(OwnInfo)
-    writer = make_writer(env.spec, batch_max_n=1000)
+    writer = make_writer(env.spec, max_batch_transitions=1000)
     runner = EpisodeRunner(env, writer, draw_seeds(np.random.default_rng(1)), 100)
     for _ in range(2 * OwnInfo.length):
         runner.step(STILL)

@@ -26,7 +26,7 @@ class Stage:
         environment = Environment(config, ReturnConfig(discount=0.5, n_step=n_step))
         assert isinstance(environment.env.unwrapped, FakeEnv)
         self.env: FakeEnv = environment.env.unwrapped
-        self.writer: Writer = make_writer(environment.spec, batch_max_n=1000)
+        self.writer: Writer = make_writer(environment.spec, max_batch_transitions=1000)
         self.runner = EpisodeRunner(
             environment, self.writer, draw_seeds(np.random.default_rng(1)), reinit_episodes
         )

@@ -111,8 +111,8 @@ def test_a_pushed_object_is_no_success(env: GraspEnv, seed: int) -> None:
     terminated = truncated = False
     while not (terminated or truncated):
         # Closed fingers, low, driven at the object from the side.
-        towards = np.clip(observation[12:14] * (10, -10), -1, 1)
-        action = np.array([*towards, -1, 0, -1], np.float32)
+        toward = np.clip(observation[12:14] * (10, -10), -1, 1)
+        action = np.array([*toward, -1, 0, -1], np.float32)
         observation, reward, terminated, truncated, info = env.step(action)
         assert not info["is_success"]
         assert reward < 0.6

@@ -15,7 +15,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from actor.grasp import GraspEnv, objects
-from actor.grasp.catalogue import BROKEN_IDS, RandomObject, catalogue
+from actor.grasp.catalog import BROKEN_IDS, RandomObject, catalog
 from actor.grasp.primitives import Box, Cylinder
 from actor.grasp.scene import LOADS_PER_WORLD
 from actor.grasp.simulation import Simulation, physics_preset
@@ -61,7 +61,7 @@ def test_training_and_held_out_objects_are_apart_and_complete() -> None:
 def test_the_only_objects_left_out_are_those_with_a_broken_mesh() -> None:
     folder = Path(pybullet_data.getDataPath()) / "random_urdfs"
     broken = {int(path.stem) for path in folder.glob("*/*.obj") if "nan" in path.read_text()}
-    assert broken == BROKEN_IDS == set(range(1000)) - set(catalogue())
+    assert broken == BROKEN_IDS == set(range(1000)) - set(catalog())
 
 
 def test_primitives_are_as_large_as_promised() -> None:
@@ -87,7 +87,7 @@ def test_a_cylinder_is_loaded_as_it_is_described() -> None:
 
 def test_random_objects_do_not_take_their_files_inertia() -> None:
     world = Simulation(physics_preset("fast"))
-    body = catalogue()[1].load(world)
+    body = catalog()[1].load(world)
     mass, friction, inertia, *_ = pybullet.getDynamicsInfo(body, -1, physicsClientId=world.client)
     assert (mass, friction) == (0.1, 1.0)
     assert max(inertia) < 0.1 * 0.15**2
@@ -114,7 +114,7 @@ def test_objects_lie_still_from_the_start(name: str, physics: str) -> None:
 
 
 def test_no_object_reaches_the_success_height_by_being_tipped() -> None:
-    for model in catalogue().values():
+    for model in catalog().values():
         assert math.hypot(*model.extents_m) / 2 < SUCCESS_HEIGHT_M + model.rest_height_m
 
 
@@ -148,7 +148,7 @@ def test_one_object_by_its_id_is_a_set_of_its_own() -> None:
     for _ in range(3):
         observation, _ = env.reset()
         assert env.object_name == "random:17"
-        expected = np.minimum(np.array(catalogue()[17].extents_m) / 0.2, 1)
+        expected = np.minimum(np.array(catalog()[17].extents_m) / 0.2, 1)
         np.testing.assert_allclose(np.sort(observation[25:28]), np.sort(expected), atol=1e-6)
     env.close()
 

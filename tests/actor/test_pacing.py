@@ -2,10 +2,10 @@
 
 import pytest
 
-from actor.pacing import LOOKS_N, REAL_TIME_STEP_S, SILENT_S, Pace
+from actor.pacing import NUM_MEASUREMENTS, REAL_TIME_STEP_S, SILENT_S, Pace
 
 
-def paced(step_s: float, steps_a_look: int = 1, looks: int = LOOKS_N + 1) -> Pace:
+def paced(step_s: float, steps_a_look: int = 1, looks: int = NUM_MEASUREMENTS + 1) -> Pace:
     """Return the pace of an actor whose env steps take `step_s`."""
     pace, now_s = Pace(), 100.0
     for _ in range(looks):
@@ -35,7 +35,7 @@ def test_a_robot_waits_only_for_a_learner_that_speaks() -> None:
 
 
 def test_nothing_is_known_of_the_first_steps() -> None:
-    assert not paced(0.05, looks=LOOKS_N - 1).goes_on(unacked=1, silent_s=1000.0)
+    assert not paced(0.05, looks=NUM_MEASUREMENTS - 1).goes_on(unacked=1, silent_s=1000.0)
 
 
 def test_a_slow_reset_makes_no_robot_and_waits_are_left_out() -> None:

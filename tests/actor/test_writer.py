@@ -13,8 +13,8 @@ from common.protocol import decode
 from tests.fakes import OTHER_SESSION, SESSION, SPEC, add_transition, make_writer
 
 
-def fill(writer: Writer, batches: int, batch_max_n: int = 2) -> None:
-    for number in range(batches * batch_max_n):
+def fill(writer: Writer, batches: int, max_batch_transitions: int = 2) -> None:
+    for number in range(batches * max_batch_transitions):
         add_transition(writer, number)
 
 
@@ -61,7 +61,7 @@ def test_transitions_are_copied() -> None:
 
 
 def test_every_field_is_where_the_record_has_it() -> None:
-    writer, rng = make_writer(batch_max_n=1), np.random.default_rng(0)
+    writer, rng = make_writer(max_batch_transitions=1), np.random.default_rng(0)
     obs, next_obs, action = (rng.uniform(-1, 1, size).astype(np.float32) for size in (3, 3, 2))
     every_other = np.repeat(obs, 2)[::2]  # not contiguous, but the same numbers
     writer.add(every_other, next_obs, action, 2.5, 0.25, False, True)
@@ -78,7 +78,7 @@ def test_arrays_of_another_size_or_precision_are_refused() -> None:
 
 
 def test_an_incomplete_batch_waits_its_time_and_no_longer() -> None:
-    writer = make_writer(batch_max_delay_s=1.0)
+    writer = make_writer(max_batch_delay_s=1.0)
     add_transition(writer, 0)
     assert writer.next_frame(10.0) is None
     assert writer.next_frame(10.9) is None
@@ -90,7 +90,7 @@ def test_an_incomplete_batch_waits_its_time_and_no_longer() -> None:
 
 
 def test_an_episode_travels_even_without_a_transition() -> None:
-    writer = make_writer(batch_max_delay_s=0.0)
+    writer = make_writer(max_batch_delay_s=0.0)
     writer.add_episode((1.0, 2, None, 3))
     assert not writer.is_empty
     batch = read(writer.next_frame(0.0))
@@ -99,7 +99,7 @@ def test_an_episode_travels_even_without_a_transition() -> None:
 
 
 def test_more_episodes_than_a_message_may_carry_take_several() -> None:
-    writer = make_writer(batch_max_n=65_536)
+    writer = make_writer(max_batch_transitions=65_536)
     for number in range(MAX_EPISODES + 1):
         writer.add_episode((float(number), 1, None, 0))
     writer.seal()
@@ -141,7 +141,7 @@ def test_the_learner_may_allow_fewer_transitions_but_not_more() -> None:
 
 
 def test_memory_is_bounded_whatever_the_learner_allows() -> None:
-    writer = make_writer(max_unacked_transitions=1 << 24, max_unacked_bytes=1 << 16, batch_max_n=4)
+    writer = make_writer(max_unacked_transitions=1 << 24, max_unacked_bytes=1 << 16, max_batch_transitions=4)
     added = 0
     while writer.fits(3):
         for _ in range(3):  # a turn of three environments, each of which ends an episode
@@ -157,7 +157,7 @@ def test_memory_is_bounded_whatever_the_learner_allows() -> None:
 
 
 def test_many_small_batches_on_their_way_make_the_next_one_wait_to_fill() -> None:
-    writer = make_writer(max_unacked_transitions=100, batch_max_delay_s=0.0)
+    writer = make_writer(max_unacked_transitions=100, max_batch_delay_s=0.0)
     for number in range(MAX_PARTIAL_BATCHES + 1):
         add_transition(writer, number)
         send_all(writer, 100.0)

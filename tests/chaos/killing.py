@@ -85,7 +85,7 @@ class Carnage:
         limits = (
             "--max-unacked-transitions",
             str(WINDOW_N * BATCH_N),
-            "--batch-max-n",
+            "--max-batch-transitions",
             str(BATCH_N),
             "--linger-s",
             "30",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.evaluation.candidates import FINALISTS_N, Candidate, Key, Selected
+from common.evaluation.candidates import NUM_FINALISTS, Candidate, Key, Selected
 from common.messages import Episode
 
 Episodes = tuple[Episode, ...]
@@ -101,7 +101,7 @@ def test_finalists_are_the_best_few() -> None:
     selected = Selected()
     for version in (4, 9, 1, 7, 3, 8):
         selected = selected.with_candidate(candidate(version, episodes(version, version)))
-    assert [each.version for each in selected.finalists] == [9, 8, 7][:FINALISTS_N]
+    assert [each.version for each in selected.finalists] == [9, 8, 7][:NUM_FINALISTS]
 
 
 def test_what_a_comparison_named_stays_until_a_later_evaluation_beats_it() -> None:

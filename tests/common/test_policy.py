@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from common.errors import ProtocolError
-from common.policy import LOG_STD_MAX, NOISE_N, NumpyPolicy
+from common.policy import LOG_STD_MAX, NOISE_STEPS, NumpyPolicy
 from common.specs import EnvSpec
 
 SPEC = EnvSpec("Fake-v0", obs_dim=6, action_dim=3, discount=0.99, n_step=1)
@@ -73,7 +73,7 @@ def test_results_survive_the_next_call() -> None:
 
 def test_no_noise_is_used_twice() -> None:
     policy, obs = make_policy(make_arrays(scale=0.1)), observations(2)
-    actions = np.concatenate([policy.act(obs, deterministic=False) for _ in range(3 * NOISE_N)])
+    actions = np.concatenate([policy.act(obs, deterministic=False) for _ in range(3 * NOISE_STEPS)])
     assert len(np.unique(actions[:, 0])) == len(actions)
 
 

@@ -5,8 +5,8 @@ from itertools import islice
 import numpy as np
 
 from common.runtime.seeds import (
-    HELD_OUT_N,
     HELD_OUT_ROOT,
+    NUM_HELD_OUT,
     draw_seeds,
     held_out_seeds,
     new_session_id,
@@ -34,7 +34,7 @@ def test_another_process_start_has_another_stream_and_so_has_another_root() -> N
 
 def test_training_never_meets_the_seeds_that_judge_it() -> None:
     judged = draw_seeds(np.random.default_rng(seed_sequence(HELD_OUT_ROOT, "evaluate")))
-    held_out = list(islice(judged, HELD_OUT_N))
+    held_out = list(islice(judged, NUM_HELD_OUT))
     assert set(held_out) == held_out_seeds()
     as_evaluate = training_seeds(np.random.default_rng(seed_sequence(HELD_OUT_ROOT, "evaluate")))
     assert next(as_evaluate) not in held_out_seeds()  # its first ones are all passed over

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.evaluation.statistics import describe, mean_low, summarise, wilson_interval
+from common.evaluation.statistics import describe, mean_low, summarize, wilson_interval
 from common.messages import Episode
 
 
@@ -48,7 +48,7 @@ def test_the_interval_of_a_mean_is_students(count: int, quantile: float, within:
 
 def test_a_summary_counts_successes_among_the_episodes_that_say() -> None:
     episodes: list[Episode] = [(1.0, 5, True, 0), (3.0, 5, False, 1), (5.0, 5, True, 2), (7.0, 5, None, 3)]
-    summary = summarise(episodes)
+    summary = summarize(episodes)
     assert summary["success_rate"] == pytest.approx(2 / 3)
     assert (summary["success_low"], summary["success_high"]) == wilson_interval(2, 3)
     assert (summary["mean_return"], summary["episodes"]) == (4.0, 4)
@@ -59,26 +59,26 @@ def test_a_summary_counts_successes_among_the_episodes_that_say() -> None:
 
 
 def test_without_success_there_is_no_rate() -> None:
-    summary = summarise([(1.0, 5, None, 0)])
+    summary = summarize([(1.0, 5, None, 0)])
     assert (summary["success_rate"], summary["success_low"], summary["success_high"]) == (None, None, None)
     assert describe(summary) == "1 episodes: return 1.00 ± 0.00"
-    assert summarise([(1.0, 5, False, 0)])["success_rate"] == 0.0
+    assert summarize([(1.0, 5, False, 0)])["success_rate"] == 0.0
 
 
 def test_broken_episodes_are_counted_beside_the_means_not_in_them() -> None:
     whole: list[Episode] = [(-20.0, 20, None, seed) for seed in range(16)]
-    summary = summarise(whole, broken=24)
+    summary = summarize(whole, broken=24)
     assert (summary["mean_return"], summary["success_rate"]) == (-20.0, None)
     assert (summary["episodes"], summary["broken_episodes"]) == (16, 24)
     assert describe(summary) == "16 episodes: return -20.00 ± 0.00; 24 of 40 episodes broke"
 
 
 def test_where_every_episode_broke_there_are_no_means() -> None:
-    summary = summarise([], broken=3)
+    summary = summarize([], broken=3)
     assert (summary["mean_return"], summary["std_return"], summary["episodes"]) == (None, None, 0)
     assert describe(summary) == "3 of 3 episodes broke"
 
 
 def test_the_largest_returns_that_the_wire_allows_stay_finite() -> None:
-    summary = summarise([(1e100, 1, None, 0), (-1e100, 1, None, 0)])
+    summary = summarize([(1e100, 1, None, 0), (-1e100, 1, None, 0)])
     assert (summary["mean_return"], summary["std_return"]) == (0.0, 1e100)

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from common.config import TransportConfig
-from common.net.experience import LOOK_EVERY_N, ExperienceReceiver, ExperienceSender
+from common.net.experience import RECEIVES_PER_CHECK, ExperienceReceiver, ExperienceSender
 from tests.end_to_end.harness import until
 
 HOST = "127.0.0.1"
@@ -43,11 +43,11 @@ def test_a_single_frame_is_heard_within_a_few_receives_beside_a_backlog(quiet_n:
         for _ in range(QUEUED_N):
             assert busy.send(b"batch")
         everything_arrives()
-        frames = [receiver.receive() for _ in range(2 * LOOK_EVERY_N)]  # libzmq settles on the busy one
+        frames = [receiver.receive() for _ in range(2 * RECEIVES_PER_CHECK)]  # libzmq settles on the busy one
         for sender in quiet:
             assert sender.send(b"evaluation")
         everything_arrives()
-        frames += [receiver.receive() for _ in range(LOOK_EVERY_N + 2 * quiet_n)]
+        frames += [receiver.receive() for _ in range(RECEIVES_PER_CHECK + 2 * quiet_n)]
         found = [bytes(received.frame) for received in frames if received is not None]
         assert found.count(b"evaluation") == quiet_n
         assert found.count(b"batch") == len(frames) - quiet_n

@@ -41,8 +41,8 @@ def test_it_runs_without_root_on_a_read_only_filesystem(engine: Engine, image: s
 
 def test_a_mistake_in_a_container_is_one_line_and_status_2(engine: Engine) -> None:
     with pytest.raises(AssertionError, match="\nstatus 2\n") as caught:
-        engine.run(f"docker run {HARDENED} graspfleet-actor actor --batch-max-n 0")
-    assert "\nerror: --batch-max-n 0" in str(caught.value)
+        engine.run(f"docker run {HARDENED} graspfleet-actor actor --max-batch-transitions 0")
+    assert "\nerror: --max-batch-transitions 0" in str(caught.value)
 
 
 def test_a_changed_line_of_code_rebuilds_in_seconds(engine: Engine) -> None:

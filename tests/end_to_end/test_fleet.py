@@ -138,7 +138,14 @@ def test_an_actor_imports_no_torch_and_stays_small(fleet: Fleet) -> None:
 
 def test_an_idle_learner_does_not_sleep_on_acknowledgements(fleet: Fleet) -> None:
     fleet.start_learner("--explore-steps", "1000000", "--total-env-steps", "1000000")
-    one_by_one = ("--max-unacked-transitions", "1", "--batch-max-n", "1", "--batch-max-delay-s", "0")
+    one_by_one = (
+        "--max-unacked-transitions",
+        "1",
+        "--max-batch-transitions",
+        "1",
+        "--max-batch-delay-s",
+        "0",
+    )
     fleet.start_actor("a0", *one_by_one, "--max-episodes", "5")
     # 1,000 transitions take 1,000 round trips: seconds, or 50 s if each waited for the learner to wake up.
     assert fleet.wait("a0", 30.0) == 0, fleet.output("a0")

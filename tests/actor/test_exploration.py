@@ -1,9 +1,9 @@
-"""Behaviour: random until there is a policy, then the policy's actions with random ones among them."""
+"""BehaviorPolicy: random until there is a policy, then the policy's actions with random ones among them."""
 
 import numpy as np
 import pytest
 
-from actor.behaviour import Behaviour
+from actor.exploration import BehaviorPolicy
 from common.policy import NumpyPolicy
 from tests.fakes import SPEC
 
@@ -20,13 +20,15 @@ def make_policy() -> NumpyPolicy:
     return NumpyPolicy(arrays, SPEC, np.random.default_rng(0))
 
 
-def make_behaviour(*, random_share: float = 0.0, deterministic: bool = False) -> Behaviour:
+def make_behavior(*, random_action_prob: float = 0.0, deterministic: bool = False) -> BehaviorPolicy:
     rng = np.random.default_rng(1)
-    return Behaviour(SPEC.action_dim, rng, deterministic=deterministic, random_share=random_share)
+    return BehaviorPolicy(
+        SPEC.action_dim, rng, deterministic=deterministic, random_action_prob=random_action_prob
+    )
 
 
 def test_without_a_policy_actions_are_uniform() -> None:
-    actions = make_behaviour().act(OBS)
+    actions = make_behavior().act(OBS)
     assert actions.shape == (1000, 2)
     assert actions.dtype == np.float32
     np.testing.assert_allclose(actions.mean(0), 0.0, atol=0.1)
@@ -34,12 +36,12 @@ def test_without_a_policy_actions_are_uniform() -> None:
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
-@pytest.mark.parametrize("random_share", [0.0, 0.1, 1.0])
-def test_a_share_of_the_actions_is_random(random_share: float, deterministic: bool) -> None:
-    behaviour = make_behaviour(random_share=random_share, deterministic=deterministic)
-    behaviour.policy = make_policy()
-    actions = behaviour.act(OBS)
+@pytest.mark.parametrize("random_action_prob", [0.0, 0.1, 1.0])
+def test_a_share_of_the_actions_is_random(random_action_prob: float, deterministic: bool) -> None:
+    behavior = make_behavior(random_action_prob=random_action_prob, deterministic=deterministic)
+    behavior.policy = make_policy()
+    actions = behavior.act(OBS)
     random = ~np.isclose(actions, CALM, atol=1e-4).all(axis=1)
-    assert random.mean() == pytest.approx(random_share, abs=0.04)
+    assert random.mean() == pytest.approx(random_action_prob, abs=0.04)
     assert len(np.unique(actions[random, 0])) == np.count_nonzero(random)
     assert np.abs(actions).max() <= 1.0

@@ -1,4 +1,4 @@
-"""What is there to be looked at only: table, floor, colours.
+"""What is there to be looked at only: table, floor, colors.
 
 Enters: a simulation. Leaves: nothing; no body that it makes can be touched.
 Must not know: the task, Gymnasium.
@@ -48,8 +48,8 @@ def decorate(simulation: Simulation, arm: int) -> None:
         pybullet.changeVisualShape(arm, finger, rgbaColor=FINGER, physicsClientId=client)
 
 
-def _box(client: int, half_m: Vector, centre_m: Vector, color: Color) -> None:
+def _box(client: int, half_m: Vector, center_m: Vector, color: Color) -> None:
     shape = pybullet.createVisualShape(
         pybullet.GEOM_BOX, halfExtents=half_m, rgbaColor=color, physicsClientId=client
     )
-    pybullet.createMultiBody(0, -1, shape, basePosition=centre_m, physicsClientId=client)
+    pybullet.createMultiBody(0, -1, shape, basePosition=center_m, physicsClientId=client)

@@ -9,7 +9,7 @@ from common.policy import NumpyPolicy
 from common.specs import Floats
 
 
-class Behaviour:
+class BehaviorPolicy:
     """Chooses actions; uniform random ones until there is a policy.
 
     A policy that has become sure of itself hardly tries anything else, and where it waits for something to
@@ -21,18 +21,18 @@ class Behaviour:
         action_dim: A, numbers of an action.
         rng: of every random action.
         deterministic: take the policy's mean action, not a sample.
-        random_share: of the actions that are random in spite of a policy.
+        random_action_prob: of the actions that are random in spite of a policy.
 
     Attributes:
         policy: the newest, None before the first.
     """
 
     def __init__(
-        self, action_dim: int, rng: np.random.Generator, *, deterministic: bool, random_share: float
+        self, action_dim: int, rng: np.random.Generator, *, deterministic: bool, random_action_prob: float
     ) -> None:
         self.policy: NumpyPolicy | None = None
         self._action_dim, self._rng = action_dim, rng
-        self._deterministic, self._random_share = deterministic, random_share
+        self._deterministic, self._random_action_prob = deterministic, random_action_prob
 
     def act(self, obs: Floats) -> Floats:
         """Return an action in [-1, 1] for each observation.
@@ -46,8 +46,8 @@ class Behaviour:
         if self.policy is None:
             return self._random(len(obs))
         actions = self.policy.act(obs, deterministic=self._deterministic)
-        if self._random_share:
-            rows = self._rng.random(len(obs)) < self._random_share
+        if self._random_action_prob:
+            rows = self._rng.random(len(obs)) < self._random_action_prob
             if rows.any():
                 actions[rows] = self._random(int(rows.sum()))
         return actions

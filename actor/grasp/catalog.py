@@ -36,7 +36,7 @@ class RandomObject:
     Attributes:
         object_id: 0 to 999, the name of its folder.
         extents_m: edge lengths of the bounding box in its own frame.
-        middle_m: middle of that box; PyBullet takes the frame's origin for the centre of mass.
+        middle_m: middle of that box; PyBullet takes the frame's origin for the center of mass.
         rest_height_m: of its frame above the ground, lying still.
         rest_quaternion: world_from_object, lying still, before it is turned about the vertical.
         lifted_at_try: which of the survey's 10 tries was the first in which the scripted expert lifted it;
@@ -97,7 +97,7 @@ def load_random_object(
 
 
 @cache
-def catalogue() -> dict[int, RandomObject]:
+def catalog() -> dict[int, RandomObject]:
     """Return every usable object by its id."""
     lines = files("actor.grasp").joinpath("data", FILE).read_text().splitlines()
     return {int(row["id"]): _model(row) for row in csv.DictReader(lines)}
