@@ -19,7 +19,7 @@ from common.config import TransportConfig
 from common.net.monitor import Monitor
 from learner.access.limits import HANDSHAKE_BYTES, UNREAD_MESSAGES_N, Allowance, Reader
 from learner.access.poll_schedule import PollSchedule
-from learner.access.tcp import ESTABLISHED, TcpConnection
+from learner.access.tcp import ESTABLISHED, TcpConnection, can_examine
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Connections:
         self, config: TransportConfig, at_most_n: int, counters: Counter[str], *, encrypted: bool
     ) -> None:
         self._config, self._at_most_n = config, at_most_n
-        self._counters, self._encrypted = counters, encrypted
+        self._counters, self._guarded = counters, encrypted and can_examine()
         self._bound: list[tuple[Monitor, Reader | None]] = []
         self._open: dict[Key, Connection] = {}
         self._strangers: dict[Key, Connection] = {}
@@ -150,7 +150,7 @@ class Connections:
             return
         limit = UNREAD_MESSAGES_N * self._config.max_message_bytes
         reader = self._bound[key[0]][1]
-        allowance = Allowance(key[1], reader, unread_bytes=limit, welcomed=not self._encrypted)
+        allowance = Allowance(key[1], reader, unread_bytes=limit, welcomed=not self._guarded)
         connection = self._open[key] = Connection(tcp, allowance)
         if not allowance.welcomed:
             tcp.narrow(HANDSHAKE_BYTES)

@@ -12,6 +12,11 @@ _INFO = struct.Struct("=B119xQQ")
 """Of `struct tcp_info` (linux/tcp.h): tcpi_state, tcpi_bytes_acked and tcpi_bytes_received."""
 
 
+def can_examine() -> bool:
+    """Return whether this system tells how much has come over a connection (Linux does, macOS does not)."""
+    return hasattr(socket, "TCP_INFO")
+
+
 class TcpState(NamedTuple):
     """What the kernel knows of a connection.
 
@@ -55,6 +60,8 @@ class TcpConnection:
         Raises:
             OSError: the kernel tells nothing of it, or less than Linux 4.1 does.
         """
+        if not can_examine():
+            raise OSError(errno.ENOSYS, "no TCP_INFO on this system")
         info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
         if len(info) < _INFO.size:
             raise OSError(errno.ENOSYS, "TCP_INFO is too short")
@@ -66,7 +73,8 @@ class TcpConnection:
         Raises:
             OSError: the connection is gone.
         """
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, window_bytes)
+        if hasattr(socket, "TCP_WINDOW_CLAMP"):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, window_bytes)
 
     def end(self) -> None:
         """Shut the connection down; libzmq notices at once and frees what it holds of it."""

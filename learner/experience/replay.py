@@ -27,6 +27,9 @@ METRICS = {
 }
 """Metrics that this part measures."""
 
+ZEROS_BYTES = 1 << 20
+"""Written at a time where the system cannot reserve a file's space by itself."""
+
 
 class Sampler(Protocol):
     """Something that hands out batches."""
@@ -164,10 +167,20 @@ def _allocate(path: Path, size_bytes: int) -> None:
                 raise ConfigError(
                     f"{path}: holds {existing} bytes, allowed {size_bytes} (--replay-capacity changed?)"
                 )
-            os.posix_fallocate(descriptor, 0, size_bytes)
+            _fill(descriptor, existing, size_bytes)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise ConfigError(
             f"--run-dir: cannot keep a replay of {size_bytes:,} bytes in {path}: {error.strerror}"
         ) from None
+
+
+def _fill(descriptor: int, existing: int, size_bytes: int) -> None:
+    """Take a file's whole space on the disk now, so that a full disk is known before training."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size_bytes)
+        return
+    zeros = bytes(ZEROS_BYTES)
+    for start in range(existing, size_bytes, ZEROS_BYTES):
+        os.pwrite(descriptor, zeros[: size_bytes - start], start)

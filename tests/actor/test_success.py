@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from actor.success import SuccessReader
 
@@ -18,7 +17,6 @@ from actor.success import SuccessReader
         (0.0, False),
         (np.float32(1), True),
         (np.array(True), True),
-        (torch.tensor(False), False),
     ],
 )
 def test_yes_and_no_are_read(said: Any, success: bool, caplog: pytest.LogCaptureFixture) -> None:
@@ -28,7 +26,7 @@ def test_yes_and_no_are_read(said: Any, success: bool, caplog: pytest.LogCapture
 
 @pytest.mark.parametrize(
     "said",
-    [np.nan, 0.5, 2, "yes", "", np.array([True]), [True], {}, np.zeros(0), torch.ones(1), object()],
+    [np.nan, 0.5, 2, "yes", "", np.array([True]), [True], {}, np.zeros(0), object()],
     ids=lambda said: type(said).__name__,
 )
 def test_what_is_neither_yes_nor_no_is_unknown_and_said_once(

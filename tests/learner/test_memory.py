@@ -140,3 +140,15 @@ def test_a_subscriber_that_sends_more_than_a_few_topics_is_cut(
             is_counted(door, "cut_connections")
         assert door.hears(actor, b"newer")
     assert caplog.text.count(f"a subscriber that sends more than {SUBSCRIBER_BYTES} bytes") == 1
+
+
+def test_where_the_kernel_does_not_count_bytes_actors_get_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("socket.TCP_INFO")
+    monkeypatch.delattr("socket.TCP_WINDOW_CLAMP")
+    with auth_server(tmp_path, max_handshakes=3) as door, ExitStack() as stack:
+        for _ in range(5):
+            actor = stack.enter_context(door.sender())
+            assert door.delivered(actor, b"x") == "actor"
+        assert door.sockets.counts()["cut_handshakes"] == 0

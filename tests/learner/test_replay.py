@@ -151,3 +151,25 @@ def test_a_mixture_holds_its_share_in_every_batch(
         batch = mixture.sample(batch_size)
         assert (batch.shape, batch.dtype) == ((batch_size,), SPEC.record)
         assert (batch["reward"] >= 1000).tolist() == [False] * (batch_size - from_demos) + [True] * from_demos
+
+
+def test_a_system_without_posix_fallocate_takes_the_space_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("os.posix_fallocate")
+    replay = make_replay(tmp_path / "replay.bin")
+    replay.insert(make_records(3))
+    size = RING_N * SPEC.record.itemsize
+    found = (tmp_path / "replay.bin").stat()
+    assert (found.st_size, found.st_blocks * 512 >= size) == (size, True)
+    assert make_replay(tmp_path / "replay.bin").read(0, 3).tobytes() == make_records(3).tobytes()
+
+
+def test_a_full_disk_is_told_there_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.delattr("os.posix_fallocate")
+    monkeypatch.setattr("os.pwrite", refuse)
+    with pytest.raises(ConfigError, match="No space left on device"):
+        make_replay(tmp_path / "replay.bin")
