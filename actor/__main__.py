@@ -12,8 +12,8 @@ import socket
 
 from actor.evaluate import evaluate
 from actor.evaluator import Evaluator
-from actor.foreign import Foreign
 from actor.loop import Actor
+from actor.watchdog import Watchdog
 from common.cli import leave_with
 from common.errors import ConfigError
 from common.flags import ActorFlags, EvaluateFlags, EvaluatorFlags, parse
@@ -27,8 +27,8 @@ def main(argv: list[str]) -> int:
     """Run one actor; return its exit status."""
     flags = parse(ActorFlags, argv, prog="graspfleet actor")
     stop = StopSignal().install()
-    with Foreign(stop) as foreign:
-        Actor(flags, actor_id_of(flags), foreign).run(stop)
+    with Watchdog(stop) as watchdog:
+        Actor(flags, actor_id_of(flags), watchdog).run(stop)
     return 0
 
 
@@ -36,8 +36,8 @@ def main_evaluator(argv: list[str]) -> int:
     """Run the evaluator that follows a learner; return its exit status."""
     flags = parse(EvaluatorFlags, argv, prog="graspfleet evaluator")
     stop = StopSignal().install()
-    with Foreign(stop) as foreign:
-        Evaluator(flags, actor_id_of(flags), foreign).run(stop)
+    with Watchdog(stop) as watchdog:
+        Evaluator(flags, actor_id_of(flags), watchdog).run(stop)
     return 0
 
 
@@ -46,8 +46,8 @@ def main_evaluate(argv: list[str]) -> int:
     flags = parse(EvaluateFlags, argv, prog="graspfleet evaluate")
     stop = StopSignal().install()
     tell = Reserved().print if flags.json_output else print
-    with Foreign(stop, status=130) as foreign:
-        return evaluate(flags, foreign, stop, tell)
+    with Watchdog(stop, status=130) as watchdog:
+        return evaluate(flags, watchdog, stop, tell)
     return 130
 
 

@@ -21,7 +21,7 @@ FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class ContractError(BrokenEpisodeError):
-    """Foreign code returned what it must not; at the first reset and step this ends the process."""
+    """Watchdog code returned what it must not; at the first reset and step this ends the process."""
 
 
 def read_reset(result: Any, shape: tuple[int, ...]) -> Floats:

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actor.contract import ContractError, read_reset, read_step, reason
-from actor.foreign import OURS_TO_END, Foreign
 from actor.patience import Patience
 from actor.registry import make
 from actor.success import SuccessReader
+from actor.watchdog import PROCESS_ENDING, Watchdog
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
 from common.flags import parse_env_args
@@ -43,7 +43,7 @@ class Environment:
         returns: discount and n, which the spec fixes too.
         headless: whether to show no window.
         render_mode: Gymnasium's, in place of the config's.
-        foreign: how it is called; by default without anybody who stands in meanwhile.
+        watchdog: how it is called; by default without anybody who stands in meanwhile.
 
     Attributes:
         name: what `--env` says.
@@ -62,9 +62,9 @@ class Environment:
         *,
         headless: bool = True,
         render_mode: str | None = None,
-        foreign: Foreign | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
-        self.foreign = foreign or Foreign()
+        self.watchdog = watchdog or Watchdog()
         arguments = parse_env_args(config.env_args)
         if config.max_episode_steps is not None:
             arguments["max_episode_steps"] = config.max_episode_steps
@@ -72,9 +72,9 @@ class Environment:
         if mode is not None:  # an environment need not know what it is not asked for
             arguments["render_mode"] = mode
         self.name = config.env
-        self.env = self.foreign.construct(partial(make, config.env, arguments))
+        self.env = self.watchdog.construct(partial(make, config.env, arguments))
         self.spec = EnvSpec.of(self.env, config.env_id, discount=returns.discount, n_step=returns.n_step)
-        self.patience = Patience(config.env, self.foreign.pause)
+        self.patience = Patience(config.env, self.watchdog.pause)
         self.success = SuccessReader(config.success_key)
         limit = None if self.env.spec is None else self.env.spec.max_episode_steps
         self.cut_after = MAX_EPISODE_STEPS if limit is None else math.inf
@@ -117,8 +117,8 @@ class Environment:
             BrokenEpisodeError: no episode begins with this seed, or with an observation that is not finite.
         """
         try:
-            result = self.foreign.call(partial(self.env.reset, seed=seed))
-        except OURS_TO_END:
+            result = self.watchdog.call(partial(self.env.reset, seed=seed))
+        except PROCESS_ENDING:
             raise
         except BaseException as error:
             raise BrokenEpisodeError(f"reset(seed={seed}) raised {reason(error)}") from error
@@ -138,8 +138,8 @@ class Environment:
             BrokenEpisodeError: the environment raised, or returned a number that is not finite, or huge.
         """
         try:
-            result = self.foreign.call(self.env.step, self._scaled(action))
-        except OURS_TO_END:
+            result = self.watchdog.call(self.env.step, self._scaled(action))
+        except PROCESS_ENDING:
             raise
         except BaseException as error:
             raise BrokenEpisodeError(f"step() raised {reason(error)}") from error
@@ -159,8 +159,8 @@ class Environment:
         try:
             rebuild = getattr(self.env.unwrapped, "reinit", None)
             if rebuild is not None:
-                self.foreign.call(rebuild)
-        except OURS_TO_END:
+                self.watchdog.call(rebuild)
+        except PROCESS_ENDING:
             raise
         except BaseException as error:
             raise BrokenEpisodeError(f"reinit() raised {reason(error)}") from error
@@ -172,8 +172,8 @@ class Environment:
             BrokenEpisodeError: the environment raised.
         """
         try:
-            return self.foreign.call(self.env.render)
-        except OURS_TO_END:
+            return self.watchdog.call(self.env.render)
+        except PROCESS_ENDING:
             raise
         except BaseException as error:
             raise BrokenEpisodeError(f"render() raised {reason(error)}") from error
@@ -181,8 +181,8 @@ class Environment:
     def close(self) -> None:
         """Give back what the environment holds; what it raises is only logged, for its work is done."""
         try:
-            self.foreign.close(self.env.close)
-        except OURS_TO_END:
+            self.watchdog.close(self.env.close)
+        except PROCESS_ENDING:
             raise
         except BaseException as error:
             log.warning("--env %s: close() raised %s", self.name, reason(error))

@@ -64,9 +64,9 @@ class EpisodeRunner:
                 *(self.env.name, self._length),
             )
 
-    def cut(self) -> None:
+    def flush(self) -> None:
         """Hand over the transitions still waiting for their n-step reward."""
-        self._adder.cut()
+        self._adder.flush()
 
     def _begin(self, *, rebuild: bool = False) -> None:
         """Begin the next episode, with another seed for as long as the environment begins none."""
@@ -87,6 +87,6 @@ class EpisodeRunner:
     def _discard(self, error: BrokenEpisodeError) -> None:
         """Throw the broken step away, keep what was sound before it, and begin anew."""
         self._writer.discarded += 1
-        self._adder.cut()
+        self._adder.flush()
         self.env.patience.broke(error, self._length)
         self._begin(rebuild=True)

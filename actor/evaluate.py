@@ -10,9 +10,9 @@ import numpy as np
 
 from actor.comparison import ROUND_EPISODES
 from actor.environment import Environment
-from actor.foreign import Foreign, Interrupted
 from actor.policies import Choice, RunPolicies
 from actor.video import FilmedEnvironment
+from actor.watchdog import Interrupted, Watchdog
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
 from common.evaluation.statistics import describe, summarize
@@ -52,7 +52,7 @@ def run_episode(env: Environment, policy: NumpyPolicy, seed: int) -> Episode:
     obs = env.reset(seed)
     total, length = 0.0, 0
     while True:
-        env.foreign.look()
+        env.watchdog.poll()
         action = policy.act(obs[None], deterministic=True)[0]
         try:
             obs, reward, terminated, truncated, info = env.step(action)
@@ -129,13 +129,13 @@ def evaluated_settings(
 
 
 def evaluate(
-    flags: EvaluateFlags, foreign: Foreign, stop: StopSignal, tell: Callable[[str], None] = print
+    flags: EvaluateFlags, watchdog: Watchdog, stop: StopSignal, tell: Callable[[str], None] = print
 ) -> int:
     """Run the command; return its exit status.
 
     Args:
         flags: settings.
-        foreign: how the environment is called.
+        watchdog: how the environment is called.
         stop: when to leave.
         tell: takes the result.
     """
@@ -143,7 +143,7 @@ def evaluate(
     config, returns = evaluated_settings(run, flags.env_args, flags.seed, flags.success_key)
     if flags.max_episode_steps is not None:
         config = EnvConfig(**{**config.model_dump(), "max_episode_steps": flags.max_episode_steps})
-    env = _environment(flags, config, returns, foreign)
+    env = _environment(flags, config, returns, watchdog)
     try:
         env.check(np.random.default_rng(seed_sequence(config.seed, "check")))
         choice = _choose(flags, run, env, stop)
@@ -156,7 +156,7 @@ def evaluate(
         fields = {**summary, **choice.summary(), "likely_success_key": env.success.likely}
         tell(json.dumps(fields) if flags.json_output else describe(summary))
         sys.stdout.flush()
-        foreign.status = 0  # the result is there, whatever the environment does from here on
+        watchdog.status = 0  # the result is there, whatever the environment does from here on
         if isinstance(env, FilmedEnvironment):
             print(f"filmed {env.finish()} episodes: {flags.video}", file=sys.stderr)
         return 0
@@ -200,10 +200,10 @@ def _choose(flags: EvaluateFlags, run: RunDirectory, env: Environment, stop: Sto
 
 
 def _environment(
-    flags: EvaluateFlags, config: EnvConfig, returns: ReturnConfig, foreign: Foreign
+    flags: EvaluateFlags, config: EnvConfig, returns: ReturnConfig, watchdog: Watchdog
 ) -> Environment:
     if flags.video is None:
-        return Environment(config, returns, headless=flags.headless, foreign=foreign)
+        return Environment(config, returns, headless=flags.headless, watchdog=watchdog)
     if not flags.headless:
         raise ConfigError(f"--video {flags.video}: allowed only without a window (--headless)")
-    return FilmedEnvironment(config, returns, Path(flags.video).absolute(), flags.video_episodes, foreign)
+    return FilmedEnvironment(config, returns, Path(flags.video).absolute(), flags.video_episodes, watchdog)

@@ -6,8 +6,9 @@ import numpy as np
 
 from actor.environment import Environment
 from actor.evaluate import run_episodes
-from actor.foreign import Foreign
-from actor.link import HELLO_INTERVAL_S, WAIT_S, Inbox
+from actor.learner_client import HELLO_INTERVAL_S, WAIT_S
+from actor.subscriber import Subscriber
+from actor.watchdog import Watchdog
 from common.config import EnvConfig
 from common.flags import EvaluatorFlags, evaluated_env_args
 from common.messages import Ack, Bye, Evaluation, EvaluationStarted, Hello, Weights
@@ -27,22 +28,22 @@ class Evaluator:
     Args:
         flags: settings.
         actor_id: name that it reports under.
-        foreign: how the environment is called.
+        watchdog: how the environment is called.
     """
 
-    def __init__(self, flags: EvaluatorFlags, actor_id: str, foreign: Foreign | None = None) -> None:
+    def __init__(self, flags: EvaluatorFlags, actor_id: str, watchdog: Watchdog | None = None) -> None:
         self._flags = flags
         self._actor_id, self._session_id = actor_id, new_session_id()
         config = EnvConfig(**{**flags.env.model_dump(), "env_args": evaluated_env_args(flags)})
-        self._foreign = foreign or Foreign()
-        self._env = Environment(config, flags.returns, foreign=self._foreign)
+        self._watchdog = watchdog or Watchdog()
+        self._env = Environment(config, flags.returns, watchdog=self._watchdog)
         self._rng = np.random.default_rng(session_seeds(config.seed, self._session_id))
         self._seeds = training_seeds(self._rng)
         self._env.check(self._rng)
         self._said_cut = False
         self._hello = Interval(HELLO_INTERVAL_S)
         self._answered = 0
-        self._inbox = Inbox(flags.actor.learner, flags.transport, actor_id, self._session_id)
+        self._subscriber = Subscriber(flags.actor.learner, flags.transport, actor_id, self._session_id)
         self._sender = ExperienceSender(flags.transport)
         self._sender.connect(flags.actor.learner, flags.transport.experience_port)
 
@@ -52,30 +53,30 @@ class Evaluator:
         Raises:
             ConfigError: the learner refuses this process, or none answers.
         """
-        self._foreign.meanwhile = self._stand_in
+        self._watchdog.on_tick = self._on_tick
         next_evaluation = Interval(self._flags.evaluator.eval_interval_s)
         newest: tuple[Weights, NumpyPolicy] | None = None
         try:
-            while not stop.is_set() and self._inbox.state not in ("draining", "done"):
-                self._foreign.heartbeat.beat()
+            while not stop.is_set() and self._subscriber.state not in ("draining", "done"):
+                self._watchdog.heartbeat.beat()
                 self._greet()
-                newest = self._inbox.newest_policy(self._env.spec, self._rng, evaluation=True) or newest
+                newest = self._subscriber.newest_policy(self._env.spec, self._rng, evaluation=True) or newest
                 if newest is not None and next_evaluation.due_now():
                     self._evaluate(*newest, stop)
                 else:
-                    self._inbox.weights.wait(WAIT_S)
+                    self._subscriber.weights.wait(WAIT_S)
         finally:
             self._leave()
 
-    def _stand_in(self) -> bool:
+    def _on_tick(self) -> bool:
         """Do what must go on during episodes; return whether they are still worth waiting for."""
         self._greet()
-        return self._inbox.state != "done"  # while it drains, a learner still takes a report
+        return self._subscriber.state != "done"  # while it drains, a learner still takes a report
 
     def _greet(self) -> None:
         """Say that this evaluator is there, and hear what there is."""
         challenge = 0
-        while (message := self._inbox.next_control()) is not None:
+        while (message := self._subscriber.next_control()) is not None:
             if isinstance(message, Ack) and message.session_id == self._session_id:
                 challenge = message.challenge
         if challenge in (0, self._answered) and not self._hello.due_now():
@@ -93,12 +94,12 @@ class Evaluator:
 
     def _leave(self) -> None:
         """Say goodbye and close; the environment comes last, for it may take its time."""
-        self._foreign.meanwhile = lambda: True
-        if not self._inbox.refused:
+        self._watchdog.on_tick = lambda: True
+        if not self._subscriber.refused:
             bye = Bye(actor_id=self._actor_id, session_id=self._session_id, next_seq=0, role="evaluator")
             self._sender.send(encode(bye))
         self._sender.close(linger_s=1.0)
-        self._inbox.close()
+        self._subscriber.close()
         self._env.close()
 
     def _evaluate(self, weights: Weights, policy: NumpyPolicy, stop: StopSignal) -> None:

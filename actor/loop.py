@@ -9,9 +9,10 @@ import numpy as np
 from actor.environment import Environment
 from actor.episode import EpisodeRunner
 from actor.exploration import BehaviorPolicy
-from actor.foreign import Foreign
-from actor.link import Inbox, Link
+from actor.learner_client import LearnerClient
 from actor.pacing import Pace
+from actor.subscriber import Subscriber
+from actor.watchdog import Watchdog
 from actor.writer import Writer
 from common.config import ActorConfig
 from common.envelope import require_fit
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 MAX_UNACKED_TRANSITIONS = 256
 """Transitions not yet acknowledged at the most, unless the user says otherwise."""
-LOOK_INTERVAL_S = 0.002
+POLL_INTERVAL_S = 0.002
 """The sockets are looked at so often; to do it at each step costs 2 % of the cheapest environments' speed."""
 
 
@@ -37,20 +38,20 @@ class Actor:
     Args:
         flags: settings.
         actor_id: name of this actor, unique among those alive.
-        foreign: how the environments are called; while one is slow, the actor goes on sending and hearing.
+        watchdog: how the environments are called; while one is slow, the actor goes on sending and hearing.
 
     Raises:
         ConfigError: the environment or the learner's address is impossible.
     """
 
-    def __init__(self, flags: ActorFlags, actor_id: str, foreign: Foreign | None = None) -> None:
+    def __init__(self, flags: ActorFlags, actor_id: str, watchdog: Watchdog | None = None) -> None:
         self._config: ActorConfig = flags.actor
-        self._foreign = foreign or Foreign()
+        self._watchdog = watchdog or Watchdog()
         self._linger_s = flags.transport.linger_s
         session_id = new_session_id()
         self._streams = session_seeds(flags.env.seed, session_id).spawn(self._config.envs_per_actor + 2)
         self._rng, check_seeds = (np.random.default_rng(self._streams.pop()) for _ in range(2))
-        self._make = partial(Environment, flags.env, flags.returns, foreign=self._foreign)
+        self._make = partial(Environment, flags.env, flags.returns, watchdog=self._watchdog)
         self._envs = [self._make(headless=flags.env.headless)]  # the others take their time later: `_begin`
         self.spec = self._envs[0].spec
         self._envs[0].check(check_seeds)
@@ -69,10 +70,10 @@ class Actor:
             resend_after_s=flags.transport.resend_after_s,
         )
         self.runners: list[EpisodeRunner] = []
-        inbox = Inbox(self._config.learner, flags.transport, actor_id, session_id)
+        subscriber = Subscriber(self._config.learner, flags.transport, actor_id, session_id)
         sender = ExperienceSender(flags.transport)
         sender.connect(self._config.learner, flags.transport.experience_port)
-        self.link = Link(self.writer, inbox, sender)
+        self.client = LearnerClient(self.writer, subscriber, sender)
         self.behavior = BehaviorPolicy(
             self.spec.action_dim,
             self._rng,
@@ -80,7 +81,7 @@ class Actor:
             random_action_prob=self._config.random_action_prob,
         )
         self._obs = np.empty((len(self._streams), self.spec.obs_dim), np.float32)
-        self._look = Interval(LOOK_INTERVAL_S)
+        self._poll_due = Interval(POLL_INTERVAL_S)
         self._pace = Pace()
         # Transitions that one turn may add: an episode's end sets free all that wait for their n-step reward.
         self._turn_transitions = len(self._streams) * self.spec.n_step
@@ -88,7 +89,7 @@ class Actor:
 
     def run(self, stop: StopSignal) -> None:
         """Step until told to stop, the run ends or `max_episodes` are done; then deliver everything."""
-        self._foreign.meanwhile, self._foreign.at_last = self._stand_in, self._deliver
+        self._watchdog.on_tick, self._watchdog.on_abandon = self._on_tick, self._deliver
         try:
             self._begin()
             while not (stop.is_set() or self._finished()):
@@ -97,13 +98,13 @@ class Actor:
                         runner.step(action)
                     self._pace.stepped()
                 else:
-                    self.link.wait()
+                    self.client.wait()
                     self._pace.waited()
-                if self._look.due_now() or not may_step:
-                    self.link.pump()
+                if self._poll_due.due_now() or not may_step:
+                    self.client.poll()
                     self._take_newest_policy()
-                    self._pace.look(time.monotonic())
-                    self._foreign.heartbeat.beat()
+                    self._pace.measure(time.monotonic())
+                    self._watchdog.heartbeat.beat()
         finally:  # a broken environment does not cost the transitions that it made before
             try:
                 self._deliver()
@@ -120,10 +121,10 @@ class Actor:
             runner = EpisodeRunner(self._envs[-1], self.writer, seeds, self._config.reinit_episodes)
             self.runners.append(runner)
 
-    def _stand_in(self) -> bool:
+    def _on_tick(self) -> bool:
         """Send and hear while an environment is slow; return whether it is still worth waiting for."""
-        self.link.pump()
-        return not self.link.run_is_over
+        self.client.poll()
+        return not self.client.run_is_over
 
     def _may_step(self) -> bool:
         """Return whether each environment may take a step: the learner allows it, or cannot be waited for."""
@@ -132,7 +133,7 @@ class Actor:
             return True
         if not self.writer.fits(self._turn_transitions):
             return False
-        return self._pace.goes_on(self.writer.unacked, self.link.silent_s(time.monotonic()))
+        return self._pace.goes_on(self.writer.unacked, self.client.silent_s(time.monotonic()))
 
     def _act(self) -> Floats:
         """Return [K, action_dim] actions."""
@@ -141,20 +142,20 @@ class Actor:
         return self.behavior.act(self._obs)
 
     def _take_newest_policy(self) -> None:
-        newest = self.link.inbox.newest_policy(self.spec, self._rng)
+        newest = self.client.subscriber.newest_policy(self.spec, self._rng)
         if newest is not None and newest[0].version != self.writer.weights_version:
             self.writer.weights_version, self.behavior.policy = newest[0].version, newest[1]
 
     def _finished(self) -> bool:
-        if self.link.run_is_over:
+        if self.client.run_is_over:
             return True
         limit = self._config.max_episodes
         return limit is not None and sum(runner.episodes for runner in self.runners) >= limit
 
     def _deliver(self) -> None:
         for runner in self.runners:
-            runner.cut()
-        delivered = self.link.leave(self._linger_s)
+            runner.flush()
+        delivered = self.client.leave(self._linger_s)
         log.info(
             "%s leaves: %d transitions, %d discarded steps, %d batches sent again, %s",
             self.writer.actor_id,

@@ -44,7 +44,7 @@ class Pace:
         """Leave the time since the last look out."""
         self._steps, self._since_s = 0, None
 
-    def look(self, now_s: float) -> None:
+    def measure(self, now_s: float) -> None:
         """Take the measure of the steps since the last look.
 
         Args:

@@ -20,7 +20,7 @@ from typing import Any
 import gymnasium
 
 from actor.contract import reason
-from actor.foreign import OURS_TO_END
+from actor.watchdog import PROCESS_ENDING
 from common.errors import ConfigError
 
 ALLOWED = "a Gymnasium id, module:Id-v0 or path/to/file.py:Id-v0"
@@ -54,7 +54,7 @@ def make(name: str, arguments: Mapping[str, Any]) -> "gymnasium.Env[Any, Any]":
             if place:
                 _import(place)
             env = gymnasium.make(gymnasium_id, disable_env_checker=True, **arguments)
-    except (ConfigError, *OURS_TO_END):
+    except (ConfigError, *PROCESS_ENDING):
         raise
     except ModuleNotFoundError as error:
         if error.name is not None and f"{place}.".startswith(f"{error.name}."):

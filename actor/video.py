@@ -14,7 +14,7 @@ import numpy as np
 from actor.contract import shown
 from actor.environment import Environment
 from actor.film import BAD, DEFAULT_FPS, GOOD, PLAIN, Film, Picture
-from actor.foreign import Foreign
+from actor.watchdog import Watchdog
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
 from common.specs import Floats
@@ -36,7 +36,7 @@ class FilmedEnvironment(Environment):
         returns: as `Environment`.
         path: of the film.
         episodes: how many are filmed.
-        foreign: as `Environment`.
+        watchdog: as `Environment`.
 
     Raises:
         ConfigError: it draws no pictures, or the film cannot be written.
@@ -48,10 +48,10 @@ class FilmedEnvironment(Environment):
         returns: ReturnConfig,
         path: Path,
         episodes: int,
-        foreign: Foreign | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._film = Film(path)
-        super().__init__(config, returns, render_mode="rgb_array", foreign=foreign)
+        super().__init__(config, returns, render_mode="rgb_array", watchdog=watchdog)
         self._film.fps = fps_of(self.env.metadata)
         self._episodes = self._left = episodes
         self._episode = 0

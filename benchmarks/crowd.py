@@ -21,7 +21,8 @@ import psutil
 import zmq
 from numpy.typing import NDArray
 
-from actor.link import Inbox, Link
+from actor.learner_client import LearnerClient
+from actor.subscriber import Subscriber
 from actor.writer import Writer
 from benchmarks.learner import LearnerProcess
 from benchmarks.workload import SPEC
@@ -51,7 +52,7 @@ class Crowd:
 
     def __init__(self, count: int, config: TransportConfig, max_batch_delay_s: float) -> None:
         zmq.Context.instance().set(zmq.MAX_SOCKETS, 10 * count + 256)  # three, each with its monitor
-        self.links: list[tuple[Writer, Link]] = []
+        self.clients: list[tuple[Writer, LearnerClient]] = []
         self._obs = np.zeros(SPEC.obs_dim, np.float32)
         self._action = np.zeros(SPEC.action_dim, np.float32)
         for index in range(count):
@@ -68,26 +69,28 @@ class Crowd:
             )
             sender = ExperienceSender(config)
             sender.connect("127.0.0.1", config.experience_port)
-            self.links.append((writer, Link(writer, Inbox("127.0.0.1", config, writer.actor_id), sender)))
+            self.clients.append(
+                (writer, LearnerClient(writer, Subscriber("127.0.0.1", config, writer.actor_id), sender))
+            )
 
     @property
     def produced(self) -> int:
         """Transitions made so far."""
-        return sum(writer.produced for writer, _ in self.links)
+        return sum(writer.produced for writer, _ in self.clients)
 
     def run(self, rate_hz: float, seconds: float) -> None:
         """Make `rate_hz` transitions a second in all, evenly spread over the actors."""
         start_s = time.monotonic()
         made = 0
         while (now_s := time.monotonic() - start_s) < seconds:
-            for index, (writer, link) in enumerate(self.links):
-                due = int(now_s * rate_hz / len(self.links)) - int(made / len(self.links))
+            for index, (writer, client) in enumerate(self.clients):
+                due = int(now_s * rate_hz / len(self.clients)) - int(made / len(self.clients))
                 for _ in range(due if writer.has_room() else 0):
                     self._obs[:2] = index, writer.produced
                     writer.add(self._obs, self._obs, self._action, 0.0, 0.99, False, False)
-                link.pump()
-                link.inbox.weights.newest()
-            made = int(now_s * rate_hz / len(self.links)) * len(self.links)
+                client.poll()
+                client.subscriber.weights.newest()
+            made = int(now_s * rate_hz / len(self.clients)) * len(self.clients)
             time.sleep(0.02)
 
     def begin(self, learner: LearnerProcess) -> None:
@@ -97,7 +100,7 @@ class Crowd:
 
     def leave(self, linger_s: float) -> bool:
         """Deliver everything; return whether all of it was acknowledged."""
-        return all([link.leave(linger_s) for _, link in self.links])
+        return all([client.leave(linger_s) for _, client in self.clients])
 
 
 def times_in_replay(run: RunDirectory, inserted: int) -> NDArray[np.int64]:

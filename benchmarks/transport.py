@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import zmq
 
-from actor.link import Inbox, Link
+from actor.learner_client import LearnerClient
 from actor.loop import LOOK_INTERVAL_S
+from actor.subscriber import Subscriber
 from actor.writer import Writer
 from benchmarks.contest import Claim, Contest, Host
 from benchmarks.learner import LearnerProcess
@@ -91,7 +92,7 @@ def write_transitions(going: Event, config: TransportConfig, batch_transitions: 
     writer = Writer(SPEC, actor_id, session_id, max_batch_transitions=batch_transitions, **limits)
     sender = ExperienceSender(config)
     sender.connect("127.0.0.1", config.experience_port)
-    link = Link(writer, Inbox("127.0.0.1", config, writer.actor_id), sender)
+    client = LearnerClient(writer, Subscriber("127.0.0.1", config, writer.actor_id), sender)
     record = random_records(1)[0]
     fields = [record[name] for name in ("obs", "next_obs", "action", "reward", "discount")]
     transition = (*fields[:3], float(fields[3]), float(fields[4]), False, False)
@@ -101,9 +102,9 @@ def write_transitions(going: Event, config: TransportConfig, batch_transitions: 
             for _ in range(batch_transitions):
                 writer.add(*transition)
         else:
-            link.wait()
+            client.wait()
         if look.due_now():
-            link.pump()
+            client.poll()
 
 
 @contextmanager

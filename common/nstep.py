@@ -47,7 +47,7 @@ class NStepAdder:
         elif len(self._steps) == self._n_step:
             self._emit()
 
-    def cut(self) -> None:
+    def flush(self) -> None:
         """Finish the steps at hand as if a time limit had ended the episode after the last of them."""
         if self._steps and self._last is not None:
             self._last = (self._last[0], False, True)

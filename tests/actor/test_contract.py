@@ -15,7 +15,7 @@ from common.messages import Batch
 from common.protocol import decode
 from common.runtime.seeds import draw_seeds
 from common.specs import MAX_MAGNITUDE, Records
-from tests.actor.foreign_envs import Counting, OwnBuffer, OwnInfo, make, returning
+from tests.actor.misbehaving_envs import Counting, OwnBuffer, OwnInfo, make, returning
 from tests.fakes import ONE_LINE, make_writer
 
 STILL = np.zeros(2, np.float32)

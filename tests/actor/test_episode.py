@@ -129,7 +129,7 @@ def test_cut_hands_over_the_tail_as_if_time_were_up() -> None:
     stage = Stage("length=9", n_step=3)
     stage.steps(4)
     assert stage.writer.produced == 2
-    stage.runner.cut()
+    stage.runner.flush()
     records, episodes, _ = stage.written()
     assert column(records, "reward") == [1 + 0.5 * 2 + 0.25 * 3, 2 + 0.5 * 3 + 0.25 * 4, 3 + 0.5 * 4, 4]
     assert column(records, "truncated") == [False, False, True, True]

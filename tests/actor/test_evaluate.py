@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from actor.evaluate import evaluate, run_episodes
-from actor.foreign import Foreign
 from actor.policies import load_policy
+from actor.watchdog import Watchdog
 from common.config import EnvConfig, EvaluatorConfig, ReplayConfig, ReturnConfig, TransportConfig
 from common.errors import ConfigError
 from common.flags import EvaluateFlags, TrainFlags, dump_yaml
@@ -20,7 +20,7 @@ from common.protocol import encode
 from common.runtime.run_directory import RunDirectory
 from common.runtime.signals import StopSignal
 from common.specs import EnvSpec
-from tests.actor.foreign_envs import AlwaysBreaks, BreaksForOddSeeds, Closes, make, returning
+from tests.actor.misbehaving_envs import AlwaysBreaks, BreaksForOddSeeds, Closes, make, returning
 from tests.actor.test_episode import Stage
 from tests.fakes import ONE_LINE, SESSION
 
@@ -107,7 +107,7 @@ def test_the_average_is_evaluated_where_one_is_kept(run: RunDirectory) -> None:
 def test_a_folder_without_a_run_is_answered_in_one_line(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(ConfigError, match=ONE_LINE) as caught:
-            evaluate(EvaluateFlags(run_dir=str(place)), Foreign(), StopSignal())
+            evaluate(EvaluateFlags(run_dir=str(place)), Watchdog(), StopSignal())
         assert str(place) in str(caught.value)
 
 
@@ -116,7 +116,7 @@ def test_evaluate_prints_a_summary(run: RunDirectory, capsys: pytest.CaptureFixt
     flags = EvaluateFlags(
         run_dir=str(run.path), episodes=3, json_output=True, env_args=("length=4", "success=true")
     )
-    assert evaluate(flags, Foreign(), StopSignal()) == 0
+    assert evaluate(flags, Watchdog(), StopSignal()) == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["episodes"], summary["success_rate"], summary["mean_return"]) == (3, 1.0, 10.0)
 
@@ -131,7 +131,7 @@ def test_two_files_of_a_run_are_enough_anywhere(tmp_path: Path, capsys: pytest.C
     )
     copy.config.write_text(dump_yaml(settings))
     copy.policy("best").write_bytes(weights())
-    assert evaluate(EvaluateFlags(run_dir=str(copy.path), episodes=2), Foreign(), StopSignal()) == 0
+    assert evaluate(EvaluateFlags(run_dir=str(copy.path), episodes=2), Watchdog(), StopSignal()) == 0
     assert "success 100.0%" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "policy-best.gfp"]
 
@@ -146,7 +146,7 @@ def test_broken_episodes_are_counted_and_none_of_their_numbers_kept() -> None:
     assert calls[calls.index("reinit") + 1] == "reset"
 
 
-def foreign_run(folder: Path, kind: Any, *env_args: str) -> RunDirectory:
+def run_with(folder: Path, kind: Any, *env_args: str) -> RunDirectory:
     """Return the run of a policy of zeros in an environment of this class."""
     env = make(kind, *env_args)
     run = RunDirectory(folder)
@@ -158,10 +158,10 @@ def foreign_run(folder: Path, kind: Any, *env_args: str) -> RunDirectory:
 def test_means_run_over_whole_episodes_and_the_others_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = foreign_run(tmp_path, BreaksForOddSeeds)
+    run = run_with(tmp_path, BreaksForOddSeeds)
     for as_json in (True, False):
         flags = EvaluateFlags(run_dir=str(run.path), episodes=40, json_output=as_json)
-        assert evaluate(flags, Foreign(), StopSignal()) == 0
+        assert evaluate(flags, Watchdog(), StopSignal()) == 0
     said, line = capsys.readouterr().out.splitlines()
     summary = json.loads(said)
     assert (summary["mean_return"], summary["success_rate"]) == (-20.0, None)
@@ -173,9 +173,9 @@ def test_means_run_over_whole_episodes_and_the_others_are_counted(
 def test_a_policy_whose_every_episode_breaks_has_no_return(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = foreign_run(tmp_path, AlwaysBreaks, "at=5")
+    run = run_with(tmp_path, AlwaysBreaks, "at=5")
     flags = EvaluateFlags(run_dir=str(run.path), episodes=100, json_output=True)
-    assert evaluate(flags, Foreign(), StopSignal()) == 0
+    assert evaluate(flags, Watchdog(), StopSignal()) == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["mean_return"], summary["episodes"], summary["broken_episodes"]) == (None, 0, 100)
 
@@ -184,16 +184,16 @@ def test_an_environment_in_which_nothing_begins_any_more_ends_the_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("actor.patience.LONGEST_PAUSE_S", 0.0)
-    run = foreign_run(tmp_path, AlwaysBreaks, "at=0")
+    run = run_with(tmp_path, AlwaysBreaks, "at=0")
     with pytest.raises(ConfigError, match=r"20 episodes in a row broke; .*no solution"):
-        evaluate(EvaluateFlags(run_dir=str(run.path), episodes=100), Foreign(), StopSignal())
+        evaluate(EvaluateFlags(run_dir=str(run.path), episodes=100), Watchdog(), StopSignal())
 
 
 def test_the_result_comes_before_what_close_raises(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = foreign_run(tmp_path, Closes)
-    assert evaluate(EvaluateFlags(run_dir=str(run.path), episodes=2), Foreign(), StopSignal()) == 0
+    run = run_with(tmp_path, Closes)
+    assert evaluate(EvaluateFlags(run_dir=str(run.path), episodes=2), Watchdog(), StopSignal()) == 0
     assert "2 episodes: return -20.00" in capsys.readouterr().out
     assert "close() raised RuntimeError: not connected" in caplog.text
 
@@ -240,9 +240,9 @@ def test_what_does_not_change_the_meaning_of_a_policys_numbers_is_taken(
 def test_another_success_key_may_be_named_afterwards(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = foreign_run(tmp_path, returning(step=lambda *values: (*values[:4], {"success": 1.0})))
+    run = run_with(tmp_path, returning(step=lambda *values: (*values[:4], {"success": 1.0})))
     for key in (None, "success"):
         flags = EvaluateFlags(run_dir=str(run.path), episodes=2, json_output=True, success_key=key)
-        assert evaluate(flags, Foreign(), StopSignal()) == 0
+        assert evaluate(flags, Watchdog(), StopSignal()) == 0
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert (first["success_rate"], second["success_rate"]) == (None, 1.0)

@@ -55,4 +55,4 @@ def test_a_policy_is_announced_before_its_first_episode(broken: tuple[int, ...])
     )
     assert started.session_id == report.session_id
     assert (len(report.episodes), report.broken) == (4 - len(broken), len(broken))
-    evaluator._inbox.close()
+    evaluator._subscriber.close()

@@ -43,7 +43,7 @@ def test_an_actor_that_starts_again_repeats_neither_seeds_nor_actions() -> None:
         actor._begin()
         actions = [actor._act() for _ in range(5)]
         seen.append(({runner._seed for runner in actor.runners}, [row for rows in actions for row in rows]))
-        actor.link.leave(0.0)
+        actor.client.leave(0.0)
     seeds = [seed for start, _ in seen for seed in start]
     assert len(set(seeds)) == 3 * 2
     rows = [row.tobytes() for _, start in seen for row in start]

@@ -9,11 +9,11 @@ def paced(step_s: float, steps_a_look: int = 1, looks: int = NUM_MEASUREMENTS + 
     """Return the pace of an actor whose env steps take `step_s`."""
     pace, now_s = Pace(), 100.0
     for _ in range(looks):
-        pace.look(now_s)
+        pace.measure(now_s)
         for _ in range(steps_a_look):
             pace.stepped()
         now_s += step_s * steps_a_look
-    pace.look(now_s)
+    pace.measure(now_s)
     return pace
 
 
@@ -41,14 +41,14 @@ def test_nothing_is_known_of_the_first_steps() -> None:
 def test_a_slow_reset_makes_no_robot_and_waits_are_left_out() -> None:
     pace = paced(0.0001, steps_a_look=20)
     for start_s in (200.0, 300.0):
-        pace.look(start_s)
+        pace.measure(start_s)
         pace.stepped()
-        pace.look(start_s + 14.0)
+        pace.measure(start_s + 14.0)
     assert pace.step_s < REAL_TIME_STEP_S
     pace.stepped()
     pace.waited()
     pace.stepped()
-    pace.look(900.0)
+    pace.measure(900.0)
     pace.stepped()
-    pace.look(900.05)
+    pace.measure(900.05)
     assert pace.step_s < REAL_TIME_STEP_S

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from actor.evaluate import evaluate
-from actor.foreign import Foreign
+from actor.watchdog import Watchdog
 from common.config import EnvConfig, EvaluatorConfig
 from common.errors import ConfigError
 from common.evaluation.candidates import Candidate, Key, Selected
@@ -69,7 +69,7 @@ def run(tmp_path: Path) -> RunDirectory:
 def evaluated(run: RunDirectory, capsys: pytest.CaptureFixture[str], **flags: Any) -> dict[str, Any]:
     words = {"episodes": 2, "compare_episodes": 100, **flags}
     asked = EvaluateFlags(run_dir=str(run.path), json_output=True, **words)
-    assert evaluate(asked, Foreign(), StopSignal()) == 0
+    assert evaluate(asked, Watchdog(), StopSignal()) == 0
     said = capsys.readouterr()
     told: dict[str, Any] = json.loads(said.out)
     assert (
@@ -210,7 +210,7 @@ def test_a_last_policy_that_is_damaged_costs_the_comparison_alone(
     assert evaluated(run, capsys)["policy_env_steps"] == 200
     assert "no comparison with the last policy" in caplog.text
     with pytest.raises(ConfigError, match="no readable policy"):
-        evaluate(EvaluateFlags(run_dir=str(run.path), policy="last"), Foreign(), StopSignal())
+        evaluate(EvaluateFlags(run_dir=str(run.path), policy="last"), Watchdog(), StopSignal())
 
 
 def test_a_disk_that_refuses_does_not_hide_the_result(
@@ -246,7 +246,7 @@ def test_a_stop_during_the_comparison_writes_nothing(
 
     monkeypatch.setattr(FakeEnv, "reset", stopping)
     try:
-        assert evaluate(EvaluateFlags(run_dir=str(run.path)), Foreign(stop), stop) == 130
+        assert evaluate(EvaluateFlags(run_dir=str(run.path)), Watchdog(stop), stop) == 130
     finally:
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
             signal.signal(number, handler)

@@ -15,13 +15,13 @@ from actor import registry
 from actor.registry import make
 from common.config import EnvConfig
 from common.errors import ConfigError
-from tests.actor import foreign_envs
-from tests.actor.foreign_envs import AlwaysBreaks, Counting, TakesNothing
+from tests.actor import misbehaving_envs
+from tests.actor.misbehaving_envs import AlwaysBreaks, Counting, TakesNothing
 from tests.fakes import ONE_LINE
 
 OWN = """
 import gymnasium
-from tests.actor.foreign_envs import Counting
+from tests.actor.misbehaving_envs import Counting
 {more}
 class Own(Counting):
     pass
@@ -172,10 +172,10 @@ def test_a_constructor_that_makes_no_environment_is_one_line() -> None:
 
 
 def test_render_mode_is_passed_only_when_wanted() -> None:
-    foreign_envs.make(TakesNothing)
+    misbehaving_envs.make(TakesNothing)
     with pytest.raises(ConfigError, match=r"render_mode.*\(--render-mode, --no-headless, --video\)"):
-        foreign_envs.make(TakesNothing, render_mode="rgb_array")
-    env = foreign_envs.make(Counting, render_mode="rgb_array").env.unwrapped
+        misbehaving_envs.make(TakesNothing, render_mode="rgb_array")
+    env = misbehaving_envs.make(Counting, render_mode="rgb_array").env.unwrapped
     assert isinstance(env, Counting)
     assert env.settings == {"render_mode": "rgb_array"}
 

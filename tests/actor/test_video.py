@@ -14,8 +14,8 @@ from actor.film import DEFAULT_FPS, GOOD, Film
 from actor.video import FilmedEnvironment, fps_of
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
-from tests.actor import foreign_envs
-from tests.actor.foreign_envs import Counting
+from tests.actor import misbehaving_envs
+from tests.actor.misbehaving_envs import Counting
 from tests.fakes import ONE_LINE
 
 PICTURE = np.full((60, 81, 3), 200, np.uint8)
@@ -30,7 +30,7 @@ def frames(path: Path, width: int, height: int) -> np.ndarray[Any, Any]:
 
 
 def config_of(kind: type[Counting]) -> EnvConfig:
-    return EnvConfig(env=foreign_envs.make(kind).name)
+    return EnvConfig(env=misbehaving_envs.make(kind).name)
 
 
 def test_a_film_has_every_picture_with_its_text(tmp_path: Path) -> None:

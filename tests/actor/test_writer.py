@@ -5,7 +5,8 @@ from collections import deque
 import numpy as np
 import pytest
 
-from actor.link import Inbox, Link
+from actor.learner_client import LearnerClient
+from actor.subscriber import Subscriber
 from actor.writer import MAX_PARTIAL_BATCHES, MAX_PATIENCE, Writer
 from common.messages import MAX_EPISODES, Ack, Batch, Bye, Hello, Message
 from common.net.experience import ExperienceSender
@@ -261,7 +262,7 @@ def test_hello_says_what_is_kept_and_bye_what_was_sent() -> None:
     assert decode(writer.bye()) == Bye(actor_id="a", session_id=SESSION, next_seq=2)
 
 
-class FakeInbox(Inbox):
+class FakeSubscriber(Subscriber):
     """Hands out what a test puts into it."""
 
     def __init__(self) -> None:
@@ -292,35 +293,35 @@ class FakeSender(ExperienceSender):
 def test_the_link_says_hello_first_and_sends_what_the_socket_takes() -> None:
     writer, sender = make_writer(), FakeSender(room=2)
     fill(writer, 3)
-    link = Link(writer, FakeInbox(), sender)
-    link.pump()
+    client = LearnerClient(writer, FakeSubscriber(), sender)
+    client.poll()
     assert isinstance(sender.taken[0], Hello)
     assert sender.numbers() == [0]
     sender.room = 10
-    link.pump()
+    client.poll()
     assert sender.numbers() == [0, 1, 2]
 
 
 def test_the_link_hears_only_acks_of_its_own_boot() -> None:
-    writer, inbox = make_writer(), FakeInbox()
+    writer, subscriber = make_writer(), FakeSubscriber()
     fill(writer, 3)
-    link = Link(writer, inbox, FakeSender(room=10))
-    link.pump()
-    inbox.messages.append(Ack(session_id=OTHER_SESSION, next_seq=3))
-    link.pump()
+    client = LearnerClient(writer, subscriber, FakeSender(room=10))
+    client.poll()
+    subscriber.messages.append(Ack(session_id=OTHER_SESSION, next_seq=3))
+    client.poll()
     assert not writer.has_room()
-    inbox.messages.append(Ack(session_id=SESSION, next_seq=3))
-    link.pump()
+    subscriber.messages.append(Ack(session_id=SESSION, next_seq=3))
+    client.poll()
     assert writer.is_empty
 
 
 def test_the_link_answers_a_challenge_at_once() -> None:
-    writer, inbox, sender = make_writer(), FakeInbox(), FakeSender(room=10)
-    link = Link(writer, inbox, sender)
-    link.pump()
-    inbox.messages += [Ack(session_id=OTHER_SESSION, next_seq=0, challenge=8)]
-    link.pump()
+    writer, subscriber, sender = make_writer(), FakeSubscriber(), FakeSender(room=10)
+    client = LearnerClient(writer, subscriber, sender)
+    client.poll()
+    subscriber.messages += [Ack(session_id=OTHER_SESSION, next_seq=0, challenge=8)]
+    client.poll()
     for challenge in (7, 7, 0, 7, 9):  # every hello is acknowledged, with the challenge in it
-        inbox.messages += [Ack(session_id=SESSION, next_seq=0, challenge=challenge)]
-        link.pump()
+        subscriber.messages += [Ack(session_id=SESSION, next_seq=0, challenge=challenge)]
+        client.poll()
     assert [message.answer for message in sender.taken if isinstance(message, Hello)] == [0, 7, 9]

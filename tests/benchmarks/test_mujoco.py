@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from actor import evaluate as evaluation
-from actor.foreign import Foreign
+from actor.watchdog import Watchdog
 from benchmarks.mujoco import load, store
 from benchmarks.mujoco_sides import (
     LAST,
@@ -108,7 +108,7 @@ def test_both_sides_are_evaluated_on_the_same_episodes(
 
     monkeypatch.setattr(evaluation, "run_episodes", recorded)
     wanted = EvaluateFlags(run_dir=str(tmp_path), policy="last", episodes=5)
-    assert evaluation.evaluate(wanted, Foreign(), StopSignal()) == 0
+    assert evaluation.evaluate(wanted, Watchdog(), StopSignal()) == 0
     assert seeds == episode_seeds(5)
 
 

@@ -65,7 +65,7 @@ class Recorder:
                 truncated=t == last and episode.ending in ("truncated", "both"),
             )
         if episode.ending == "cut":
-            self.adder.cut()
+            self.adder.flush()
 
 
 def expected(episode: FakeEpisode, start: int, n_step: int, discount: float) -> list[Transition]:
@@ -110,12 +110,12 @@ def test_a_transition_is_held_back_until_its_n_rewards_are_there() -> None:
 
 def test_cut_bootstraps_from_the_last_observation_and_may_be_repeated() -> None:
     recorder = Recorder(n_step=3, discount=0.5)
-    recorder.adder.cut()
+    recorder.adder.flush()
     assert recorder.transitions == []
     recorder.play(FakeEpisode([1.0, 2.0], "cut"), start=10)
     assert recorder.transitions == [
         (10, 12, -10, 2.0, 0.25, False, True),
         (11, 12, -11, 2.0, 0.5, False, True),
     ]
-    recorder.adder.cut()
+    recorder.adder.flush()
     assert len(recorder.transitions) == 2

@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 
 from actor.environment import Environment
-from actor.link import Inbox
+from actor.subscriber import Subscriber
 from common.config import EnvConfig, ReturnConfig
 from tests.end_to_end.harness import Fleet, free_endpoints, until
 
@@ -45,7 +45,7 @@ def test_a_late_joiner_gets_weights_within_two_publish_intervals(fleet: Fleet) -
     )
     statuses.close()
     env = Environment(EnvConfig(env="Pendulum-v1"), ReturnConfig())
-    joiner = Inbox("127.0.0.1", fleet.transport())
+    joiner = Subscriber("127.0.0.1", fleet.transport())
     rng = np.random.default_rng(0)
     weights, policy = until(lambda: joiner.newest_policy(env.spec, rng), "weights for the late joiner")
     joiner.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from actor.environment import Environment
-from actor.foreign import CLOSE_S
+from actor.watchdog import CLOSE_S
 from common.config import EnvConfig, ReturnConfig
 from common.flags import TrainFlags, dump_yaml
 from tests.actor.test_evaluate import weights

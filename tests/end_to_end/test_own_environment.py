@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.actor.foreign_envs import Counting
-from tests.actor.test_evaluate import foreign_run
+from tests.actor.misbehaving_envs import Counting
+from tests.actor.test_evaluate import run_with
 from tests.end_to_end.harness import ROOT
 
 OWN = """
@@ -73,7 +73,7 @@ ENVS = ("own:Counting-v0", "own.py:Counting-v0", "./own.py:Counting-v0")
 
 @pytest.mark.parametrize("env", ENVS)
 def test_evaluate_finds_it(folder: Path, env: str) -> None:
-    written = foreign_run(folder, Counting)
+    written = run_with(folder, Counting)
     settings = written.config.read_text().replace("env: Counting-v0", f"env: {env}")
     assert env in settings
     written.config.write_text(settings)
@@ -127,7 +127,7 @@ class Loud(Own):
 gymnasium.register("Counting-v0", f"{__name__}:Loud")
 """
     (folder / "own.py").write_text(OWN + noise)
-    written = foreign_run(folder, Counting)
+    written = run_with(folder, Counting)
     written.config.write_text(written.config.read_text().replace("env: Counting-v0", "env: own:Counting-v0"))
     done = run(folder, "evaluate", ".", "--episodes", "2", "--json")
     assert done.returncode == 0, done.stderr

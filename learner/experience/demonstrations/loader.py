@@ -101,7 +101,7 @@ def _transitions(who: str, episode: DemoEpisode, spec: EnvSpec) -> Records:
             terminated=bool(episode.terminated[t]),
             truncated=bool(episode.truncated[t]),
         )
-    adder.cut()
+    adder.flush()
     records: Records = np.array(rows, spec.record)
     if not (np.abs(records["reward"]) <= MAX_MAGNITUDE).all():
         raise ConfigError(f"{who}: rewards of {spec.n_step} steps sum to more than {MAX_MAGNITUDE:g}")

@@ -138,7 +138,7 @@ def returning(
 
 def make(kind: Callable[..., Any], *env_args: str, n_step: int = 1, **settings: Any) -> Environment:
     """Return an environment of this class, as an actor has it."""
-    name = f"{getattr(kind, '__name__', 'Foreign')}-v0"
+    name = f"{getattr(kind, '__name__', 'Watchdog')}-v0"
     gymnasium.registry.pop(name, None)
     gymnasium.register(name, entry_point=kind)
     return Environment(

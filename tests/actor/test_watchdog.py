@@ -1,4 +1,4 @@
-"""Foreign code that sleeps, hangs or never returns: what goes on meanwhile, and how long it is waited for."""
+"""The watchdog: environment code that sleeps, hangs or never returns cannot hold up the process."""
 
 import multiprocessing
 import os
@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from actor import foreign as module
-from actor.foreign import FORCE_S, GRACE_S, Foreign, Interrupted
+from actor import watchdog as module
 from actor.heartbeat import BEAT_INTERVAL_S, HEARTBEAT_VARIABLE
+from actor.watchdog import FORCE_S, GRACE_S, Interrupted, Watchdog
 from common.errors import ConfigError
 from common.runtime.signals import EXIT_S, StopSignal
 
@@ -39,11 +39,11 @@ def terminate_after(seconds: float) -> None:
 
 
 def test_a_call_returns_and_raises_what_the_function_does() -> None:
-    foreign = Foreign()
-    assert foreign.call(divmod, 7, 2) == (3, 1)
+    watchdog = Watchdog()
+    assert watchdog.call(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        foreign.call(divmod, 7, 0)
-    assert foreign.call(divmod, 7, 2) == (3, 1)  # the lock is held again
+        watchdog.call(divmod, 7, 0)
+    assert watchdog.call(divmod, 7, 2) == (3, 1)  # the lock is held again
 
 
 def test_during_a_call_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,11 +58,11 @@ def test_during_a_call_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
             enough.set()
         return True
 
-    with Foreign() as foreign:
-        foreign.meanwhile = stand_in
+    with Watchdog() as watchdog:
+        watchdog.on_tick = stand_in
         os.utime(heartbeat, (1, 1))
-        assert foreign.call(enough.wait, LONG_S)
-    assert set(turns) == {"foreign"}
+        assert watchdog.call(enough.wait, LONG_S)
+    assert set(turns) == {"watchdog"}
     assert heartbeat.stat().st_mtime > 1
 
 
@@ -75,11 +75,11 @@ def test_what_is_ours_is_used_by_one_thread_at_a_time() -> None:
         overlaps += not inside
         return True
 
-    with Foreign() as foreign:
-        foreign.meanwhile = stand_in
+    with Watchdog() as watchdog:
+        watchdog.on_tick = stand_in
         end_s = time.monotonic() + LONG_S
         while turns < 5 and time.monotonic() < end_s:
-            foreign.call(time.sleep, 0.002)
+            watchdog.call(time.sleep, 0.002)
             inside = False
             time.sleep(0.002)  # a switch of threads, were they let
             inside = True
@@ -90,19 +90,19 @@ def test_what_is_ours_is_used_by_one_thread_at_a_time() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_call_that_outlasts_a_stop_is_interrupted(stop: StopSignal, number: int) -> None:
     began_s = time.monotonic()
-    with Foreign(stop) as foreign:
+    with Watchdog(stop) as watchdog:
         threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
-        foreign.call(time.sleep, LONG_S)
+        watchdog.call(time.sleep, LONG_S)
         pytest.fail("it went on")
     assert time.monotonic() - began_s < 0.2 + GRACE_S + MARGIN_S
     assert stop.is_set()
 
 
 def test_a_call_that_ends_soon_after_a_stop_ends_by_itself(stop: StopSignal) -> None:
-    with Foreign(stop) as foreign:
+    with Watchdog(stop) as watchdog:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.is_set()
-        assert foreign.call(lambda: time.sleep(GRACE_S / 4) or "done") == "done"
+        assert watchdog.call(lambda: time.sleep(GRACE_S / 4) or "done") == "done"
 
 
 def test_what_foreign_code_cleans_up_is_left_in_peace(stop: StopSignal) -> None:
@@ -115,16 +115,16 @@ def test_what_foreign_code_cleans_up_is_left_in_peace(stop: StopSignal) -> None:
             time.sleep(2 * GRACE_S)
             tidied.append(True)
 
-    with Foreign(stop) as foreign:
+    with Watchdog(stop) as watchdog:
         terminate_after(0.1)
-        foreign.call(tidy_up_late)
+        watchdog.call(tidy_up_late)
     assert tidied == [True]
 
 
 def test_who_need_not_go_on_interrupts_the_call() -> None:
-    with Foreign() as foreign:
-        foreign.meanwhile = lambda: False
-        foreign.call(time.sleep, LONG_S)
+    with Watchdog() as watchdog:
+        watchdog.on_tick = lambda: False
+        watchdog.call(time.sleep, LONG_S)
         pytest.fail("it went on")
 
 
@@ -133,10 +133,10 @@ def test_an_error_meanwhile_ends_the_call_and_is_raised(stop: StopSignal) -> Non
         raise ConfigError("the learner refuses this actor")
 
     def outlast() -> None:
-        with Foreign(stop) as foreign:
-            foreign.meanwhile = refused
+        with Watchdog(stop) as watchdog:
+            watchdog.on_tick = refused
             try:
-                foreign.call(time.sleep, LONG_S)
+                watchdog.call(time.sleep, LONG_S)
             except Exception:  # an environment that survives anything of its own
                 pytest.fail("an error of ours was taken for one of the environment's")
 
@@ -145,12 +145,12 @@ def test_an_error_meanwhile_ends_the_call_and_is_raised(stop: StopSignal) -> Non
 
 
 def test_a_stop_is_heard_between_quick_calls(stop: StopSignal) -> None:
-    with Foreign(stop) as foreign:
+    with Watchdog(stop) as watchdog:
         terminate_after(0.1)
         end_s = time.monotonic() + LONG_S
         while time.monotonic() < end_s:
-            foreign.call(time.sleep, 0.001)
-            foreign.look()
+            watchdog.call(time.sleep, 0.001)
+            watchdog.poll()
         pytest.fail("it went on")
 
 
@@ -159,38 +159,38 @@ def test_closing_is_waited_for_but_not_for_ever(
 ) -> None:
     monkeypatch.setattr(module, "CLOSE_S", 0.5)
     closed = []
-    with Foreign() as foreign:
+    with Watchdog() as watchdog:
         began_s = time.monotonic()
-        foreign.close(lambda: time.sleep(0.3) or closed.append(1))
-        foreign.close(lambda: time.sleep(LONG_S))
-        foreign.close(lambda: closed.append(3))
+        watchdog.close(lambda: time.sleep(0.3) or closed.append(1))
+        watchdog.close(lambda: time.sleep(LONG_S))
+        watchdog.close(lambda: closed.append(3))
         assert time.monotonic() - began_s < 0.5 + GRACE_S + MARGIN_S
     assert closed == [1, 3]
     assert "did not close" in caplog.text
 
 
 def test_signals_that_a_constructor_takes_over_are_taken_back(stop: StopSignal) -> None:
-    with Foreign(stop) as foreign:
-        foreign.construct(lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+    with Watchdog(stop) as watchdog:
+        watchdog.construct(lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.is_set()
 
 
 def test_processes_that_an_environment_forks_can_be_ended_and_end_nobody_else(stop: StopSignal) -> None:
-    with Foreign(stop) as foreign:
+    with Watchdog(stop) as watchdog:
         worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(LONG_S,))
-        foreign.call(worker.start)
+        watchdog.call(worker.start)
         worker.terminate()
-        foreign.call(worker.join, MARGIN_S)
+        watchdog.call(worker.join, MARGIN_S)
         assert worker.exitcode == -signal.SIGTERM
-        assert foreign.call(lambda: time.sleep(2 * GRACE_S) or "goes on") == "goes on"
+        assert watchdog.call(lambda: time.sleep(2 * GRACE_S) or "goes on") == "goes on"
     assert not stop.is_set()
 
 
 SCRIPT = """
 import ctypes, signal, sys, time
 from pathlib import Path
-from actor.foreign import Foreign
+from actor.watchdog import Watchdog
 from common.cli import leave_with
 from common.runtime.signals import StopSignal
 
@@ -210,12 +210,12 @@ def refused():
     raise ValueError("told meanwhile")
 
 def main(argv):
-    with Foreign(StopSignal().install(), status=7) as foreign:
-        foreign.at_last = lambda: print("delivered", flush=True)
+    with Watchdog(StopSignal().install(), status=7) as watchdog:
+        watchdog.on_abandon = lambda: print("delivered", flush=True)
         if argv[1:] == ["refused"]:
-            foreign.meanwhile = refused
+            watchdog.on_tick = refused
         print("inside", flush=True)
-        foreign.call({"stubborn": stubborn, "deaf": deaf}[argv[0]])
+        watchdog.call({"stubborn": stubborn, "deaf": deaf}[argv[0]])
     return 0
 
 def haunted(argv):

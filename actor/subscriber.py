@@ -1,31 +1,24 @@
-"""An actor's three sockets and what is said over them: plumbing between the writer and the learner."""
+"""The learner's broadcasts as an actor or evaluator receives them: run state, refusals and policies."""
 
 import logging
 import time
 
 import numpy as np
 
-from actor.writer import Writer
 from common.config import TransportConfig
 from common.errors import ConfigError, ProtocolError
-from common.messages import Ack, Message, Refusal, Status, Weights
+from common.messages import Message, Refusal, Status, Weights
 from common.net.control import ControlSubscriber
-from common.net.experience import ExperienceSender
 from common.net.security import actor_keys
 from common.net.weights import WeightsSubscriber
 from common.policy import NumpyPolicy
 from common.protocol import Buffer, decode
-from common.runtime.interval import Interval
 from common.specs import EnvSpec
 
 log = logging.getLogger(__name__)
 
-HELLO_INTERVAL_S = 1.0
-WAIT_S = 0.02
-"""Longest sleep between two looks at the sockets while the window is full."""
 
-
-class Inbox:
+class Subscriber:
     """What a process hears from the learner: run state and weights.
 
     Args:
@@ -139,80 +132,3 @@ class Inbox:
         self.malformed += 1
         if self.malformed == 1:
             log.warning("dropped a frame of the learner's: %s (further ones are only counted)", error)
-
-
-class Link:
-    """Moves the writer's batches out and the learner's acknowledgements in.
-
-    Args:
-        writer: source of the batches.
-        inbox: where acknowledgements arrive.
-        sender: where batches leave.
-    """
-
-    def __init__(self, writer: Writer, inbox: Inbox, sender: ExperienceSender) -> None:
-        self.inbox = inbox
-        self._writer = writer
-        self._sender = sender
-        self._hello = Interval(HELLO_INTERVAL_S)
-        self._answered = 0
-        self._heard_s = time.monotonic()
-        self._has_left = False
-
-    @property
-    def run_is_over(self) -> bool:
-        """Whether the learner needs no more transitions."""
-        return self.inbox.state in ("draining", "done")
-
-    def silent_s(self, now_s: float) -> float:
-        """Return the seconds since the learner's last word."""
-        return now_s - self._heard_s
-
-    def pump(self) -> None:
-        """Send what can be sent and hear what there is; never blocks. Does nothing after `leave`."""
-        if self._has_left:
-            return
-        now_s = time.monotonic()
-        if self._hello.due(now_s):
-            self._sender.send(self._writer.hello())
-        challenge = 0
-        while (message := self.inbox.next_control()) is not None:
-            self._heard_s = now_s
-            if isinstance(message, Ack) and message.session_id == self._writer.session_id:
-                self._writer.acknowledge(message.next_seq, now_s, held=message.held, room=message.room)
-                challenge = message.challenge
-        if challenge not in (0, self._answered) and self._sender.send(self._writer.hello(challenge)):
-            self._answered = challenge  # once is enough: every hello is acknowledged, with the same challenge
-        while (frame := self._writer.next_frame(now_s)) is not None and self._sender.send(frame):
-            self._writer.sent(now_s)
-            self._hello.restart(now_s)  # whoever sends batches need not say that it is there
-
-    def wait(self) -> None:
-        """Send everything at hand, and sleep until the learner says something, at most `WAIT_S`."""
-        self._writer.seal()
-        self.pump()
-        self.inbox.control.wait(WAIT_S)
-
-    def leave(self, linger_s: float) -> bool:
-        """Deliver everything within `linger_s`, take leave, close; return whether all was acknowledged.
-
-        Whoever is refused only closes: nothing of it would be taken.
-        """
-        if self._has_left:
-            return self._writer.is_empty
-        if self.inbox.refused:
-            self._has_left = True
-            self._sender.close()
-            self.inbox.close()
-            return False
-        deadline_s = time.monotonic() + linger_s
-        self._writer.seal()
-        self.pump()
-        while not self._writer.is_empty and time.monotonic() < deadline_s:
-            self.wait()
-        self.pump()
-        self._has_left = True
-        self._sender.send(self._writer.bye())
-        self._sender.close(linger_s=max(0.1, deadline_s - time.monotonic()))
-        self.inbox.close()
-        return self._writer.is_empty

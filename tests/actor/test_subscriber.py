@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from actor.link import Inbox, Link
+from actor.learner_client import LearnerClient
+from actor.subscriber import Subscriber
 from common.config import TransportConfig
 from common.errors import ConfigError
 from common.keys import main as keys_main
@@ -34,24 +35,24 @@ class Learner:
             "weights_port": weights.bind("127.0.0.1", 0, "weights_port"),
         }
         self.config = config.model_copy(update=ports)
-        self.inbox = Inbox("127.0.0.1", self.config, "a", SESSION)
+        self.subscriber = Subscriber("127.0.0.1", self.config, "a", SESSION)
         stack.callback(self.close)
 
     def close(self) -> None:
-        """Close the inbox, unless its owner has left."""
-        if not self.inbox.control.socket.closed:
-            self.inbox.close()
+        """Close the subscriber, unless its owner has left."""
+        if not self.subscriber.control.socket.closed:
+            self.subscriber.close()
 
     def hears_acknowledgements(self) -> bool:
         """Say something harmless until it is heard: subscriptions take a moment."""
         self.control.acknowledge("a", encode(Ack(session_id=SESSION, next_seq=0)))
-        self.inbox.control.wait(0.05)
-        return self.inbox.next_control() is not None
+        self.subscriber.control.wait(0.05)
+        return self.subscriber.next_control() is not None
 
     def next_control(self) -> None:
         """Read until there is nothing more."""
-        self.inbox.control.wait(1.0)
-        while self.inbox.next_control() is not None:
+        self.subscriber.control.wait(1.0)
+        while self.subscriber.next_control() is not None:
             pass
 
 
@@ -76,24 +77,24 @@ def test_a_refusal_of_its_own_boot_ends_it_with_the_learners_reason(learner: Lea
     for frame in (refusal(OTHER_SESSION), refusal(key="k" * 40), encode(Ack(session_id=SESSION, next_seq=0))):
         learner.control.refuse("a", frame)
     learner.next_control()
-    assert not learner.inbox.refused  # neither another process's nor another key's
+    assert not learner.subscriber.refused  # neither another process's nor another key's
     learner.control.refuse("a", refusal())
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
         learner.next_control()
     assert str(caught.value).endswith("it refuses a: spec: obs_dim 4, allowed 3")
-    assert learner.inbox.refused
+    assert learner.subscriber.refused
 
 
 def test_whoever_is_refused_delivers_nothing_more(learner: Learner, stack: ExitStack) -> None:
     writer, sender = make_writer(), stack.enter_context(ExperienceSender(learner.config))
     sent: list[bytes] = []
-    link = Link(writer, learner.inbox, sender)
+    client = LearnerClient(writer, learner.subscriber, sender)
     learner.control.refuse("a", refusal())
-    learner.inbox.control.wait(1.0)
+    learner.subscriber.control.wait(1.0)
     with pytest.raises(ConfigError, match="refuses a"):
-        link.pump()
+        client.poll()
     sender.send = lambda frame: bool(sent.append(frame)) or True  # type: ignore[method-assign]
-    assert not link.leave(60.0)  # at once
+    assert not client.leave(60.0)  # at once
     assert sent == []
 
 
@@ -102,11 +103,11 @@ def test_a_learner_of_another_version_is_named_and_damage_is_not_taken_for_one(l
     frame[4] = VERSION + 1
     learner.control.status(bytes(frame))  # its checksum is wrong
     learner.next_control()
-    assert learner.inbox.malformed == 1
+    assert learner.subscriber.malformed == 1
     learner.control.status(seal(bytes(frame)))
     with pytest.raises(ConfigError, match=rf"version: {VERSION + 1}, allowed {VERSION}"):
         learner.next_control()
-    assert learner.inbox.refused
+    assert learner.subscriber.refused
 
 
 def test_the_status_command_names_another_version_too(learner: Learner, stack: ExitStack) -> None:
@@ -133,14 +134,14 @@ def test_with_keys_only_a_refusal_that_names_its_own_is_believed(tmp_path: Path,
     keys_main(["init", str(tmp_path / "keys")])
     keys = actor_keys(config := TransportConfig(keys=str(tmp_path / "keys")))
     assert keys is not None
-    inbox = Inbox("127.0.0.1", config, "actor-1", SESSION)
-    stack.callback(inbox.close)
+    subscriber = Subscriber("127.0.0.1", config, "actor-1", SESSION)
+    stack.callback(subscriber.close)
     frames = [refusal(), refusal(key="k" * 40), refusal(key=keys.public.decode())]
-    inbox.control.receive = lambda: memoryview(frames.pop(0))  # type: ignore[method-assign]
+    subscriber.control.receive = lambda: memoryview(frames.pop(0))  # type: ignore[method-assign]
     for _ in range(2):
-        inbox.next_control()
+        subscriber.next_control()
     with pytest.raises(ConfigError, match="refuses actor-1"):
-        inbox.next_control()
+        subscriber.next_control()
 
 
 def test_the_operator_reads_who_is_there_and_who_is_refused() -> None:

@@ -39,12 +39,12 @@ class Interrupted(BaseException):
     """Raised inside foreign code that outlasts a stop; no `except Exception` on the way holds it up."""
 
 
-OURS_TO_END = (KeyboardInterrupt, Interrupted)
+PROCESS_ENDING = (KeyboardInterrupt, Interrupted)
 """What ends this process when foreign code lets it through. All else that it raises is a fault of its own,
 also what no `except Exception` catches: `SystemExit`, asyncio's `CancelledError`, a panic of Rust."""
 
 
-class Foreign:
+class Watchdog:
     """The way into foreign code.
 
     The main thread holds a lock at all times except inside `call`. The thread does what it does with that
@@ -58,7 +58,7 @@ class Foreign:
     Attributes:
         meanwhile: called several times a second during calls and by `look`; returns whether to go on.
             What it raises ends the call, and is raised again where the context ends.
-        at_last: called before the process leaves without the main thread.
+        on_abandon: called before the process leaves without the main thread.
         status: as the argument; may be changed later.
         heartbeat: beats while calls are made or last; who waits for something else beats it himself.
 
@@ -67,8 +67,8 @@ class Foreign:
     """
 
     def __init__(self, stop: StopSignal | None = None, *, status: int = 0) -> None:
-        self.meanwhile: Callable[[], bool] = lambda: True
-        self.at_last: Callable[[], object] = lambda: None
+        self.on_tick: Callable[[], bool] = lambda: True
+        self.on_abandon: Callable[[], object] = lambda: None
         self.status = status
         self._stop = stop or StopSignal()
         self.heartbeat = Heartbeat()
@@ -122,7 +122,7 @@ class Foreign:
         """Sleep as a call does."""
         self.call(time.sleep, seconds)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Do what must go on, when it is due; for work that makes one quick call after the other.
 
         Raises:
@@ -140,7 +140,7 @@ class Foreign:
             signal.signal(INTERRUPT, self._interrupt),
             signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False),
         )
-        self._thread = threading.Thread(target=self._watch, name="foreign", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
         return self
 
@@ -185,13 +185,13 @@ class Foreign:
         if self._lock.acquire(blocking=False):  # the main thread is inside a call, and cannot leave it now
             try:
                 if self._seen == self._calls:
-                    self._stand_in(now_s)
+                    self._on_tick(now_s)
             finally:
                 self._lock.release()
         elif turned:
             self.heartbeat.beat()
 
-    def _stand_in(self, now_s: float) -> None:
+    def _on_tick(self, now_s: float) -> None:
         """Do what must go on during a call, and end the call when it is time."""
         if not (self._goes_on() or self._closing):
             self._deadline_s = min(self._deadline_s, now_s + GRACE_S)
@@ -207,7 +207,7 @@ class Foreign:
             return False
         self.heartbeat.beat()
         try:
-            goes_on = self.meanwhile()
+            goes_on = self.on_tick()
         except Exception as error:
             self._error, goes_on = error, False
         return goes_on and not self._stop.is_set() and not self._told.is_set()
@@ -216,7 +216,7 @@ class Foreign:
         """End the process: the main thread is where no exception reaches it."""
         log.warning("the environment does not return; leaving without it")
         try:
-            self.at_last()
+            self.on_abandon()
             if self._error is None:
                 os._exit(self.status)
             print(f"error: {self._error}", file=sys.stderr)
@@ -226,7 +226,7 @@ class Foreign:
 
 def _forget() -> None:
     """Take nothing of it into a forked process: its signals would be heard as ours."""
-    if isinstance(getattr(signal.getsignal(INTERRUPT), "__self__", None), Foreign):
+    if isinstance(getattr(signal.getsignal(INTERRUPT), "__self__", None), Watchdog):
         signal.signal(INTERRUPT, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
 
