@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from actor.success import SuccessReader
-from tests.actor.foreign_envs import OwnBuffer
+from tests.actor.misbehaving_envs import OwnBuffer
 from tests.actor.test_contract import STILL, check, check_rows, first, make, rewards
 
 
