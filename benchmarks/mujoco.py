@@ -1,7 +1,8 @@
-"""MuJoCo environments learned by `graspfleet train` and by Stable-Baselines3's SAC, with the same settings.
+"""MuJoCo environments learned by `graspfleet train` (SAC, CrossQ), and by Stable-Baselines3's SAC like ours.
 
     python -m benchmarks.mujoco --env InvertedDoublePendulum-v5 --steps 12000 --seeds 0 1 2 3 4 --who ours
     python -m benchmarks.mujoco --env InvertedDoublePendulum-v5 --steps 12000 --seeds 0 1 2 3 4 --who sb3
+    python -m benchmarks.mujoco --env HalfCheetah-v5 --steps 100000 --seeds 0 1 2 --who crossq
     python -m benchmarks.mujoco --table
 
 Plain preset, one update an env step, one run after the other; each run's policies are evaluated over
@@ -25,7 +26,11 @@ from benchmarks.mujoco_sides import Result, run_side
 from benchmarks.mujoco_table import table
 
 OUT = Path("docs/results/mujoco")
-NEEDS = {"ours": {"mujoco": "mujoco"}, "sb3": {"mujoco": "mujoco", "stable_baselines3": "bench"}}
+NEEDS = {
+    "ours": {"mujoco": "mujoco"},
+    "crossq": {"mujoco": "mujoco"},
+    "sb3": {"mujoco": "mujoco", "stable_baselines3": "bench"},
+}
 """Side -> package that it needs -> extra that brings it."""
 
 

@@ -32,9 +32,14 @@ POLICIES = {REPORTED: "best", LAST: "last"}
 """Policies of a run of ours -> what `graspfleet evaluate --policy` calls them."""
 
 
-def train_words(env: str, steps: int, seed: int) -> list[str]:
+OURS = {"ours": "sac", "crossq": "crossq"}
+"""Sides that `graspfleet train` runs -> their algorithm."""
+
+
+def train_words(env: str, steps: int, seed: int, algorithm: str = "sac") -> list[str]:
     """Return the flags of `graspfleet train` for one run."""
-    return ["--env", env, "--preset", "plain", "--seed", str(seed), "--total-env-steps", str(steps)]
+    words = ["--env", env, "--preset", "plain", "--seed", str(seed), "--total-env-steps", str(steps)]
+    return [*words, "--algorithm", algorithm]
 
 
 def baseline_arguments(flags: TrainFlags) -> dict[str, Any]:
@@ -60,14 +65,22 @@ def baseline_arguments(flags: TrainFlags) -> dict[str, Any]:
     }
 
 
-def run_ours(env: str, steps: int, seed: int, episodes: int, run: RunDirectory) -> Result:
+def run_ours(
+    env: str, steps: int, seed: int, episodes: int, run: RunDirectory, algorithm: str = "sac"
+) -> Result:
     """Train once with the plain preset and evaluate both policies of the run.
 
     Raises:
         CalledProcessError: a command failed.
     """
     began_s = time.monotonic()
-    words = [*train_words(env, steps, seed), "--final-episodes", str(episodes), "--run-dir", str(run.path)]
+    words = [
+        *train_words(env, steps, seed, algorithm),
+        "--final-episodes",
+        str(episodes),
+        "--run-dir",
+        str(run.path),
+    ]
     _graspfleet("train", *words)
     wall_s = time.monotonic() - began_s
     last = json.loads(run.metrics.read_text().splitlines()[-1])
@@ -137,4 +150,5 @@ def run_side(who: str, env: str, steps: int, seed: int, episodes: int, folder: P
     """Train and evaluate once; a run directory of ours goes into `folder`."""
     if who == "sb3":
         return run_baseline(env, steps, seed, episodes)
-    return run_ours(env, steps, seed, episodes, RunDirectory(folder / f"{env} seed {seed}"))
+    run = RunDirectory(folder / f"{env} {who} seed {seed}")
+    return run_ours(env, steps, seed, episodes, run, OURS[who])

@@ -16,7 +16,7 @@ from common.config import LearnerConfig
 Runs = Mapping[int, Result]
 """Seed -> its run, of one side in one environment."""
 
-NAMES = {"ours": "graspfleet", "sb3": "Stable-Baselines3"}
+NAMES = {"ours": "graspfleet", "crossq": "graspfleet CrossQ", "sb3": "Stable-Baselines3"}
 KEPT_SHARE = 0.9
 """Of the last policy's mean return, which the reported policy must reach on every seed."""
 IN_STEP = 0.01

@@ -16,6 +16,7 @@ from learner.reporting.metric import Metrics
 
 ALGORITHMS = {
     "sac": "learner.sac",
+    "crossq": "learner.crossq",
 }
 """Name -> module that defines the algorithm; imported when the algorithm is asked for."""
 

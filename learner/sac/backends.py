@@ -9,6 +9,7 @@ from common.config import LearnerConfig
 from common.errors import ConfigError
 from common.specs import EnvSpec
 from learner.algorithm import Algorithm
+from learner.device import on_gpu
 from learner.sac.agent import SAC
 from learner.sac.cuda.agent import CudaSAC
 from learner.sac.cuda.device import Cuda
@@ -22,18 +23,6 @@ GPU_UPDATES = 16
 """Updates in one go on a GPU unless the user says otherwise: calls are rare then, and weights still fresh."""
 BF16_FROM = 1 << 24
 """Multiplications of one middle layer, batch x units x units, from which the conversion to bfloat16 pays."""
-
-
-def on_gpu(config: LearnerConfig) -> bool:
-    """Return whether updates run on a GPU.
-
-    Raises:
-        ConfigError: one was asked for and there is none.
-    """
-    found = config.device != "cpu" and torch.cuda.is_available()
-    if config.device == "cuda" and not found:
-        raise ConfigError("--device cuda: torch finds no CUDA device here; allowed: auto, cpu")
-    return found
 
 
 def updates_per_dispatch(config: LearnerConfig) -> int:

@@ -19,7 +19,7 @@ from torch.nn import functional
 from common.policy import LOG_STD_MAX, LOG_STD_MIN
 
 
-def _uniform(shape: Sequence[int], fan_in: int, generator: torch.Generator) -> nn.Parameter:
+def uniform(shape: Sequence[int], fan_in: int, generator: torch.Generator) -> nn.Parameter:
     """Return a parameter ~ U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as `torch.nn.Linear` starts both of its."""
     bound = 1.0 / math.sqrt(fan_in)
     empty = torch.empty(*shape, dtype=torch.float32, device=generator.device)
@@ -82,8 +82,8 @@ class Policy(nn.Module):
         super().__init__()
         sizes = (obs_dim, hidden_dim, hidden_dim, 2 * action_dim)
         for i, (n_in, n_out) in enumerate(pairwise(sizes)):
-            self.register_parameter(f"w{i}", _uniform((n_out, n_in), n_in, generator))
-            self.register_parameter(f"b{i}", _uniform((n_out,), n_in, generator))
+            self.register_parameter(f"w{i}", uniform((n_out, n_in), n_in, generator))
+            self.register_parameter(f"b{i}", uniform((n_out,), n_in, generator))
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the Gaussian at each observation.
@@ -146,10 +146,10 @@ class CriticEnsemble(nn.Module):
     ) -> None:
         super().__init__()
         for i, n_in in enumerate((obs_dim + action_dim, hidden_dim)):
-            self.register_parameter(f"w{i}", _uniform((num_critics, n_in, hidden_dim), n_in, generator))
-            self.register_parameter(f"b{i}", _uniform((num_critics, 1, hidden_dim), n_in, generator))
-        self.w2 = _uniform((num_critics, 1, hidden_dim), hidden_dim, generator)
-        self.b2 = _uniform((num_critics, 1), hidden_dim, generator)
+            self.register_parameter(f"w{i}", uniform((num_critics, n_in, hidden_dim), n_in, generator))
+            self.register_parameter(f"b{i}", uniform((num_critics, 1, hidden_dim), n_in, generator))
+        self.w2 = uniform((num_critics, 1, hidden_dim), hidden_dim, generator)
+        self.b2 = uniform((num_critics, 1), hidden_dim, generator)
         self._num_critics, self._layer_norm = num_critics, layer_norm
         self._ones = torch.ones(hidden_dim, device=generator.device)
         for i in range(2 if layer_norm else 0):

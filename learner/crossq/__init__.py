@@ -1,0 +1,69 @@
+"""CrossQ: its settings, metrics and memory; a definition as `learner.algorithm` describes it.
+
+Source: Bhatt et al. 2024, CrossQ: Batch Normalization in Deep Reinforcement Learning for Greater Sample
+Efficiency and Simplicity (arXiv 1902.05605).
+"""
+
+from common.config import LearnerConfig
+from common.policy import policy_bytes
+from common.specs import EnvSpec
+from learner.algorithm import Algorithm, Memory
+from learner.crossq.settings import CrossQConfig as Settings
+from learner.reporting.metric import Metric
+
+__all__ = ["METRICS", "Settings", "build", "memory", "updates_per_dispatch"]
+
+METRICS = {
+    "critic_loss": Metric(
+        "reward²",
+        "Σᵢ ½ (Qᵢ(s, a) − y)², y = r + d (1 − T) (minᵢ Qᵢ(s′, a′) − α log π(a′|s′)), both Q of one pass over"
+        " (s, a) and (s′, a′) together",
+    ),
+    "policy_loss": Metric(
+        "reward", "α log π(a|s) − minᵢ Qᵢ(s, a), a ~ π(·|s), every `--policy-delay` updates"
+    ),
+    "temperature_loss": Metric("reward", "−α (log π(a|s) + target entropy), likewise"),
+    "temperature": Metric("reward/nat", "α"),
+    "entropy": Metric("nats", "−log π(a|s), likewise"),
+    "q_mean": Metric("reward", "Qᵢ(s, a), mean over all critics"),
+}
+
+COPIES = 4
+"""Of each network: weights, gradient, two moments of Adam."""
+LAYERS = 12
+"""Copies of the batch in a hidden layer of the critics: both halves, with what autograd keeps of each."""
+FLOAT_BYTES = 4
+
+
+def memory(settings: Settings, spec: EnvSpec, batch_size: int) -> Memory:
+    """Return the size of the networks and of what an update works on."""
+    policy, width = policy_bytes(spec, settings.hidden_dim), settings.critic_dim
+    critic = FLOAT_BYTES * width * (spec.obs_dim + spec.action_dim + width + 10)
+    batch = batch_size * (spec.record.itemsize + LAYERS * settings.num_critics * FLOAT_BYTES * width)
+    networks = COPIES * (policy + settings.num_critics * critic)
+    return Memory(networks + batch, policy, f"the policy (--hidden-dim {settings.hidden_dim})")
+
+
+def updates_per_dispatch(settings: Settings, learner: LearnerConfig) -> int:
+    """Return how many updates one call takes.
+
+    Raises:
+        ConfigError: a GPU was asked for and there is none.
+    """
+    from learner.device import on_gpu
+
+    on_gpu(learner)
+    return learner.updates_per_dispatch or 1
+
+
+def build(
+    settings: Settings, spec: EnvSpec, learner: LearnerConfig, *, batch_size: int, seed: int
+) -> Algorithm:
+    """Return CrossQ at its beginning; see `learner.algorithm.Definition`."""
+    import torch
+
+    from learner.crossq.agent import CrossQ
+    from learner.device import on_gpu
+
+    torch.set_num_threads(learner.learner_threads)
+    return CrossQ(spec, settings, seed=seed, device="cuda" if on_gpu(learner) else "cpu")

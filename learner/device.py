@@ -1,0 +1,18 @@
+"""The device that updates run on."""
+
+import torch
+
+from common.config import LearnerConfig
+from common.errors import ConfigError
+
+
+def on_gpu(config: LearnerConfig) -> bool:
+    """Return whether updates run on a GPU.
+
+    Raises:
+        ConfigError: one was asked for and there is none.
+    """
+    found = config.device != "cpu" and torch.cuda.is_available()
+    if config.device == "cuda" and not found:
+        raise ConfigError("--device cuda: torch finds no CUDA device here; allowed: auto, cpu")
+    return found
