@@ -19,7 +19,7 @@ from actor.contract import ContractError, read_reset, read_step, reason
 from actor.patience import Patience
 from actor.registry import make
 from actor.success import SuccessReader
-from actor.watchdog import PROCESS_ENDING, Watchdog
+from actor.watchdog import PROCESS_ENDING, UnaskedInterruptError, Watchdog
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
 from common.flags import parse_env_args
@@ -72,7 +72,10 @@ class Environment:
         if mode is not None:  # an environment need not know what it is not asked for
             arguments["render_mode"] = mode
         self.name = config.env
-        self.env = self.watchdog.construct(partial(make, config.env, arguments))
+        try:
+            self.env = self.watchdog.construct(partial(make, config.env, arguments))
+        except UnaskedInterruptError as error:
+            raise ConfigError(f"--env {config.env}: {error}") from None
         self.spec = EnvSpec.of(self.env, config.env_id, discount=returns.discount, n_step=returns.n_step)
         self.patience = Patience(config.env, self.watchdog.pause)
         self.success = SuccessReader(config.success_key)

@@ -3,16 +3,14 @@
 In: actions. Out: transitions and episode summaries, to the writer. It knows neither policy nor sockets.
 """
 
-import logging
 from collections.abc import Iterator
 
 from actor.environment import Environment
 from actor.writer import Writer
 from common.errors import BrokenEpisodeError
 from common.nstep import NStepAdder
+from common.reports import hint
 from common.specs import Floats
-
-log = logging.getLogger(__name__)
 
 
 class EpisodeRunner:
@@ -58,10 +56,10 @@ class EpisodeRunner:
             self._begin(rebuild=self.episodes % self._reinit_episodes == 0)
         elif self._length == self.env.cut_after and not self._said_long:
             self._said_long = True
-            log.warning(
-                "--env %s: an episode has not ended after %d env steps; until one does, there is no return to"
-                " show: --max-episode-steps says how long an episode is",
-                *(self.env.name, self._length),
+            hint(
+                "--max-episode-steps",
+                f"--env {self.env.name}: an episode has not ended after {self._length} env steps; until one"
+                " does, there is no return to show: --max-episode-steps says how long an episode is",
             )
 
     def flush(self) -> None:

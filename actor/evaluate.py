@@ -14,11 +14,12 @@ from actor.policies import Choice, RunPolicies
 from actor.video import FilmedEnvironment
 from actor.watchdog import Interrupted, Watchdog
 from common.config import EnvConfig, ReturnConfig
-from common.errors import BrokenEpisodeError, ConfigError
+from common.errors import BrokenEpisodeError, ConfigError, NoResultError
 from common.evaluation.statistics import describe, summarize
 from common.flags import EvaluateFlags, EvaluatorFlags, evaluated_env_args, load_yaml
 from common.messages import Episode
 from common.policy import NumpyPolicy
+from common.reports import RESULT, report
 from common.runtime.run_directory import RunDirectory
 from common.runtime.seeds import draw_seeds, seed_sequence
 from common.runtime.signals import StopSignal
@@ -138,6 +139,10 @@ def evaluate(
         watchdog: how the environment is called.
         stop: when to leave.
         tell: takes the result.
+
+    Raises:
+        ConfigError: the run, its policy or the environment cannot be used.
+        NoResultError: every episode broke; the result, which says so, has been told.
     """
     run = RunDirectory(Path(flags.run_dir).absolute())  # an environment may change the working directory
     config, returns = evaluated_settings(run, flags.env_args, flags.seed, flags.success_key)
@@ -153,12 +158,16 @@ def evaluate(
         if not outcome.count:
             return 130
         summary = summarize(outcome.episodes, outcome.broken, outcome.cut)
-        fields = {**summary, **choice.summary(), "likely_success_key": env.success.likely}
-        tell(json.dumps(fields) if flags.json_output else describe(summary))
+        fields = json.dumps({**summary, **choice.summary(), "likely_success_key": env.success.likely})
+        tell(fields if flags.json_output else describe(summary))
+        report(RESULT, fields)
         sys.stdout.flush()
-        watchdog.status = 0  # the result is there, whatever the environment does from here on
+        # The result is there, whatever the environment does from here on.
+        watchdog.status = 0 if outcome.episodes else NoResultError.status
         if isinstance(env, FilmedEnvironment):
             print(f"filmed {env.finish()} episodes: {flags.video}", file=sys.stderr)
+        if not outcome.episodes:
+            raise NoResultError(f"--env {env.name}: every episode broke; the last: {env.patience.last}")
         return 0
     except StoppedError:
         return 130

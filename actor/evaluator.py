@@ -1,7 +1,5 @@
 """The evaluator process: deterministic episodes of the newest policy, beside the training."""
 
-import logging
-
 import numpy as np
 
 from actor.environment import Environment
@@ -15,11 +13,10 @@ from common.messages import Ack, Bye, Evaluation, EvaluationStarted, Hello, Weig
 from common.net.experience import ExperienceSender
 from common.policy import NumpyPolicy
 from common.protocol import encode
+from common.reports import hint
 from common.runtime.interval import Interval
 from common.runtime.seeds import new_session_id, session_seeds, training_seeds
 from common.runtime.signals import StopSignal
-
-log = logging.getLogger(__name__)
 
 
 class Evaluator:
@@ -117,10 +114,10 @@ class Evaluator:
             return
         if outcome.cut and not self._said_cut:
             self._said_cut = True
-            log.warning(
-                "--env %s: %d of %d episodes had no end and were cut after %d env steps;"
-                " --max-episode-steps says how long an episode is",
-                *(self._env.name, outcome.cut, outcome.count, self._env.cut_after),
+            hint(
+                "--max-episode-steps",
+                f"--env {self._env.name}: {outcome.cut} of {outcome.count} episodes had no end and were cut"
+                f" after {self._env.cut_after} env steps; --max-episode-steps says how long an episode is",
             )
         report = Evaluation(
             actor_id=self._actor_id,

@@ -20,6 +20,9 @@ class LearnerClient:
         writer: source of the batches.
         subscriber: where acknowledgements arrive.
         sender: where batches leave.
+
+    Attributes:
+        is_answered: whether the learner has acknowledged anything.
     """
 
     def __init__(self, writer: Writer, subscriber: Subscriber, sender: ExperienceSender) -> None:
@@ -30,6 +33,7 @@ class LearnerClient:
         self._answered = 0
         self._heard_s = time.monotonic()
         self._has_left = False
+        self.is_answered = False
 
     @property
     def run_is_over(self) -> bool:
@@ -53,6 +57,7 @@ class LearnerClient:
             if isinstance(message, Ack) and message.session_id == self._writer.session_id:
                 self._writer.acknowledge(message.next_seq, now_s, held=message.held, room=message.room)
                 challenge = message.challenge
+                self.is_answered = True
         if challenge not in (0, self._answered) and self._sender.send(self._writer.hello(challenge)):
             self._answered = challenge  # once is enough: every hello is acknowledged, with the same challenge
         while (frame := self._writer.next_frame(now_s)) is not None and self._sender.send(frame):

@@ -89,6 +89,7 @@ class Actor:
 
     def run(self, stop: StopSignal) -> None:
         """Step until told to stop, the run ends or `max_episodes` are done; then deliver everything."""
+        self._stop = stop
         self._watchdog.on_tick, self._watchdog.on_abandon = self._on_tick, self._deliver
         try:
             self._begin()
@@ -155,7 +156,9 @@ class Actor:
     def _deliver(self) -> None:
         for runner in self.runners:
             runner.flush()
-        delivered = self.client.leave(self._linger_s)
+        # Whoever is told to leave before a learner has answered waits for nobody.
+        waits = self.client.is_answered or not self._stop.is_set()
+        delivered = self.client.leave(self._linger_s if waits else 0.0)
         log.info(
             "%s leaves: %d transitions, %d discarded steps, %d batches sent again, %s",
             self.writer.actor_id,

@@ -27,10 +27,12 @@ class Patience:
 
     Attributes:
         broken: episodes so far.
+        last: what broke the newest of them; None before the first.
     """
 
     def __init__(self, name: str, pause: Callable[[float], None] = time.sleep) -> None:
         self.broken = 0
+        self.last: BrokenEpisodeError | None = None
         self._name = name
         self._pause = pause
         self._in_row = 0
@@ -52,6 +54,7 @@ class Patience:
             ConfigError: too many in a row.
         """
         self.broken += 1
+        self.last = error
         if self.broken & (self.broken - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...: the log stays small
             log.warning("broken episode %d, discarded after %d steps: %s", self.broken, steps, error)
         self._in_row = 0 if steps >= SOUND_STEPS else self._in_row + 1

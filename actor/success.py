@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from actor.contract import reason, shown
+from common.reports import hint
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +55,10 @@ class SuccessReader:
         others = [key for key in LIKELY_KEYS if key != self._key and info.get(key) is not None]
         if others:
             self.likely = others[0]
-            self._warn(
-                f"info has no {self._key!r}, but {others[0]!r}: --success-key {others[0]} takes it as success"
-            )
+            if not self._has_warned:
+                self._has_warned = True
+                told = f"info has no {self._key!r}, but {others[0]!r}"
+                hint("--success-key", f"{told}: --success-key {others[0]} takes it as success")
 
     def _warn(self, text: str) -> None:
         if not self._has_warned:

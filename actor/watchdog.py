@@ -8,7 +8,6 @@ import logging
 import os
 import select
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any, Self
 
 from actor.heartbeat import Heartbeat
 from common.errors import ConfigError
+from common.reports import STATUS, report, say_error
 from common.runtime.interval import Interval
 from common.runtime.signals import StopSignal
 
@@ -37,6 +37,10 @@ INTERRUPT = signal.SIGUSR2
 
 class Interrupted(BaseException):
     """Raised inside foreign code that outlasts a stop; no `except Exception` on the way holds it up."""
+
+
+class UnaskedInterruptError(Exception):
+    """Watchdog code raised a `KeyboardInterrupt`, but nobody has pressed Ctrl-C."""
 
 
 PROCESS_ENDING = (KeyboardInterrupt, Interrupted)
@@ -90,12 +94,17 @@ class Watchdog:
 
         Raises:
             Interrupted: it outlasted a stop.
+            UnaskedInterruptError: it raised a `KeyboardInterrupt` of its own.
         """
         self._calls += 1
         self._lock.release()
         try:
             self._inside = True
             return function(*args)
+        except KeyboardInterrupt as error:
+            if self._may_be_asked():
+                raise
+            raise UnaskedInterruptError("KeyboardInterrupt, but nobody pressed Ctrl-C") from error
         finally:
             # Nothing is raised before the lock is held: Python handles no signal between the two lines.
             self._inside = False
@@ -155,9 +164,18 @@ class Watchdog:
         signal.set_wakeup_fd(self._before[1])
         os.close(self._signals)
         os.close(self._wake)
+        self._signals = self._wake = -1
         if kind is Interrupted and self._error is not None:
             raise self._error
         return kind is Interrupted
+
+    def _may_be_asked(self) -> bool:
+        """Return whether a KeyboardInterrupt may come from a user's Ctrl-C.
+
+        Our handlers raise none. Foreign code may have installed others, but the thread's pipe has the signal.
+        """
+        self._hear()
+        return not self._stop.is_installed or self._stop.is_set() or self._told.is_set()
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._inside and self._calls == self._interrupting:
@@ -174,7 +192,7 @@ class Watchdog:
 
     def _hear(self) -> None:
         """Note signals themselves: the main thread may be where Python cannot call its handler."""
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # nothing has arrived, or there is no thread
             for number in os.read(self._signals, 4096):
                 self._told.note(number)
 
@@ -215,13 +233,16 @@ class Watchdog:
     def _leave(self) -> None:
         """End the process: the main thread is where no exception reaches it."""
         log.warning("the environment does not return; leaving without it")
+        status = 1
         try:
             self.on_abandon()
-            if self._error is None:
-                os._exit(self.status)
-            print(f"error: {self._error}", file=sys.stderr)
+            status = self.status
+            if self._error is not None:
+                status = ConfigError.status if isinstance(self._error, ConfigError) else 1
+                say_error(str(self._error))
+            report(STATUS, str(status))
         finally:
-            os._exit(2 if isinstance(self._error, ConfigError) else 1)
+            os._exit(status)
 
 
 def _forget() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from common.errors import StorageError
+from common.reports import ERROR, HINT, REPORT_VARIABLE, RESULT, STATUS, Reports
 from common.runtime.files import open_own
 from common.runtime.run_directory import LOCK_VARIABLE, RunDirectory
 from common.runtime.signals import PARENT_VARIABLE
@@ -19,6 +21,8 @@ MAX_LOG_BYTES = 8 << 20
 """A log file that grows beyond this loses its older half."""
 LAST_BYTES = 64 << 10
 """Of a log, what is looked at for a process's last words."""
+BUG_STATUS = 1
+"""Python's, of a process that ends with a traceback."""
 
 
 class Child:
@@ -45,9 +49,12 @@ class Child:
         self.log = logs / f"{name}.log"
         self.started_s = time.monotonic()
         try:
-            with open(open_own(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as output:
+            with (
+                open(open_own(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as output,
+                Reports() as self._reports,
+            ):
                 self._begin = output.tell()
-                self._process = _start(self.command, output, shares)
+                self._process = _start(self.command, output, self._reports.writer, shares)
         except OSError as error:
             raise StorageError(f"{self.log}: {error.strerror}; {name} cannot be started") from None
 
@@ -58,8 +65,38 @@ class Child:
 
     @property
     def status(self) -> int | None:
-        """Exit status; None while it runs."""
-        return self._process.poll()
+        """Exit status; None while it runs.
+
+        What the process itself has reported holds: foreign exit handlers may end it in another way.
+        """
+        ended = self._process.poll()
+        if ended is None:
+            return None
+        self._reports.close()
+        said = self._reports.of(STATUS)
+        return int(said[-1]) if said else ended
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it has ended because its work was done; `os._exit(0)` of foreign code is a death."""
+        return self.status == 0 and bool(self._reports.of(STATUS))
+
+    @property
+    def error(self) -> str | None:
+        """The line about what is wrong that it ended with; None for a signal, a bug, or another end."""
+        said = self._reports.of(ERROR)
+        return said[-1] if self.status and said else None
+
+    @property
+    def result(self) -> str | None:
+        """What it was started to find out, as JSON; None without."""
+        said = self._reports.of(RESULT)
+        return said[-1] if said else None
+
+    @property
+    def hints(self) -> list[str]:
+        """What it has said for whoever watches the run: a flag, a blank and a sentence each."""
+        return self._reports.of(HINT)
 
     def terminate(self) -> None:
         """Ask it to leave."""
@@ -73,28 +110,18 @@ class Child:
             self._process.wait()
 
     def last_words(self) -> str:
-        """Return the error that it ended with, without its mark; else the last line it wrote."""
-        lines = self._last_lines()
-        errors = [line for line in lines if line.startswith("error: ")]
-        return errors[-1].removeprefix("error: ") if errors else lines[-1] if lines else "it said nothing"
+        """Return the error that it ended with, else the last line of the traceback that did; "" for neither.
 
-    def has_said_why(self) -> bool:
-        """Return whether it ended with a line about what is wrong, and not by a signal or a bug."""
-        return (self.status or 0) > 0 and (self._last_lines() or [""])[-1].startswith("error: ")
-
-    def result(self) -> str:
-        """Return the last line that begins like a JSON object, for warnings may follow it."""
-        lines = self._last_lines()
-        return next((line for line in reversed(lines) if line.startswith("{")), lines[-1] if lines else "")
+        Nothing else in its log says why it ended.
+        """
+        if self.error is not None:
+            return self.error
+        return _end_of_traceback(self._last_lines()) if self._process.returncode == BUG_STATUS else ""
 
     def reason(self) -> str:
         """Return why it ended, in a line."""
-        how = (
-            f"signal {-self.status}"
-            if self.status is not None and self.status < 0
-            else f"status {self.status}"
-        )
-        return f"{self.name} ended with {how}: {self.last_words()} ({self.log})"
+        words = self.last_words()
+        return f"{self.name} {_ending(self._process.returncode)}{words and ': '}{words} ({self.log})"
 
     def trim_log(self) -> None:
         """Cut off the older half of a log file that has grown too large; the child appends to the rest."""
@@ -109,20 +136,38 @@ class Child:
             self._begin = 0
 
     def _last_lines(self) -> list[str]:
-        """Return what it wrote last, without empty lines; nothing of processes before it."""
+        """Return the lines that it wrote last; nothing of processes before it."""
         try:
             with open(open_own(self.log, os.O_RDONLY), "rb") as file:
                 file.seek(max(self._begin, file.seek(0, os.SEEK_END) - LAST_BYTES))
-                lines = file.read(LAST_BYTES).decode(errors="replace").splitlines()
+                return file.read(LAST_BYTES).decode(errors="replace").splitlines()
         except OSError:
             return []
-        return [line.strip() for line in lines if line.strip()]
 
 
-def _start(command: list[str], output: IO[bytes], shares: RunDirectory | None) -> "subprocess.Popen[bytes]":
+def _end_of_traceback(lines: list[str]) -> str:
+    """Return the error that the last traceback ends with, "" without one."""
+    begins = [index for index, line in enumerate(lines) if line.startswith("Traceback (most recent call")]
+    after = lines[begins[-1] + 1 :] if begins else []
+    return next((line for line in after if line[:1].strip()), "")
+
+
+def _ending(status: int) -> str:
+    """Return in words how a process ended."""
+    if status == -signal.SIGKILL:
+        return "ended by SIGKILL (somebody else's, or out of memory)"
+    if status < 0:
+        return f"ended by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
+
+
+def _start(
+    command: list[str], output: IO[bytes], reports: int, shares: RunDirectory | None
+) -> "subprocess.Popen[bytes]":
     # One BLAS thread: more of them would fight the other processes for the cores.
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     lock = {} if shares is None else {LOCK_VARIABLE: str(shares.lock)}
+    ours = {PARENT_VARIABLE: str(os.getpid()), REPORT_VARIABLE: str(reports)}
     return subprocess.Popen(
         # -P: a `common.py` in the working directory is the user's, and not imported in place of ours.
         [sys.executable, "-P", "-m", *command],
@@ -130,8 +175,8 @@ def _start(command: list[str], output: IO[bytes], shares: RunDirectory | None) -
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        pass_fds=[] if shares is None else [shares.lock],
-        env={**threads, **os.environ, **lock, PARENT_VARIABLE: str(os.getpid())},
+        pass_fds=[reports] if shares is None else [reports, shares.lock],
+        env={**threads, **os.environ, **lock, **ours},
     )
 
 

@@ -1,6 +1,5 @@
 """The `graspfleet` command: a table of sub-commands, and the one place where errors become exit statuses."""
 
-import contextlib
 import importlib
 import logging
 import signal
@@ -8,7 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from common.errors import DISK_ERRNOS, ConfigError, DivergedError, StorageError
+from common.errors import DISK_ERRNOS, ConfigError, DivergedError, NoResultError, StorageError
+from common.reports import STATUS, report, say_error
 from common.runtime.signals import exit_within_bound
 from common.streams import Streams
 
@@ -28,30 +28,24 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 def run_main(main: Callable[[list[str]], int], argv: list[str]) -> int:
     """Run a command; return its exit status.
 
-    A user's mistake is one line on standard error and status 2, a disk that refuses one line and status 1,
-    a training that diverged one line and status 3.
+    A user's mistake is one line on standard error and status 2, a disk that refuses or an evaluation without
+    a whole episode one line and status 1, a training that diverged one line and status 3.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
     try:
         return main(argv)
-    except (ConfigError, StorageError, DivergedError) as error:
-        _say(f"error: {error}")
+    except (ConfigError, StorageError, DivergedError, NoResultError) as error:
+        say_error(str(error))
         return error.status
     except OSError as error:
         if error.errno not in DISK_ERRNOS:
             raise
-        _say(f"error: {error.filename or 'output'}: {error.strerror}")
+        say_error(f"{error.filename or 'output'}: {error.strerror}")
         return StorageError.status
     except KeyboardInterrupt:
         return 130
-
-
-def _say(line: str) -> None:
-    """Print a line on standard error, unless that lies on the disk that is full."""
-    with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
 
 
 def leave_with(main: Callable[[list[str]], int], argv: list[str]) -> NoReturn:
@@ -60,8 +54,9 @@ def leave_with(main: Callable[[list[str]], int], argv: list[str]) -> NoReturn:
     try:
         status = run_main(main, argv)
         if (lost := streams.finish()) is not None:
-            _say(f"error: {lost}")
+            say_error(lost)
             status = status or StorageError.status
+        report(STATUS, str(status))
     finally:
         exit_within_bound(status)
     sys.exit(status)
@@ -91,16 +86,13 @@ def dispatch(argv: list[str]) -> None:
         )
         sys.exit(0 if argv else 2)
     if argv[0] not in COMMANDS:
-        print(f"error: {argv[0]}: no such command; allowed: {', '.join(COMMANDS)}", file=sys.stderr)
+        say_error(f"{argv[0]}: no such command; allowed: {', '.join(COMMANDS)}")
         sys.exit(2)
     module, function, _ = COMMANDS[argv[0]]
     try:
         command = getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:
-        print(
-            f"error: {argv[0]} needs {error.name}; install it with: pip install 'graspfleet[learner]'",
-            file=sys.stderr,
-        )
+        say_error(f"{argv[0]} needs {error.name}; install it with: pip install 'graspfleet[learner]'")
         sys.exit(2)
     leave_with(command, argv[1:])
 

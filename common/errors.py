@@ -1,8 +1,8 @@
 """The one exception tree: whose fault is it?
 
 `ConfigError` is the user's, `ProtocolError` the peer's, `StorageError` the disk's, `DivergedError` the
-training's, `BrokenEpisodeError` the environment's. Anything else that is raised is our own bug and keeps its
-traceback.
+training's, `BrokenEpisodeError` and `NoResultError` the environment's. Anything else that is raised is our
+own bug and keeps its traceback.
 """
 
 import errno
@@ -58,6 +58,10 @@ class BrokenEpisodeError(GraspfleetError):
     """
 
     steps = 0
+
+
+class NoResultError(GraspfleetError):
+    """Every episode of an evaluation broke, so there is nothing to report; one line, exit status 1."""
 
 
 class RefusedError(ProtocolError):

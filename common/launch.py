@@ -1,32 +1,33 @@
 """`graspfleet train`: one learner, N actors and one evaluator on this machine, watched until the end."""
 
 import importlib
-import json
 import os
 import sys
 import time
 from functools import partial
 
 from common.children import POLL_S, Child, end
+from common.claim import claim_run, unless_refused
+from common.conclusion import conclude
 from common.config import flag
 from common.errors import ConfigError, DivergedError, StorageError
-from common.evaluation.statistics import describe
 from common.flags import TrainFlags, parse
 from common.messages import Status
 from common.net.control import ControlSubscriber
 from common.net.security import actor_keys
 from common.panel import Panel
-from common.runtime.files import write_atomically
-from common.runtime.run_directory import Endpoints, claim_run
+from common.runtime.run_directory import Endpoints
 from common.runtime.signals import StopSignal
 from common.settings import PendingSettings
 from common.status import audit, read_status
-from common.supervisor import Supervisor
+from common.supervisor import MAX_FRUITLESS, Supervisor
 
 LEAVE_S = 5.0
 """Beyond `--linger-s`, a leaving process gets so long before it is killed."""
 SAVE_S = 30.0
 """A leaving learner gets so long to save."""
+NOTHING_TO_SAVE_S = 0.3
+"""The same before it has said that it learns: nothing new is to be saved, and torch's import is slow."""
 LEARNER, EVALUATOR = "learner", "evaluator"
 
 
@@ -44,29 +45,42 @@ class Launch:
     def __init__(self, flags: TrainFlags) -> None:
         self._flags = flags
         self.run = claim_run(flags.run, flags.env.env_id)  # until this process ends; the learner shares it
-        self._settings = PendingSettings(self.run, flags)
+        with unless_refused(self.run):
+            self._settings = PendingSettings(self.run, flags)
         self._panel = Panel(flags.learner.total_env_steps, self.run.path)
         self._children = Supervisor(flags.launch.max_restarts, self._panel.say)
         self._actors: list[str] = []
+        self._hinted: set[str] = set()
+        self._first: Status | None = None  # of those in which a learner learns
+        self._newest: Status | None = None
         self._started_s = time.monotonic()
 
     def train(self, stop: StopSignal) -> int:
-        """Run until the learner is done or until told to stop; return the exit status."""
+        """Run until the learner is done or until told to stop; return the exit status.
+
+        Raises:
+            ConfigError: the user's settings are wrong; a run that has not begun leaves nothing behind.
+        """
+        with unless_refused(self.run):
+            try:
+                self._train(stop)
+                return self._status(stop)
+            except ConfigError:
+                self._say_how_to_go_on()  # if it was no mistake in the beginning
+                raise
+
+    def _train(self, stop: StopSignal) -> None:
         try:
             with self._panel:
                 endpoints = self._start_learner(stop)
                 if endpoints is not None:
                     self._start_actors(endpoints)
                     self._watch(endpoints, stop)
-        except ConfigError:
-            if self._children.restarts:  # it was no mistake in the beginning
-                self._say_how_to_go_on()
-            raise
         finally:
             children = self._children.children()
             end([child for child in children if child.name != LEARNER], self._linger_s + LEAVE_S)
-            end([child for child in children if child.name == LEARNER], SAVE_S)
-        return self._status(stop)
+            save_s = NOTHING_TO_SAVE_S if self._first is None else SAVE_S
+            end([child for child in children if child.name == LEARNER], save_s)
 
     @property
     def _linger_s(self) -> float:
@@ -83,9 +97,9 @@ class Launch:
                 print("every actor died too often; the run is saved", file=sys.stderr)
                 self._say_how_to_go_on()
                 return 1
-            return self._conclude(stop)
+            return self._done(stop)
         if learner.status == ConfigError.status:
-            raise ConfigError(learner.last_words())
+            raise ConfigError(learner.reason() if learner.error is None else learner.error)
         if not self._children.has_given_up(LEARNER):
             print(learner.reason(), file=sys.stderr)
         if learner.status == DivergedError.status:
@@ -148,20 +162,54 @@ class Launch:
         """Show the learner's status and replace the dead until the learner ends."""
         with ControlSubscriber(self._flags.transport) as control:
             control.connect(endpoints.local_host, endpoints.control_port)
-            status: Status | None = None
             while not stop.is_set() and not self._children.is_over(LEARNER):
                 if control.wait(0.2) and (news := read_status(control)) is not None:
-                    status = news
-                    self._heard(status, endpoints)
-                self._panel.show(status, self._children.restarts)
+                    self._newest = news
+                    self._heard(news, endpoints)
+                self._panel.show(self._newest, self._children.restarts)
+                self._show_hints()
                 self._children.tend([LEARNER])
-                if status is None or status.state in ("waiting", "running"):
+                if self._newest is None or self._newest.state in ("waiting", "running"):
                     self._children.tend()
+                    self._require_progress()
                     if all(map(self._children.is_over, self._actors)):
                         return  # every actor has left (--max-episodes) or died too often
 
+    def _show_hints(self) -> None:
+        """Show what the processes say of flags that may help, once for each flag."""
+        for child in self._children.children():
+            for text in child.hints:
+                flag_name, _, sentence = text.partition(" ")
+                if flag_name not in self._hinted:
+                    self._hinted.add(flag_name)
+                    self._panel.say(f"hint: {sentence}")
+
+    def _require_progress(self) -> None:
+        """Note who has done something since the start.
+
+        Raises:
+            ConfigError: nothing was delivered, and the environment ends each process of an actor.
+        """
+        for name in filter(self._children.is_fruitless, () if self._grown("inserted") else self._actors):
+            reason = self._children.child(name).reason()
+            raise ConfigError(
+                f"--env {self._flags.env.env}: {reason}; {MAX_FRUITLESS} times in a row, nothing delivered"
+            )
+
+    def _grown(self, name: str) -> bool:
+        """Return whether a number of the learner's has grown since the start."""
+        if self._first is None or self._newest is None:
+            return False
+        return self._newest.metrics.get(name, 0) > self._first.metrics.get(name, 0)
+
     def _heard(self, status: Status, endpoints: Endpoints) -> None:
-        """Do what waits for the learner to run."""
+        """Do what waits for the learner to run, and note who has done something."""
+        if self._first is None and status.state != "waiting":
+            self._first = status
+        if self._grown("inserted"):
+            self._children.progressed([LEARNER, *self._actors])
+        if self._grown("eval_env_steps"):
+            self._children.progressed([EVALUATOR])
         try:
             self._settings.heard(status)
         except StorageError as error:
@@ -169,50 +217,19 @@ class Launch:
         if EVALUATOR not in self._children and status.state == "running":
             self._start_evaluator(endpoints)  # not before, for the others start faster without it
 
-    def _conclude(self, stop: StopSignal) -> int:
-        """Evaluate the best policy, draw the curve, and say where everything lies."""
+    def _done(self, stop: StopSignal) -> int:
+        """Say what became of the run, and evaluate it unless told to stop."""
         wall_s = time.monotonic() - self._started_s
-        if not self.run.journal.exists():
+        if not self.run.has_begun():
             print("stopped before the first transition")
+            self.run.discard()
             return 0
         print(f"audit: {audit(self.run)}")
         if stop.is_set():
             print(f"stopped and saved; go on with: graspfleet train --resume {self.run.path}")
             return 0
-        episodes, status = self._flags.launch.final_episodes, 0
-        if episodes and self.run.policy("last").exists():
-            print(
-                f"trained in {wall_s:.0f} s; now the best policy, {episodes} episodes on fresh seeds",
-                flush=True,
-            )
-            command = ["common.cli", "evaluate", str(self.run.path), "--episodes", str(episodes), "--json"]
-            summary = self._run_aside("evaluation", command, stop)
-            if summary is not None:
-                write_atomically(self.run.evaluation, summary.encode())
-                told = json.loads(summary)
-                print(f"policy of env step {told['policy_env_steps']:,}: {told['chosen_by']}")
-                print(describe(told))
-                if key := told.get("likely_success_key"):
-                    print(f"success is unknown, but an info has {key!r}: --success-key {key} counts it")
-            elif not stop.is_set():
-                status = 1
-        self._run_aside("curve", ["learner.reporting.curve", str(self.run.path)], stop)
-        print(f"done after {time.monotonic() - self._started_s:.0f} s; written:")
-        for path in sorted(self.run.path.iterdir()):
-            print(f"  {path}")
-        return status
-
-    def _run_aside(self, name: str, command: list[str], stop: StopSignal) -> str | None:
-        """Run a child to its end and return its last line; None when it failed or was stopped."""
-        child = Child(name, command, self.run.logs, shares=self.run)
-        while child.status is None and not stop.is_set():
-            time.sleep(POLL_S)
-        end([child], LEAVE_S)
-        if child.status == 0 and not stop.is_set():
-            return child.result()
-        if not stop.is_set():
-            print(child.reason())
-        return None
+        print(f"trained in {wall_s:.0f} s", flush=True)
+        return conclude(self.run, self._flags.launch.final_episodes, stop, self._hinted)
 
 
 def main(argv: list[str]) -> int:

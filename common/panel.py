@@ -100,7 +100,7 @@ class Panel:
     def say(self, text: str) -> None:
         """Print a line, above the panel if there is one."""
         if self._live is not None:
-            self._console.print(text, highlight=False)
+            self._console.print(text, highlight=False, markup=False)
         else:
             print(text, flush=True, file=sys.stdout)
 

@@ -1,7 +1,8 @@
 """Children that are started again when they die: with growing pauses, up to a number in all.
 
-A death by a signal or a bug may be passing. A child that ended with a line about what is wrong would
-only say it again.
+A death by a signal or a bug may be passing, but not if one child after the other dies before it has done
+anything.
+A child that ended with a line about what is wrong would only say it again.
 """
 
 import time
@@ -17,8 +18,8 @@ LONGEST_PAUSE_S = 20.0
 """Each further restart waits twice as long, up to this."""
 STEADY_S = 60.0
 """A child that has run so long is well: its next pause is the first one again."""
-LEFT = 0
-"""Exit status of a child that is done."""
+MAX_FRUITLESS = 3
+"""Children in a row that die before they have done anything; the next one would, too."""
 
 
 @dataclass
@@ -29,6 +30,7 @@ class _Seat:
     again: Callable[[], Child]
     pause_s: float
     due_s: float | None = None
+    fruitless: int = 0
     given_up: bool = False
 
 
@@ -79,7 +81,16 @@ class Supervisor:
     def is_over(self, name: str) -> bool:
         """Return whether a child has left, or has died and stays dead."""
         seat = self._seats[name]
-        return seat.given_up or seat.child.status == LEFT
+        return seat.given_up or seat.child.has_left
+
+    def progressed(self, names: Iterable[str]) -> None:
+        """Note that these children have done something; nothing happens to those never started."""
+        for name in self._seats.keys() & set(names):
+            self._seats[name].fruitless = 0
+
+    def is_fruitless(self, name: str) -> bool:
+        """Return whether a child stays dead because it has never done anything."""
+        return self._seats[name].given_up and self._seats[name].fruitless >= MAX_FRUITLESS
 
     def has_given_up(self, name: str) -> bool:
         """Return whether a child has died and stays dead."""
@@ -97,16 +108,20 @@ class Supervisor:
         for seat in [self._seats[name] for name in names or self._seats]:
             if seat.child.status is None:
                 seat.child.trim_log()
-            elif not (seat.given_up or seat.child.status == LEFT):
+            elif not (seat.given_up or seat.child.has_left):
                 self._replace(seat)
 
     def _replace(self, seat: _Seat) -> None:
         child, now_s = seat.child, time.monotonic()
         if seat.due_s is None:
-            if child.status == ConfigError.status:
-                raise ConfigError(child.last_words())
-            if child.has_said_why():  # it would say the same again
+            if child.error is not None:  # it would say the same again
+                if child.status == ConfigError.status:
+                    raise ConfigError(child.error)
                 self._give_up(seat, child.reason())
+                return
+            seat.fruitless += 1
+            if seat.fruitless >= MAX_FRUITLESS:
+                self._give_up(seat, f"{child.reason()}, {seat.fruitless} times before it had done anything")
                 return
             if now_s - child.started_s >= STEADY_S:
                 seat.pause_s = FIRST_PAUSE_S

@@ -4,16 +4,18 @@ import json
 import sys
 from collections.abc import Callable
 
+from common.claim import claim_run, unless_refused
 from common.cli import leave_with
 from common.errors import ConfigError, DivergedError
 from common.flags import LearnerFlags, parse
-from common.runtime.run_directory import claim_run
+from common.runtime.run_directory import RunDirectory
 from common.runtime.signals import StopSignal
 from common.settings import begin_settings, change_settings
 from common.specs import EnvSpec
 from learner.access.footprint import require_room
 from learner.access.sockets import Sockets
 from learner.algorithm import Algorithm, Definition, definition, settings_of
+from learner.experience.demonstrations.files import find_dataset
 from learner.experience.journal import Journal
 from learner.experience.rate_limiter import make_limiter
 from learner.startup import resumed_spec, wait_for_spec
@@ -32,8 +34,30 @@ def main(argv: list[str], build: Build | None = None) -> int:
     flags = parse(LearnerFlags, argv, prog="graspfleet learner", algorithms=settings_of)
     stop = StopSignal().install()
     run = claim_run(flags.run, flags.env.env_id)
-    if not (run.is_lent or flags.run.resume):  # `graspfleet train` keeps the settings of its runs itself
-        begin_settings(run, flags)
+    with unless_refused(run):
+        if not (run.is_lent or flags.run.resume):  # `graspfleet train` keeps the settings of its runs itself
+            begin_settings(run, flags)
+        _learn(flags, _possible(flags), run, stop, build)
+    return 0
+
+
+def _possible(flags: LearnerFlags) -> Definition:
+    """Return the algorithm; tell of settings that cannot work here before anybody is listened to.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    algorithm = definition(flags.algorithm.algorithm)
+    make_limiter(flags, algorithm.updates_per_dispatch(flags.algorithm, flags.learner))
+    if flags.replay.demos is not None:
+        find_dataset(flags.replay.demos)
+    return algorithm
+
+
+def _learn(
+    flags: LearnerFlags, algorithm: Definition, run: RunDirectory, stop: StopSignal, build: Build | None
+) -> None:
+    """Listen, hear what the environment looks like, and learn until the run is over or `stop` is set."""
     sockets = Sockets(flags)
     run.write_endpoints(sockets.endpoints)
     print(f"listening on {json.dumps(vars(sockets.endpoints))}", flush=True)
@@ -45,9 +69,6 @@ def main(argv: list[str], build: Build | None = None) -> int:
         # torch takes over a second to import: actors connect and start meanwhile, as the ports are bound.
         from learner.assembly import assemble, build_algorithm
 
-        # Settings that cannot work are refused before anybody is waited for.
-        algorithm = definition(flags.algorithm.algorithm)
-        make_limiter(flags, algorithm.updates_per_dispatch(flags.algorithm, flags.learner))
         spec = resumed_spec(flags, recovered) if recovered else wait_for_spec(flags, sockets, stop)
         if spec is not None:
             require_room(flags, spec)
@@ -63,7 +84,6 @@ def main(argv: list[str], build: Build | None = None) -> int:
     finally:
         journal.close()
         sockets.close()
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """Where everything of one training run lies, and whether a run may start there."""
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
-import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
-from common.config import RunConfig
 from common.errors import ConfigError, StorageError
 from common.runtime.files import is_temporary, open_own, read_limited, write_atomically
 
@@ -25,10 +24,6 @@ LOCK_VARIABLE = "GRASPFLEET_RUN_LOCK"
 """Set by a launcher for its learner: the descriptor of the lock on the run directory that they share."""
 MAX_ENDPOINTS_BYTES = 4096
 """A larger file does not say where a learner listens."""
-MAX_NAME_LENGTH = 100
-"""Characters of an environment's id in the name of a run directory."""
-MAX_NAMES_PER_SECOND = 1000
-"""Runs of one environment that may be started in the same second without --run-dir."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +46,13 @@ class RunDirectory:
 
     Args:
         path: the directory; it need not exist yet.
+        made: it and folders above it, innermost first, that have been made for it.
 
     Attributes:
         is_lent: the claim came from the launcher of this process, which keeps the settings too.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, made: Iterable[Path] = ()) -> None:
         self.path = Path(path)
         self.config = self.path / "config.yaml"
         self.endpoints = self.path / "endpoints.json"
@@ -72,6 +68,7 @@ class RunDirectory:
         self.tensorboard = self.path / "tensorboard"
         self.is_lent = False
         self._lock: int | None = None
+        self._made = list(made)
 
     def policy(self, which: str) -> Path:
         """Return the file of the `best` or the `last` policy: one `Weights` frame."""
@@ -97,11 +94,12 @@ class RunDirectory:
                 self._take_lock(name)
             self._require(name, resume=resume, unbegun=unbegun)
             if self._lock is None:
-                self.path.mkdir(parents=True, exist_ok=True)
+                self._make_folders()
                 self._take_lock(name)
                 self._require(name, resume=resume, unbegun=unbegun)  # nobody may have come in between
             self._sweep(begins=unbegun and not self.has_begun())
             self.logs.mkdir(exist_ok=True)
+            self._refuse_files(name)
         except OSError as error:
             self.release()
             where = "" if error.filename in (None, str(self.path)) else f"{error.filename}: "
@@ -117,6 +115,28 @@ class RunDirectory:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def discard(self) -> None:
+        """Take back what a start has made in which no run began; the next one may take the same place.
+
+        Folders that were there before stay, and so does everything of a run that has begun.
+        """
+        if self._lock is None or self.is_lent or self.has_begun():
+            return
+        with contextlib.suppress(OSError):  # what cannot be removed stays, and is no error of its own
+            if self.path in self._made:
+                shutil.rmtree(self.path)
+            else:
+                self._sweep(begins=True)
+            for folder in self._made[1:]:
+                folder.rmdir()  # unless somebody else has put something there
+        self.release()
+
+    def _make_folders(self) -> None:
+        """Make the directory and those above it, and remember which were not there."""
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._made += missing
 
     @property
     def lock(self) -> int:
@@ -187,6 +207,23 @@ class RunDirectory:
                 f"{name}: this file system has no locks ({error.strerror}); allowed: a folder on one that has"
             ) from None
 
+    def _refuse_files(self, name: str) -> None:
+        """Refuse a directory in which files that are appended to lead elsewhere, or are none.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        for path in (self.replay, self.journal, self.metrics, *self.logs.glob("*.log")):
+            if path.is_symlink():
+                fault = "a symbolic link, which is not followed"
+            elif path.exists() and not path.is_file():
+                fault = "not a regular file"
+            elif path.exists() and not os.access(path, os.W_OK):
+                fault = "cannot be written"
+            else:
+                continue
+            raise ConfigError(f"{name}: {path}: {fault}; allowed: files of the run's own")
+
     def _sweep(self, *, begins: bool) -> None:
         """Remove what interrupted writes left and, where a run `begins` anew, what was never acknowledged."""
         leftovers = [self.path / name for name in _WHILE_IT_BEGINS] if begins else []
@@ -197,42 +234,6 @@ class RunDirectory:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-
-
-def claim_run(config: RunConfig, env: str) -> RunDirectory:
-    """Return the run directory that the flags name, made and claimed by this process.
-
-    Args:
-        config: `--run-dir` or `--resume`.
-        env: Gymnasium id, part of the default name.
-
-    Raises:
-        ConfigError: it holds another run or none to resume, is in use, or cannot be written.
-    """
-    named = config.resume or config.run_dir
-    run = RunDirectory(_new_folder(env) if named is None else named)
-    run.claim(resume=config.resume is not None, unbegun=config.auto_resume)
-    return run
-
-
-def _new_folder(env: str) -> Path:
-    """Make a folder that nobody else has: the second of two processes in one second gets another name."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", env).strip(".-")[:MAX_NAME_LENGTH]
-    path = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    for suffix in ("", *(f"-{number}" for number in range(2, MAX_NAMES_PER_SECOND))):
-        folder = path.with_name(path.name + suffix)
-        try:
-            folder.parent.mkdir(exist_ok=True)
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            if not folder.parent.is_dir():
-                raise ConfigError("--run-dir: runs is a file; allowed: a folder to make runs in") from None
-        except OSError as error:
-            raise ConfigError(
-                f"--run-dir {folder}: {error.strerror}; allowed: a folder that can be written"
-            ) from None
-    raise ConfigError(f"--run-dir {path}: taken; allowed: a name of your own")
 
 
 def _lent_lock(path: Path) -> int | None:

@@ -15,24 +15,28 @@ EXIT_S = 5.0
 
 
 class StopSignal:
-    """A flag that the loops look at; a second SIGINT leaves at once."""
+    """A flag that the loops look at; a second SIGINT leaves at once.
+
+    Attributes:
+        is_installed: whether the signals of this process have been taken over.
+    """
 
     def __init__(self) -> None:
         parent = os.environ.get(PARENT_VARIABLE)
         self._parent_pid = int(parent) if parent else None
         self._stopped = False
-        self._installed = False
+        self.is_installed = False
 
     def install(self) -> "StopSignal":
         """Take over SIGINT and SIGTERM of this process."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
-        self._installed = True
+        self.is_installed = True
         return self
 
     def retake(self) -> None:
         """Take the signals over again if they were: foreign code may have installed handlers of its own."""
-        if self._installed:
+        if self.is_installed:
             self.install()
 
     def is_set(self) -> bool:

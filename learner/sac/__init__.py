@@ -54,6 +54,8 @@ def updates_per_dispatch(settings: Settings, learner: LearnerConfig) -> int:
     Raises:
         ConfigError: the device or the precision that was asked for is not to be had.
     """
+    if learner.device == "cpu" and settings.precision != "bf16":  # always to be had, and known without torch
+        return learner.updates_per_dispatch or 1
     from learner.sac.backends import require_possible, updates_per_dispatch
 
     require_possible(settings, learner)

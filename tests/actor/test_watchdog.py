@@ -16,7 +16,7 @@ import pytest
 
 from actor import watchdog as module
 from actor.heartbeat import BEAT_INTERVAL_S, HEARTBEAT_VARIABLE
-from actor.watchdog import FORCE_S, GRACE_S, Interrupted, Watchdog
+from actor.watchdog import FORCE_S, GRACE_S, Interrupted, UnaskedInterruptError, Watchdog
 from common.errors import ConfigError
 from common.runtime.signals import EXIT_S, StopSignal
 
@@ -270,3 +270,25 @@ def test_threads_that_an_environment_leaves_behind_do_not_hold_up_the_exit() -> 
 
 def test_an_interrupt_is_no_error_of_the_environments() -> None:
     assert not issubclass(Interrupted, Exception)
+
+
+def test_an_interrupt_that_nobody_asked_for_is_a_fault_of_the_watchdog_code(stop: StopSignal) -> None:
+    def interrupts() -> None:
+        raise KeyboardInterrupt
+
+    for watchdog in (Watchdog(stop), Watchdog(stop).__enter__()):
+        with pytest.raises(UnaskedInterruptError):
+            watchdog.call(interrupts)
+        assert watchdog.call(divmod, 7, 2) == (3, 1)  # the lock is held again
+    watchdog.__exit__(None, None, None)
+    assert not stop.is_set()
+
+
+def test_ctrl_c_is_one_whoever_has_taken_the_signal_over(stop: StopSignal) -> None:
+    def takes_over() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(LONG_S)
+
+    with pytest.raises(KeyboardInterrupt), Watchdog(stop) as watchdog:
+        watchdog.call(takes_over)

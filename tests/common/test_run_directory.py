@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from common.claim import claim_run
 from common.config import RunConfig
 from common.errors import ConfigError
-from common.runtime.run_directory import LOCK_VARIABLE, Endpoints, RunDirectory, claim_run
+from common.runtime.run_directory import LOCK_VARIABLE, Endpoints, RunDirectory
 from tests.fakes import ONE_LINE
 
 CLAIM = "import sys; from common.runtime.run_directory import RunDirectory as R; r = R(sys.argv[1]);"
@@ -280,3 +281,79 @@ def test_endpoints_that_are_none_are_answered_in_one_line(run: RunDirectory, tex
         run.endpoints.write_text(text)
     with pytest.raises(ConfigError, match=ONE_LINE):
         run.read_endpoints()
+
+
+def test_a_start_in_which_nothing_began_takes_back_what_it_made(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "new" / "run")
+    run.claim(resume=False)
+    (run.logs / "learner.log").write_text("it did not work")
+    run.discard()
+    assert list(tmp_path.iterdir()) == []
+    run.claim(resume=False)  # and the place is free again
+
+
+def test_a_start_takes_back_nothing_that_was_there(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "runs").mkdir()
+    run = RunDirectory(tmp_path / "run")
+    run.claim(resume=False)
+    run.journal.write_bytes(b"of a learner that nobody heard of")
+    run.discard()
+    assert run.path.is_dir()
+    run.claim(resume=False)  # without --auto-resume
+    unclaimed = RunDirectory(tmp_path / "runs", made=[tmp_path / "runs"])
+    unclaimed.discard()
+    assert unclaimed.path.is_dir()
+
+
+def test_a_run_that_has_begun_is_never_taken_back(run: RunDirectory) -> None:
+    run.claim(resume=False)
+    begin(run)
+    before = files_of(run.path)
+    run.discard()
+    assert files_of(run.path) == before
+
+
+def test_a_lent_run_is_taken_back_by_its_launcher_alone(run: RunDirectory) -> None:
+    run.claim(resume=False)
+    command = [sys.executable, "-c", f"{CLAIM} r.claim(resume=False); r.discard()", str(run.path)]
+    environment = {**os.environ, LOCK_VARIABLE: str(run.lock)}
+    subprocess.run(command, pass_fds=[run.lock], env=environment, check=True)
+    assert run.logs.is_dir()
+
+
+def test_a_run_that_is_named_for_its_user_leaves_no_folder_of_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = claim_run(RunConfig(), "Fake-v0")
+    second = claim_run(RunConfig(), "Fake-v0")
+    first.discard()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [second.path.name]
+    second.discard()
+    third = claim_run(RunConfig(), "Fake-v0")
+    (tmp_path / "runs" / "notes.txt").write_text("somebody's")
+    third.discard()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["logs/learner.log", "metrics.jsonl", "replay.bin", "journal.bin"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "folder"])
+def test_a_file_of_the_run_that_leads_elsewhere_is_named(
+    run: RunDirectory, tmp_path: Path, name: str, kind: str
+) -> None:
+    run.logs.mkdir(parents=True)
+    begin(run)
+    path, target = run.path / name, tmp_path / "precious"
+    path.unlink(missing_ok=True)
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(target)
+    if kind == "link":
+        target.write_text("precious")
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        run.claim(resume=True)
+    fault = "not a regular file" if kind == "folder" else "a symbolic link, which is not followed"
+    assert f"--resume {run.path}: {path}: {fault}" in str(caught.value)
+    assert not target.exists() or target.read_text() == "precious"

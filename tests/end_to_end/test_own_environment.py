@@ -89,7 +89,7 @@ def test_train_finds_it_and_says_in_one_line_what_is_wrong_with_it(folder: Path,
         "--actors",
         "1",
         "--total-env-steps",
-        "100",
+        "1000",
         "--env-args",
         "mesh=no/such.urdf",
     )
@@ -139,6 +139,6 @@ def test_train_fails_if_its_last_evaluation_does(folder: Path) -> None:
     (folder / "own.py").write_text("import sys\nassert 'evaluate' not in sys.argv, 'one robot only'\n" + OWN)
     words = "--run-dir run --actors 1 --total-env-steps 60 --explore-steps 40 --final-episodes 2"
     done = run(folder, "train", "--env", "own:Counting-v0", *words.split())
-    assert "evaluation ended with status 2" in done.stdout, done.stdout + done.stderr
-    assert "one robot only" in done.stdout
+    assert "evaluation ended with status 2" in done.stderr, done.stdout + done.stderr
+    assert "one robot only" in done.stderr
     assert done.returncode == 1

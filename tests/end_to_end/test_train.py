@@ -125,9 +125,7 @@ def test_a_dead_actor_is_restarted_counted_and_shown(fleet: Fleet) -> None:
     until(lambda: trained(fleet.run), "training is under way")
     first = children_of(train.pid)["actor-0"]
     first.kill()
-    until(
-        lambda: "restart 1 of 1: actor-0 ended with signal 9" in fleet.output("train"), "the restart is shown"
-    )
+    until(lambda: "restart 1 of 1: actor-0 ended by SIGKILL" in fleet.output("train"), "the restart is shown")
     successor = until(lambda: children_of(train.pid).get("actor-0"), "a successor")
     assert successor.pid != first.pid
     train.send_signal(signal.SIGTERM)
@@ -155,7 +153,7 @@ def test_a_killed_learner_is_started_again_and_nothing_is_lost(fleet: Fleet, tmp
         statuses.close()
         killed.append(learner.pid)
         until(lambda: another_learner(train.pid, killed), "its successor")
-        assert f"restart {number} of 10: learner ended with signal 9" in fleet.output("train")
+        assert f"restart {number} of 10: learner ended by SIGKILL" in fleet.output("train")
     assert fleet.wait("train", 120) == 0, fleet.output("train")
     assert fleet.run.read_endpoints() == fleet.endpoints
     found = audit(fleet.run, 200_000, made)
@@ -169,7 +167,7 @@ def test_a_learner_killed_before_its_first_checkpoint_begins_anew(fleet: Fleet) 
     train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
     until(lambda: children_of(train.pid).get("learner"), "a learner").kill()
     assert fleet.wait("train", 120) == 0, fleet.output("train")
-    assert "restart 1 of 10: learner ended with signal 9" in fleet.output("train")
+    assert "restart 1 of 10: learner ended by SIGKILL" in fleet.output("train")
     assert fleet.run.has_begun()
 
 
@@ -179,7 +177,7 @@ def test_a_learner_that_dies_too_often_leaves_the_line_that_goes_on(fleet: Fleet
     until(lambda: trained(fleet.run), "training is under way")
     children_of(train.pid)["learner"].kill()
     assert fleet.wait("train") == 1
-    assert "learner ended with signal 9" in fleet.output("train")
+    assert "learner ended by SIGKILL" in fleet.output("train")
     assert fleet.output("train").endswith(f"go on with: graspfleet train --resume {fleet.run.path}\n")
 
 
@@ -242,5 +240,5 @@ def test_a_run_whose_actors_all_die_ends_with_status_1(fleet: Fleet) -> None:
     until(lambda: trained(fleet.run), "training is under way")
     children_of(train.pid)["actor-0"].kill()
     assert fleet.wait("train") == 1, fleet.output("train")
-    assert "not started again (--max-restarts 0): actor-0 ended with signal 9" in fleet.output("train")
+    assert "not started again (--max-restarts 0): actor-0 ended by SIGKILL" in fleet.output("train")
     assert "every actor died too often" in fleet.output("train")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from common.claim import claim_run
 from common.config import RunConfig
 from common.flags import load_yaml
-from common.runtime.run_directory import RunDirectory, claim_run
+from common.runtime.run_directory import RunDirectory
 from tests.end_to_end.harness import FREE_PORTS, ROOT
 
 MAX_WRITES = 60

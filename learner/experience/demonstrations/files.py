@@ -19,6 +19,18 @@ MAX_METADATA_BYTES = 1 << 20
 """A larger file does not describe a dataset."""
 
 
+def find_dataset(where: str) -> Path:
+    """Return the folder of a Minari dataset.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    folder = dataset_folder(where)
+    if not folder.is_dir():
+        raise ConfigError(f"--demos {where}: no dataset at {folder}; allowed: a name or folder of one")
+    return folder
+
+
 def open_dataset(where: str) -> Any:
     """Return a Minari dataset.
 
@@ -34,10 +46,8 @@ def open_dataset(where: str) -> Any:
         raise ConfigError(
             "--demos: needs minari; install it with: pip install 'graspfleet[learner]'"
         ) from None
-    folder = dataset_folder(where)
+    folder = find_dataset(where)
     try:
-        if not folder.is_dir():
-            raise ConfigError(f"--demos {where}: no dataset at {folder}; allowed: a name or folder of one")
         data = folder / "data" if (folder / "data").is_dir() else folder
         _require_spaces(where, data)
         _require_size(where, data)
