@@ -30,6 +30,7 @@ REWORDED = (
     (r"Error parsing (\S+): could not convert string to float: '(.*)'", "{} {}: allowed is a number"),
     (r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)", "{1} {0}: allowed: {2}"),
     (r"Missing value for argument '(\S+)'", "{}: needs a value"),
+    (r"Missing from .*? (--\S+)", "{}: needs a value"),
 )
 """tyro's sentences, and ours for them: the flag, the value and what is allowed."""
 
@@ -104,9 +105,8 @@ def _one_line_errors() -> Iterator[None]:
 def _one_line(said: str) -> str:
     """Return tyro's error box as one line of text, in our words where it speaks of Python's types."""
     text = " ".join(re.sub(r"[─-╿]", " ", said).split())
-    text = re.sub(r"^(Parsing error|Value error|Unrecognized options|Required options)\s*", "", text)
+    text = re.sub(r"^(Parsing error|Value error|Required options)\s*", "", text)
     text = text.split(" Argument helptext:")[0].split(" For full helptext")[0]
-    text = re.sub(r"(Perhaps you meant: --\S+) .*", r"\1", text)  # without its help
     for pattern, words in REWORDED:
         if found := re.search(pattern, text):
             return words.format(*(part.replace("'", "") for part in found.groups()))

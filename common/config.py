@@ -40,19 +40,27 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def explain(error: ValidationError) -> str:
-    """Return one line that names the first offending flag, its value and what is allowed."""
+def explain(error: ValidationError, name: str = "") -> str:
+    """Return one line that names the first offending flag, its value and what is allowed.
+
+    Args:
+        error: what pydantic found.
+        name: of the setting, where the error does not say it.
+    """
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"{'.'.join(map(str, first['loc']))}: no such setting"
     if first["type"] == "string_pattern_mismatch":
         message = f"allowed is a text that matches {first['ctx']['pattern']}"
+    if first["type"] == "string_too_short":
+        message = "allowed is a text that is not empty"
     message = re.sub(r"^Input should be (?=an? )", "allowed is ", message)
     message = message.replace("Input should be", "allowed is a value")
-    if not first["loc"]:
+    names = [part for part in first["loc"] if isinstance(part, str)]  # others are places in a list
+    if not (names or name):
         return message
-    return f"{flag(str(first['loc'][-1]))} {first['input']!r}: {message}"
+    return f"{flag(str(names[-1] if names else name))} {first['input']!r}: {message}"
 
 
 class Section(BaseModel):

@@ -12,6 +12,7 @@ import tyro
 from pydantic import Field, SerializeAsAny, create_model
 
 from common.command_line import early_words, read_words
+from common.command_words import require_words
 from common.config import (
     ENV_ARGS,
     ActorConfig,
@@ -28,9 +29,10 @@ from common.config import (
     RunConfig,
     Section,
     TransportConfig,
+    flag,
 )
 from common.errors import ConfigError
-from common.layers import EXCLUSIVE, Layer, as_layer, choose_algorithm, give_way, merge
+from common.layers import EXCLUSIVE, Layer, as_layer, choose_algorithm, give_way, merge, require_settings
 from common.messages import MAX_EPISODES
 from common.plain_yaml import format_yaml, parse_yaml
 from common.runtime.files import read_limited
@@ -141,12 +143,22 @@ def parse(
         SystemExit: 0, after --help.
     """
     if "run" not in command.model_fields:
-        return read_words(command, argv, prog=prog)
-    below, run, algorithm = _settings_below_flags(argv)
+        require_words(command, argv, prog=prog)
+        return _with_env_args(read_words(command, argv, prog=prog))
+    below, run, algorithm, files = _settings_below_flags(argv, algorithms)
+    sections = SECTIONS
     if algorithms is not None and "algorithm" in command.model_fields:
-        command = _with_algorithm(command, algorithms(algorithm))
-    sections = {name: values for name, values in below.items() if name in command.model_fields}
-    return read_words(command, argv, prog=prog, default=command(**sections)).model_copy(update={"run": run})
+        sections = {**SECTIONS, "algorithm": algorithms(algorithm)}
+        command = _with_algorithm(command, sections["algorithm"])
+    require_words(command, argv, prog=prog)
+    try:
+        default = command(**{name: below[name] for name in below.keys() & command.model_fields.keys()})
+    except ConfigError:
+        for source, layer in files.items():  # a setting of a file is told with its place
+            require_settings(layer, sections, source)
+        raise
+    flags = read_words(command, argv, prog=prog, default=default)
+    return _with_env_args(flags).model_copy(update={"run": run})
 
 
 def load_yaml(path: Path, name: str) -> dict[str, Any]:
@@ -175,8 +187,12 @@ def dump_yaml(settings: Section) -> str:
     return format_yaml(settings.model_dump(mode="json", exclude={"run"}))
 
 
-def parse_env_args(env_args: Iterable[str]) -> dict[str, Any]:
+def parse_env_args(env_args: Iterable[str], name: str = "env_args") -> dict[str, Any]:
     """Return keyword arguments from words like ``physics=fast``.
+
+    Args:
+        env_args: the words.
+        name: of the setting that has them.
 
     Raises:
         ConfigError: a word has no ``=`` or no YAML value.
@@ -185,12 +201,24 @@ def parse_env_args(env_args: Iterable[str]) -> dict[str, Any]:
     for word in env_args:
         key, equals, value = word.partition("=")
         if not (equals and key.isidentifier()):
-            raise ConfigError(f"--env-args {word}: allowed is KEY=VALUE")
+            raise ConfigError(f"{flag(name)} {word}: allowed is KEY=VALUE")
         try:
             arguments[key] = parse_yaml(value)
         except ValueError as error:
-            raise ConfigError(f"--env-args {word}: {error}") from None
+            raise ConfigError(f"{flag(name)} {word}: {error}") from None
     return arguments
+
+
+def _with_env_args(flags: Command) -> Command:
+    """Return the settings, in which all arguments of environments can be read.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    for section in (flags, *(value for _, value in flags if isinstance(value, Section))):
+        for name in ("env_args", "eval_env_args"):
+            parse_env_args(getattr(section, name, ()), name)
+    return flags
 
 
 def evaluated_env_args(flags: EvaluatorFlags | TrainFlags) -> tuple[str, ...]:
@@ -205,12 +233,25 @@ def _with_algorithm(command: type[Command], settings: type[AlgorithmConfig]) -> 
     return create_model(command.__name__, __base__=command, __doc__=command.__doc__, algorithm=field)
 
 
-def _settings_below_flags(argv: Sequence[str]) -> tuple[Layer, RunConfig, str]:
-    """Return the settings that hold where the flags say nothing, the run, and the algorithm's name."""
-    sections, said, file = TrainFlags.model_fields, early_words(argv), Layer()
+SECTIONS: dict[str, Any] = {name: field.annotation for name, field in TrainFlags.model_fields.items()}
+"""Of the files of settings, which every command reads as far as it needs them."""
+
+
+def _settings_below_flags(
+    argv: Sequence[str], algorithms: Algorithms | None
+) -> tuple[Layer, RunConfig, str, dict[str, Layer]]:
+    """Return settings below the flags, which run is meant, the algorithm's name, and the files by name."""
+    said, files, sections = early_words(argv), dict[str, Layer](), dict(SECTIONS)
+    if algorithms is not None:
+        sections["algorithm"] = algorithms(AlgorithmConfig().algorithm)  # its settings may be misplaced
+
+    def read(path: Path, name: str) -> Layer:
+        source = f"{name} {path}"
+        files[source] = as_layer(load_yaml(path, name), sections, source)
+        return {section: dict(values) for section, values in files[source].items()}
+
+    file = Layer() if said.config is None else read(Path(said.config), "--config")
     flags = {section: said.model_dump() for section, _, _ in EXCLUSIVE}
-    if said.config is not None:
-        file = as_layer(load_yaml(Path(said.config), "--config"), sections, "--config")
     words = file.pop("run", {})
     if "config" in words:
         raise ConfigError(f"--config {said.config}: run: config is allowed as a flag alone")
@@ -224,7 +265,7 @@ def _settings_below_flags(argv: Sequence[str]) -> tuple[Layer, RunConfig, str]:
     below = Layer()
     if resumed is not None:
         run = RunConfig(resume=resumed, auto_resume=said.auto_resume)
-        below = as_layer(load_yaml(Path(resumed) / "config.yaml", "--resume"), sections, "--resume")
+        below = read(Path(resumed) / "config.yaml", "--resume")
     elif said.preset is not None or said.config is None:  # a file without a preset says it all
         env = said.env or file.get("env", {}).get("env") or EnvConfig().env
         below = as_layer(_preset(said.preset, env), sections, "--preset")
@@ -232,7 +273,7 @@ def _settings_below_flags(argv: Sequence[str]) -> tuple[Layer, RunConfig, str]:
     merge(below, file)
     give_way(below, flags)
     below.pop("run", None)
-    return below, run, algorithm
+    return below, run, algorithm, files
 
 
 def _preset(name: str | None, env: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from actor.evaluate import evaluate, run_episodes
 from actor.policies import load_policy
 from actor.watchdog import Watchdog
 from common.config import EnvConfig, EvaluatorConfig, ReplayConfig, ReturnConfig, TransportConfig
-from common.errors import ConfigError
+from common.errors import ConfigError, NoResultError
 from common.flags import EvaluateFlags, TrainFlags, dump_yaml
 from common.messages import Ack, Weights
 from common.policy import NumpyPolicy
@@ -175,7 +175,8 @@ def test_a_policy_whose_every_episode_breaks_has_no_return(
 ) -> None:
     run = run_with(tmp_path, AlwaysBreaks, "at=5")
     flags = EvaluateFlags(run_dir=str(run.path), episodes=100, json_output=True)
-    assert evaluate(flags, Watchdog(), StopSignal()) == 0
+    with pytest.raises(NoResultError, match="every episode broke; the last: step"):
+        evaluate(flags, Watchdog(), StopSignal())
     summary = json.loads(capsys.readouterr().out)
     assert (summary["mean_return"], summary["episodes"], summary["broken_episodes"]) == (None, 0, 100)
 
