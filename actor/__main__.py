@@ -16,8 +16,8 @@ from actor.loop import Actor
 from actor.watchdog import Watchdog
 from common.cli import leave_with
 from common.errors import ConfigError
+from common.fields import MAX_ID
 from common.flags import ActorFlags, EvaluateFlags, EvaluatorFlags, parse
-from common.messages import MAX_ID
 from common.net.security import actor_keys, may_use
 from common.runtime.signals import StopSignal
 from common.streams import Reserved

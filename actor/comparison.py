@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from common.evaluation.candidates import Candidate, Key
 from common.evaluation.statistics import mean_low, wilson_interval
-from common.messages import Episode
+from common.fields import Episode
 
 ROUND_EPISODES = 20
 """Episodes between two looks at who is behind; fewer in all say too little for a comparison."""

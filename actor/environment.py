@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from actor.contract import ContractError, read_reset, read_step, reason
 from actor.patience import Patience
 from actor.registry import make
+from actor.spaces import read_spec
 from actor.success import SuccessReader
 from actor.watchdog import PROCESS_ENDING, UnaskedInterruptError, Watchdog
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
 from common.flags import parse_env_args
-from common.specs import MAX_MAGNITUDE, EnvSpec, Floats
+from common.specs import MAX_MAGNITUDE, Floats
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class Environment:
             self.env = self.watchdog.construct(partial(make, config.env, arguments))
         except UnaskedInterruptError as error:
             raise ConfigError(f"--env {config.env}: {error}") from None
-        self.spec = EnvSpec.of(self.env, config.env_id, discount=returns.discount, n_step=returns.n_step)
+        self.spec = read_spec(self.env, config.env_id, discount=returns.discount, n_step=returns.n_step)
         self.patience = Patience(config.env, self.watchdog.pause)
         self.success = SuccessReader(config.success_key)
         limit = None if self.env.spec is None else self.env.spec.max_episode_steps

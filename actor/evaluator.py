@@ -82,7 +82,7 @@ class Evaluator:
             actor_id=self._actor_id,
             session_id=self._session_id,
             next_seq=0,
-            spec=self._env.spec.to_mapping(),
+            spec=self._env.spec,
             role="evaluator",
             answer=challenge,
         )

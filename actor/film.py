@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import ConfigError
+from common.runtime.files import put_in_place
 
 Picture = NDArray[np.uint8]
 """[height, width, 3]."""
@@ -119,7 +120,7 @@ class Film:
         frames, self._frames = self._frames, None
         try:
             frames.close()
-            os.replace(self._unfinished, self._path)
+            put_in_place(self._unfinished, self._path)
         except OSError as error:
             raise self._unwritable(error) from None
 

@@ -15,9 +15,9 @@ from actor.subscriber import Subscriber
 from actor.watchdog import Watchdog
 from actor.writer import Writer
 from common.config import ActorConfig
-from common.envelope import require_fit
+from common.fields import MAX_EPISODE_BYTES
 from common.flags import ActorFlags
-from common.messages import MAX_EPISODE_BYTES
+from common.messages.sizes import require_fit
 from common.net.experience import ExperienceSender
 from common.runtime.interval import Interval
 from common.runtime.seeds import new_session_id, session_seeds, training_seeds
@@ -57,7 +57,9 @@ class Actor:
         self._envs[0].check(check_seeds)
         batch = self._config.max_batch_transitions
         size_bytes = batch * (self.spec.record.itemsize + MAX_EPISODE_BYTES)
-        require_fit(flags.transport, size_bytes, f"a batch of {batch} (--max-batch-transitions)")
+        require_fit(
+            flags.transport.max_message_bytes, size_bytes, f"a batch of {batch} (--max-batch-transitions)"
+        )
         self.writer = Writer(
             self.spec,
             actor_id,

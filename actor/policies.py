@@ -12,7 +12,8 @@ from actor.comparison import Comparison
 from common.errors import ConfigError, ProtocolError
 from common.evaluation.candidates import Candidate, Key, key_of
 from common.evaluation.policy_files import candidate_path, commit, read_finalists, read_selected, read_weights
-from common.messages import Episode, Weights
+from common.fields import Episode
+from common.messages import Weights
 from common.policy import NumpyPolicy
 from common.runtime.run_directory import RunDirectory
 from common.runtime.seeds import seed_sequence, training_seeds
@@ -78,7 +79,7 @@ def read_policy(path: Path, spec: EnvSpec) -> PolicyFile:
     """
     try:
         weights, frame = read_weights(path)
-        trained = EnvSpec.from_mapping(weights.spec)
+        trained = weights.spec
         policy = NumpyPolicy(weights.eval_policy, trained, np.random.default_rng(0))
     except FileNotFoundError:
         raise

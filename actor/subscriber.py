@@ -13,7 +13,7 @@ from common.net.security import actor_keys
 from common.net.weights import WeightsSubscriber
 from common.policy import NumpyPolicy
 from common.protocol import Buffer, decode
-from common.specs import EnvSpec
+from common.specs import EnvSpec, differences
 
 log = logging.getLogger(__name__)
 
@@ -94,14 +94,9 @@ class Subscriber:
         message = self._decode(self.weights.newest())
         if not isinstance(message, Weights):
             return None
-        ours, theirs = spec.to_mapping(), message.spec
-        if theirs != ours:
-            differences = {
-                key: (value, theirs.get(key)) for key, value in ours.items() if theirs.get(key) != value
-            }
-            raise ConfigError(
-                f"this actor and its learner differ in {differences}; allowed: the same flags for both"
-            )
+        if message.spec != spec:
+            difference = differences(spec.to_mapping(), message.spec.to_mapping())
+            raise ConfigError(f"--learner {self._host}: it trains in another environment: {difference}")
         try:
             return message, NumpyPolicy(message.eval_policy if evaluation else message.policy, spec, rng)
         except ProtocolError as error:

@@ -172,7 +172,7 @@ class Watchdog:
     def _may_be_asked(self) -> bool:
         """Return whether a KeyboardInterrupt may come from a user's Ctrl-C.
 
-        Our handlers raise none. Foreign code may have installed others, but the thread's pipe has the signal.
+        Our handlers raise none. An environment may have installed others, but the pipe still has the signal.
         """
         self._hear()
         return not self._stop.is_installed or self._stop.is_set() or self._told.is_set()

@@ -9,11 +9,12 @@ from collections import deque
 
 import numpy as np
 
-from common.envelope import ENVELOPE_BYTES
 from common.errors import ConfigError
-from common.messages import MAX_EPISODE_BYTES, MAX_EPISODES, Batch, Bye, Episode, Hello
+from common.fields import MAX_EPISODE_BYTES, MAX_EPISODES, Episode
+from common.messages import Batch, Bye, Hello
+from common.messages.sizes import ENVELOPE_BYTES
 from common.protocol import encode
-from common.specs import EnvSpec, Floats
+from common.specs import EnvSpec, Transition
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ class Writer:
         self._max_batch_delay_s = max_batch_delay_s
         self._max_unacked_transitions = max_unacked_transitions
         self._allowed = min(max_unanswered_transitions, max_unacked_transitions)
-        self._row_bytes = spec.record.itemsize + MAX_EPISODE_BYTES
+        self._record_bytes = spec.record.itemsize
+        self._row_bytes = self._record_bytes + MAX_EPISODE_BYTES
         self._max_unacked_bytes = max_unacked_bytes
         self._resend_after_s = self._patience_s = resend_after_s
         self._max_batch_transitions = max_batch_transitions
@@ -135,18 +137,9 @@ class Writer:
         """Number of the next batch to be sealed."""
         return self._acked + len(self._window)
 
-    def add(
-        self,
-        obs: Floats,
-        next_obs: Floats,
-        action: Floats,
-        reward: float,
-        discount: float,
-        terminated: bool,
-        truncated: bool,
-    ) -> None:
-        """Add one transition, as `EnvSpec.pack` takes it; it is copied. A full batch is sealed."""
-        self._rows.append(self.spec.pack(obs, next_obs, action, reward, discount, terminated, truncated))
+    def add(self, transition: Transition) -> None:
+        """Add one transition, which is copied. A full batch is sealed."""
+        self._rows.append(transition.pack(self._record_bytes))
         if len(self._rows) == self._max_batch_transitions:
             self.seal()
 
@@ -234,7 +227,7 @@ class Writer:
                 actor_id=self.actor_id,
                 session_id=self.session_id,
                 next_seq=self._acked,
-                spec=self.spec.to_mapping(),
+                spec=self.spec,
                 answer=answer,
             )
         )

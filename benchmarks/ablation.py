@@ -27,12 +27,12 @@ from actor.evaluate import run_episodes
 from actor.exploration import BehaviorPolicy
 from benchmarks.machine import describe_machine
 from common.config import EnvConfig
+from common.fields import Episode
 from common.flags import TrainFlags, evaluated_env_args, parse
-from common.messages import Episode
 from common.policy import NumpyPolicy
 from common.runtime.seeds import draw_seeds, seed_sequence, training_seeds
 from common.runtime.signals import StopSignal
-from common.specs import EnvSpec
+from common.specs import EnvSpec, Transition
 from learner.algorithm import definition, settings_of
 from learner.experience.replay import Replay
 
@@ -77,10 +77,9 @@ class Inserter:
         self.discarded = 0
         self._spec, self._replay = spec, replay
 
-    def add(self, *transition: Any) -> None:
-        """Insert one transition, as `EnvSpec.pack` takes it."""
-        row = np.frombuffer(self._spec.pack(*transition), self._spec.record)
-        self._replay.insert(row)
+    def add(self, transition: Transition) -> None:
+        """Insert one transition."""
+        self._replay.insert(np.frombuffer(transition.pack(self._spec.record.itemsize), self._spec.record))
 
     def add_episode(self, episode: Episode) -> None:
         """Forget the summary."""

@@ -29,6 +29,7 @@ from benchmarks.workload import SPEC
 from common.config import TransportConfig
 from common.net.experience import ExperienceSender
 from common.runtime.run_directory import RunDirectory
+from common.specs import Transition
 from learner.experience.replay import Replay
 
 EXPLORE_STEPS = 2000
@@ -87,7 +88,7 @@ class Crowd:
                 due = int(now_s * rate_hz / len(self.clients)) - int(made / len(self.clients))
                 for _ in range(due if writer.has_room() else 0):
                     self._obs[:2] = index, writer.produced
-                    writer.add(self._obs, self._obs, self._action, 0.0, 0.99, False, False)
+                    writer.add(Transition(self._obs, self._obs, self._action, 0.0, 0.99, False, False))
                 client.poll()
                 client.subscriber.weights.newest()
             made = int(now_s * rate_hz / len(self.clients)) * len(self.clients)

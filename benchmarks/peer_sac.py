@@ -18,11 +18,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from actor.spaces import read_spec
 from benchmarks.snapshots import Snapshot
 from common.messages import Weights
 from common.policy import Floats
 from common.protocol import encode
-from common.specs import EnvSpec
 
 ENV = "actor.grasp:Grasp-v0"
 ENDLESS = 10**9
@@ -103,7 +103,7 @@ def train(setting: str, seed: int, seconds: float, began_s: float, every_s: floa
     # Forked workers need not import torch once more each, which SB3's own choice makes them do.
     envs = SubprocVecEnv([make] * arguments.pop(ENVS_N), start_method="fork")
     model = SAC("MlpPolicy", envs, seed=seed, device="cpu", **arguments)
-    spec = EnvSpec.of(envs, "Grasp-v0", discount=model.gamma, n_step=arguments.get("n_steps", 1))
+    spec = read_spec(envs, "Grasp-v0", discount=model.gamma, n_step=arguments.get("n_steps", 1))
 
     class Keep(BaseCallback):
         """Writes the policy now and then, and ends the run at its time."""
@@ -120,7 +120,7 @@ def train(setting: str, seed: int, seconds: float, began_s: float, every_s: floa
                     version=self.version,
                     env_steps=model.num_timesteps,
                     updates=model._n_updates,
-                    spec=spec.to_mapping(),
+                    spec=spec,
                     policy=policy_arrays(model.actor),
                 )
                 (folder / f"{wall_s:.2f}.gfp").write_bytes(encode(message))

@@ -27,7 +27,6 @@ from common.protocol import decode
 from common.runtime.run_directory import RunDirectory
 from common.runtime.seeds import draw_seeds, seed_sequence
 from common.runtime.signals import StopSignal
-from common.specs import EnvSpec
 
 CORES_N = os.cpu_count() or 1
 CHUNK_N = 25
@@ -99,7 +98,7 @@ def successes_of(frame: bytes, config: EnvConfig, start: int, count: int) -> lis
     """Return which of some episodes of a policy succeed; the same ones for the same `start`."""
     weights = decode(memoryview(frame))
     assert isinstance(weights, Weights)
-    policy = NumpyPolicy(weights.eval_policy, EnvSpec.from_mapping(weights.spec), np.random.default_rng(0))
+    policy = NumpyPolicy(weights.eval_policy, weights.spec, np.random.default_rng(0))
     seeds = draw_seeds(np.random.default_rng(seed_sequence(SEED, f"judge {start}")))
     outcome = run_episodes(_environment(config), policy, seeds, count, StopSignal())
     return [bool(one[2]) for one in outcome.episodes] + [False] * outcome.broken

@@ -31,6 +31,7 @@ from common.config import ActorConfig, TransportConfig
 from common.keys import init as make_keys
 from common.net.experience import ExperienceSender
 from common.runtime.interval import Interval
+from common.specs import Transition
 
 WRITERS_N = 2
 REPLAY_N = 1_000_000
@@ -95,12 +96,12 @@ def write_transitions(going: Event, config: TransportConfig, batch_transitions: 
     client = LearnerClient(writer, Subscriber("127.0.0.1", config, writer.actor_id), sender)
     record = random_records(1)[0]
     fields = [record[name] for name in ("obs", "next_obs", "action", "reward", "discount")]
-    transition = (*fields[:3], float(fields[3]), float(fields[4]), False, False)
+    values = (*fields[:3], float(fields[3]), float(fields[4]), False, False)
     look = Interval(LOOK_INTERVAL_S)
     while True:
         if going.is_set() and writer.has_room(batch_transitions):
             for _ in range(batch_transitions):
-                writer.add(*transition)
+                writer.add(Transition(*values))
         else:
             client.wait()
         if look.due_now():

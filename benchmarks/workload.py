@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from common.messages import MAX_ROWS
+from common.fields import MAX_ROWS
 from common.specs import EnvSpec, Records
 from learner.experience.replay import Replay
 
-SPEC = EnvSpec("Bench-v0", obs_dim=32, action_dim=4, discount=0.99, n_step=1)
+SPEC = EnvSpec(env="Bench-v0", obs_dim=32, action_dim=4, discount=0.99, n_step=1)
 BATCH_SIZE = 256
 Measure = Callable[[], dict[str, float]]
 """Measures once; returns figures by name."""

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from common.errors import ConfigError
-from common.messages import MAX_EPISODES
+from common.fields import MAX_EPISODES
 from common.net.addresses import host_of
 
 Port = Annotated[int, Field(ge=0, le=65_535)]

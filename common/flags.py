@@ -32,8 +32,8 @@ from common.config import (
     flag,
 )
 from common.errors import ConfigError
+from common.fields import MAX_EPISODES
 from common.layers import EXCLUSIVE, Layer, as_layer, choose_algorithm, give_way, merge, require_settings
-from common.messages import MAX_EPISODES
 from common.plain_yaml import format_yaml, parse_yaml
 from common.runtime.files import read_limited
 from common.runtime.run_directory import RunDirectory

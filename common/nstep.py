@@ -3,10 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
-from common.specs import Floats
-
-Sink = Callable[[Floats, Floats, Floats, float, float, bool, bool], None]
-"""Takes obs, next_obs, action, reward, discount, terminated, truncated of one transition."""
+from common.specs import Floats, Transition
 
 
 class NStepAdder:
@@ -22,7 +19,7 @@ class NStepAdder:
         sink: gets each finished transition.
     """
 
-    def __init__(self, n_step: int, discount: float, sink: Sink) -> None:
+    def __init__(self, n_step: int, discount: float, sink: Callable[[Transition], None]) -> None:
         self._n_step = n_step
         self._discount = discount
         self._sink = sink
@@ -65,4 +62,4 @@ class NStepAdder:
             factor *= self._discount
         obs, action, _ = self._steps.popleft()
         next_obs, terminated, truncated = self._last
-        self._sink(obs, next_obs, action, total, factor, terminated, truncated)
+        self._sink(Transition(obs, next_obs, action, total, factor, terminated, truncated))

@@ -19,7 +19,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from common.errors import ProtocolError
-from common.messages import KINDS, MAX_EPISODES, Arrays, Message
+from common.fields import MAX_EPISODES
+from common.messages import KINDS, Arrays, Message
+from common.specs import EnvSpec
 
 MAGIC = b"GFLT"
 VERSION = 3
@@ -49,7 +51,8 @@ def encode(message: Message) -> bytes:
             "kind": message.kind,
             "arrays": [(name, _NAMES[array.dtype], array.shape) for name, array in arrays.items()],
             **{name: value for name, value in vars(message).items() if name not in message.carried},
-        }
+        },
+        default=EnvSpec.to_mapping,
     )
     body = [header, *(array.data.cast("B") if array.size else b"" for array in arrays.values())]
     prefix = PREFIX.pack(MAGIC, VERSION, 0, len(header), 0)[:_CRC_AT]

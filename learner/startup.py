@@ -61,14 +61,13 @@ def _fitting(hello: Hello, key: str | None, wanted: Mapping[str, object], flags:
         RefusedError: it is in another's name, or the spec is none, not what is wanted or too large.
     """
     require_own(key, hello.actor_id)
-    if difference := differences({name: hello.spec.get(name) for name in wanted}, wanted):
+    if difference := differences({name: getattr(hello.spec, name) for name in wanted}, wanted):
         raise RefusedError("spec", difference)
     try:
-        spec = EnvSpec.from_mapping(hello.spec)
-        require_room(flags, spec)
-    except (ProtocolError, ConfigError) as error:  # its size is a peer's word and nobody's mistake here
+        require_room(flags, hello.spec)
+    except ConfigError as error:  # its size is a peer's word and nobody's mistake here
         raise RefusedError("spec", str(error)) from None
-    return spec
+    return hello.spec
 
 
 def _waiting(sockets: Sockets) -> Status:

@@ -15,14 +15,14 @@ from actor.writer import Writer
 from common.messages import Batch
 from common.net.experience import Received
 from common.protocol import MAGIC, PREFIX, VERSION
-from common.specs import EnvSpec, Records
+from common.specs import EnvSpec, Records, Transition
 from learner.experience.ingest import Ingest
 from learner.experience.journal import Journal
 from learner.experience.rate_limiter import RateLimiter
 from learner.experience.replay import Replay
 from learner.experience.sessions import Sessions
 
-SPEC = EnvSpec("Fake-v0", obs_dim=3, action_dim=2, discount=0.5, n_step=1)
+SPEC = EnvSpec(env="Fake-v0", obs_dim=3, action_dim=2, discount=0.5, n_step=1)
 SESSION = "0123456789abcdef"
 OTHER_SESSION = "fedcba9876543210"
 ONE_LINE = r"\A[^\n]+\Z"
@@ -108,7 +108,8 @@ def make_writer(
 def add_transition(writer: Writer, number: int) -> None:
     """Add a transition that is recognized by its reward."""
     obs = np.full(writer.spec.obs_dim, number, np.float32)
-    writer.add(obs, obs, np.zeros(writer.spec.action_dim, np.float32), float(number), 0.5, False, False)
+    action = np.zeros(writer.spec.action_dim, np.float32)
+    writer.add(Transition(obs, obs, action, float(number), 0.5, False, False))
 
 
 class FakeEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):

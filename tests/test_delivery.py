@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from actor.writer import MAX_PATIENCE, Writer
 from common.messages import Ack, Batch
 from common.protocol import decode
+from common.specs import Transition
 from learner.experience.rate_limiter import RateLimiter
 from learner.experience.replay import Replay
 from tests.fakes import OTHER_SESSION, SESSION, SPEC, make_ingest, make_writer, recover_ingest
@@ -51,7 +52,7 @@ class Source:
             np.zeros(SPEC.obs_dim, np.float32),
             np.full(SPEC.action_dim, 2.0 if bad else 0.0, np.float32),
         )
-        self.writer.add(obs, obs, action, number, 0.5, False, False)
+        self.writer.add(Transition(obs, obs, action, number, 0.5, False, False))
 
     def next_frame(self, now_s: float) -> bytes | None:
         frame = self.writer.next_frame(now_s)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from common.config import ActorConfig, LearnerConfig, RunConfig, TransportConfig
-from common.envelope import ENVELOPE_BYTES, require_fit
 from common.errors import ConfigError
+from common.fields import MAX_EPISODE_BYTES
 from common.flags import LearnerFlags
-from common.messages import MAX_EPISODE_BYTES, Weights
+from common.messages import Weights
+from common.messages.sizes import ENVELOPE_BYTES, require_fit
 from common.policy import policy_bytes
 from common.protocol import encode
 from common.specs import EnvSpec
@@ -24,19 +25,27 @@ LARGEST = (1 << 45) - 1
 @pytest.mark.parametrize("action_dim", [1, 300])
 def test_a_policy_is_as_large_as_said(action_dim: int) -> None:
     bound = tuple(float(number) for number in range(action_dim))
-    spec = EnvSpec("Long-name-v0" * 9, 33, action_dim, 0.99, 3, bound, bound)
+    spec = EnvSpec(
+        env="Long-name-v0" * 9,
+        obs_dim=33,
+        action_dim=action_dim,
+        discount=0.99,
+        n_step=3,
+        action_low=bound,
+        action_high=bound,
+    )
     widths = [33, 64, 64, 2 * action_dim]
     policy = {}
     for i in range(3):
         policy[f"w{i}"] = np.zeros((widths[i], widths[i + 1]), np.float32)
         policy[f"b{i}"] = np.zeros(widths[i + 1], np.float32)
     counts = {"version": LARGEST, "env_steps": LARGEST, "updates": LARGEST}
-    frame = encode(Weights(**counts, spec=spec.to_mapping(), policy=policy))
+    frame = encode(Weights(**counts, spec=spec, policy=policy))
     assert 0 < len(frame) - policy_bytes(spec, 64) < ENVELOPE_BYTES / 2
 
 
 def test_a_policy_with_its_average_needs_twice_the_room() -> None:
-    spec = EnvSpec("Fake-v0", 33, 4, 0.99, 1)
+    spec = EnvSpec(env="Fake-v0", obs_dim=33, action_dim=4, discount=0.99, n_step=1)
     limits = TransportConfig(max_message_bytes=policy_bytes(spec, 64) * 3 // 2 + ENVELOPE_BYTES)
     require_room(LearnerFlags(algorithm=SACConfig(hidden_dim=64), transport=limits), spec)
     averaging = SACConfig(hidden_dim=64, ema_tau=0.1)
@@ -53,10 +62,9 @@ def test_a_full_batch_is_as_large_as_said(count: int) -> None:
 
 
 def test_what_does_not_fit_is_one_line() -> None:
-    config = TransportConfig(max_message_bytes=10_000)
-    require_fit(config, 10_000 - ENVELOPE_BYTES, "it")
+    require_fit(10_000, 10_000 - ENVELOPE_BYTES, "it")
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
-        require_fit(config, 10_001 - ENVELOPE_BYTES, "the policy (--hidden-dim 8)")
+        require_fit(10_000, 10_001 - ENVELOPE_BYTES, "the policy (--hidden-dim 8)")
     assert "--max-message-bytes 10000" in str(caught.value)
 
 

@@ -7,10 +7,11 @@ import zlib
 from collections.abc import Iterable
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from common.evaluation.statistics import mean_low, wilson_interval
-from common.messages import MAX_EPISODES, Count, Episode, Weights
+from common.fields import MAX_EPISODES, Count, Episode, Record
+from common.messages import Weights
 
 NUM_FINALISTS = 3
 """Policies that training hands on to the comparison at its end, besides the last one."""
@@ -45,12 +46,6 @@ class Score(NamedTuple):
     whole_share: float
     return_low: float
     mean_return: float
-
-
-class Record(BaseModel):
-    """Immutable, checked strictly: it may be read from a file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Candidate(Record):

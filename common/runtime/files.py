@@ -94,12 +94,24 @@ def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
             if kept is not None:
                 os.fchmod(descriptor, kept)
             file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Sync a complete file to the disk and rename it to `path` in one step.
+
+    Args:
+        temporary: the file, in the same folder as `path`.
+        path: its final name; a file of that name is replaced.
+
+    Raises:
+        OSError: the disk refuses; the file at `path` is unchanged.
+    """
+    _sync(temporary)
+    temporary.replace(path)
+    _sync(path.parent)
 
 
 def is_temporary(name: str) -> bool:
@@ -116,9 +128,9 @@ def _mode_of(path: Path) -> int | None:
     return stat.S_IMODE(found.st_mode) if stat.S_ISREG(found.st_mode) else None
 
 
-def _sync_folder(folder: Path) -> None:
-    """Bring a renaming to the disk, which a power cut could undo otherwise."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Flush a file, or the renames in a folder, from the page cache to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,9 +1,9 @@
 """What a run will take: actors say how large a transition is, the operator says how much that may cost."""
 
-from common.envelope import require_fit
 from common.errors import ConfigError
+from common.fields import MAX_ROWS
 from common.flags import LearnerFlags
-from common.messages import MAX_ROWS
+from common.messages.sizes import require_fit
 from common.specs import EnvSpec
 from learner.algorithm import Memory, definition
 from learner.publishing.published_frames import KEPT_BYTES
@@ -41,4 +41,4 @@ def require_room(flags: LearnerFlags, spec: EnvSpec) -> None:
             " allowed: smaller ones, or that many bytes"
         )
     algorithm = _memory(flags, spec)
-    require_fit(flags.transport, algorithm.published, algorithm.policy)
+    require_fit(flags.transport.max_message_bytes, algorithm.published, algorithm.policy)

@@ -6,17 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from common.errors import RefusedError
-from common.messages import (
-    MAX_REFUSED_SHOWN,
-    Batch,
-    Bye,
-    Evaluation,
-    EvaluationStarted,
-    Hello,
-    Role,
-    State,
-    to_line,
-)
+from common.fields import MAX_REFUSED_SHOWN, Role, State, to_line
+from common.messages import Batch, Bye, Evaluation, EvaluationStarted, Hello
 from learner.experience.throttle import Throttle
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ R_MAX, D_MAX = 3.0, 5.0
 class BatchRenorm(nn.Module):
     """y = scale * (x - mean) / sqrt(var + epsilon) + shift, over the batch or over all batches so far.
 
-    In training, mean and variance are the batch's, corrected towards the running ones after `warmup` batches:
+    In training, mean and variance are the batch's, corrected toward the running ones after `warmup` batches:
     (x - mean) / std * r + d, r = std / running std in [1 / R_MAX, R_MAX], d = (mean - running mean) / running
     std in [-D_MAX, D_MAX], neither of which has a gradient.
 

@@ -6,7 +6,8 @@ known here.
 
 from collections.abc import Callable
 
-from common.messages import MAX_ROOM, Ack
+from common.fields import MAX_ROOM
+from common.messages import Ack
 from common.runtime.interval import Interval
 from learner.experience.held_batches import HeldBatches
 from learner.experience.rate_limiter import RateLimiter

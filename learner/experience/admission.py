@@ -45,7 +45,7 @@ class Admission:
         refusals: Refusals,
         complaints: Complaints,
     ) -> None:
-        self._spec, self._mapping = spec, spec.to_mapping()
+        self._spec = spec
         self._actors, self._evaluators = actors, evaluators
         self._throttle = throttle
         self._refusals = refusals
@@ -125,8 +125,8 @@ class Admission:
                 )
             sessions = self._actors
         else:
-            if isinstance(message, Hello) and message.spec != self._mapping:
-                raise RefusedError("spec", differences(message.spec, self._mapping))
+            if isinstance(message, Hello) and message.spec != self._spec:
+                raise RefusedError("spec", differences(message.spec.to_mapping(), self._spec.to_mapping()))
             sessions = self._actors if role_of(message) == "actor" else self._evaluators
         sender = message.actor_id, message.session_id
         is_new = self._refusals.any_shown and sessions.get(sender) is None

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 
 from common.errors import RefusedError
-from common.messages import MAX_ROWS
+from common.fields import MAX_ROWS
 from learner.experience.journal import Entry, Recovered
 from learner.experience.replay import Replay
 from learner.experience.sessions import Session, Sessions

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from common.errors import ConfigError
-from common.messages import MAX_ROWS
+from common.fields import MAX_ROWS
 from common.runtime.files import open_own
 from common.specs import Records
 from learner.reporting.metric import Metric

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from common.errors import RefusedError
-from common.messages import MAX_STATUS_KEYS
+from common.fields import MAX_STATUS_KEYS
 from common.runtime.interval import Interval
 from learner.experience.claims import Claims
 from learner.experience.closed_sessions import MAX_FORGOTTEN, ClosedSessions

@@ -129,7 +129,7 @@ class PolicyPublisher:
             version=self.version,
             env_steps=env_steps,
             updates=updates,
-            spec=self._spec.to_mapping(),
+            spec=self._spec,
             policy=policy,
             ema=ema,
         )

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from common.evaluation.statistics import summarize
-from common.messages import Episode
+from common.fields import Episode
 from learner.reporting.metric import Metric
 
 METRICS = {

@@ -7,7 +7,7 @@ import pytest
 
 from actor.comparison import ROUND_EPISODES, Comparison, advantage
 from common.evaluation.candidates import Candidate, Key
-from common.messages import Episode
+from common.fields import Episode
 
 LAST, FIRST, SECOND = Key(9, 900), Key(1, 100), Key(2, 200)
 Outcome = Callable[[int], Episode | None]

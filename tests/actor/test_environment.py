@@ -10,9 +10,10 @@ from gymnasium.spaces import Box, Dict, Discrete
 from numpy.typing import NDArray
 
 from actor.environment import Environment
+from actor.spaces import MAX_ACTION_BOUND
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
-from common.specs import MAX_ACTION_BOUND, MAX_DIM, MAX_MAGNITUDE, EnvSpec
+from common.specs import MAX_DIM, MAX_MAGNITUDE, EnvSpec
 from tests.fakes import ONE_LINE, FakeEnv
 
 RETURNS = ReturnConfig(discount=0.9, n_step=2)
@@ -29,7 +30,15 @@ def fake(environment: Environment) -> FakeEnv:
 
 
 def test_the_spec_is_read_off_the_environment() -> None:
-    assert make().spec == EnvSpec("Fake-v0", 3, 2, 0.9, 2, (-1.0, 0.0), (3.0, 10.0))
+    assert make().spec == EnvSpec(
+        env="Fake-v0",
+        obs_dim=3,
+        action_dim=2,
+        discount=0.9,
+        n_step=2,
+        action_low=(-1.0, 0.0),
+        action_high=(3.0, 10.0),
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from actor.environment import Environment
 from actor.episode import EpisodeRunner
 from actor.writer import Writer
 from common.config import EnvConfig, ReturnConfig
-from common.messages import Batch, Episode
+from common.fields import Episode
+from common.messages import Batch
 from common.protocol import decode
 from common.runtime.seeds import draw_seeds
 from common.specs import Records

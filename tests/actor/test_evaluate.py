@@ -1,7 +1,6 @@
 """`graspfleet evaluate`: deterministic episodes, and one line for every policy that cannot be used."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from tests.actor.misbehaving_envs import AlwaysBreaks, BreaksForOddSeeds, Closes
 from tests.actor.test_episode import Stage
 from tests.fakes import ONE_LINE, SESSION
 
-SPEC = EnvSpec("Fake-v0", 3, 2, 0.99, 1)
+SPEC = EnvSpec(env="Fake-v0", obs_dim=3, action_dim=2, discount=0.99, n_step=1)
 
 
 def arrays(spec: EnvSpec, *, bias: float = 0.0) -> dict[str, Any]:
@@ -34,8 +33,7 @@ def arrays(spec: EnvSpec, *, bias: float = 0.0) -> dict[str, Any]:
 
 
 def weights(spec: EnvSpec = SPEC, **policy: Any) -> bytes:
-    mapping = spec.to_mapping()
-    return encode(Weights(version=1, env_steps=2, updates=3, spec=mapping, policy={**arrays(spec), **policy}))
+    return encode(Weights(version=1, env_steps=2, updates=3, spec=spec, policy={**arrays(spec), **policy}))
 
 
 @pytest.fixture
@@ -55,7 +53,11 @@ DAMAGED = {
     "not-finite": weights(b2=np.full(4, np.nan, np.float32)),
     "layer-of-another-shape": weights(w1=np.zeros((4, 5), np.float32)),
     "layer-too-many": weights(w3=np.zeros((4, 4), np.float32)),
-    "no-spec": encode(Weights(version=1, env_steps=2, updates=3, spec={}, policy=arrays(SPEC))),
+    "no-spec": encode(
+        Weights(version=1, env_steps=2, updates=3, spec=SPEC, policy=arrays(SPEC)).model_copy(
+            update={"spec": {}}
+        )
+    ),
 }
 
 
@@ -76,7 +78,13 @@ def test_a_policy_that_is_not_there_is_answered_in_one_line(run: RunDirectory) -
         load_policy(run, "last", SPEC)
 
 
-@pytest.mark.parametrize("other", [EnvSpec("Fake-v0", 4, 2, 0.99, 1), EnvSpec("Fake-v0", 3, 1, 0.99, 1)])
+@pytest.mark.parametrize(
+    "other",
+    [
+        EnvSpec(env="Fake-v0", obs_dim=4, action_dim=2, discount=0.99, n_step=1),
+        EnvSpec(env="Fake-v0", obs_dim=3, action_dim=1, discount=0.99, n_step=1),
+    ],
+)
 def test_a_policy_of_other_shapes_is_answered_in_one_line(run: RunDirectory, other: EnvSpec) -> None:
     run.policy("best").write_bytes(weights(other))
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
@@ -95,7 +103,7 @@ def test_the_average_is_evaluated_where_one_is_kept(run: RunDirectory) -> None:
         version=1,
         env_steps=2,
         updates=3,
-        spec=SPEC.to_mapping(),
+        spec=SPEC,
         policy=arrays(SPEC, bias=3.0),
         ema=arrays(SPEC, bias=-3.0),
     )
@@ -199,7 +207,15 @@ def test_the_result_comes_before_what_close_raises(
     assert "close() raised RuntimeError: not connected" in caplog.text
 
 
-BOUNDS = EnvSpec("Fake-v0", 3, 2, 0.9, 1, (-1.0, 0.1), (1.0, 2.0))
+BOUNDS = EnvSpec(
+    env="Fake-v0",
+    obs_dim=3,
+    action_dim=2,
+    discount=0.9,
+    n_step=1,
+    action_low=(-1.0, 0.1),
+    action_high=(1.0, 2.0),
+)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +232,7 @@ def test_a_policy_whose_numbers_meant_something_else_is_refused(
 ) -> None:
     run.policy("best").write_bytes(weights(BOUNDS))
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
-        load_policy(run, "best", replace(BOUNDS, **changed))
+        load_policy(run, "best", EnvSpec(**{**BOUNDS.to_mapping(), **changed}))
     for word in words:
         assert word in str(caught.value)
 
@@ -235,7 +251,7 @@ def test_what_does_not_change_the_meaning_of_a_policys_numbers_is_taken(
     run: RunDirectory, changed: dict[str, Any]
 ) -> None:
     run.policy("best").write_bytes(weights(BOUNDS))
-    load_policy(run, "best", replace(BOUNDS, **changed))
+    load_policy(run, "best", EnvSpec(**{**BOUNDS.to_mapping(), **changed}))
 
 
 def test_another_success_key_may_be_named_afterwards(

@@ -43,7 +43,7 @@ def test_a_policy_is_announced_before_its_first_episode(broken: tuple[int, ...])
     evaluator._sender.close(linger_s=0.0)
     evaluator._sender = sender
     began = sender._env.calls.count("step")
-    weights = Weights(version=7, env_steps=700, updates=70, spec=SPEC.to_mapping(), policy=arrays(SPEC))
+    weights = Weights(version=7, env_steps=700, updates=70, spec=SPEC, policy=arrays(SPEC))
     policy = NumpyPolicy(weights.eval_policy, SPEC, np.random.default_rng(0))
     evaluator._evaluate(weights, policy, StopSignal())
     (first, started), (_, report) = sender.said

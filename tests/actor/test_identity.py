@@ -8,8 +8,8 @@ import pytest
 from actor.__main__ import actor_id_of, unique_name
 from actor.loop import Actor
 from common.config import ActorConfig, EnvConfig, TransportConfig
+from common.fields import MAX_ID
 from common.flags import ActorFlags
-from common.messages import MAX_ID
 
 FLAGS = ActorFlags(
     env=EnvConfig(env="Pendulum-v1", seed=7),

@@ -34,15 +34,22 @@ class LevelEnv(FakeEnv):
 
 
 gymnasium.register("Level-v0", entry_point=LevelEnv)
-SPEC = EnvSpec("Level-v0", 3, 2, 0.99, 1, (-1.0, 0.0), (3.0, 10.0))
+SPEC = EnvSpec(
+    env="Level-v0",
+    obs_dim=3,
+    action_dim=2,
+    discount=0.99,
+    n_step=1,
+    action_low=(-1.0, 0.0),
+    action_high=(3.0, 10.0),
+)
 
 
 def frame(version: int, level: float) -> bytes:
     """Return a policy that always takes the action `level`, in [-1, 1]."""
     policy = arrays(SPEC, bias=float(np.arctanh(level)))
-    spec = SPEC.to_mapping()
     return encode(
-        Weights(version=version, env_steps=100 * version, updates=version, spec=spec, policy=policy)
+        Weights(version=version, env_steps=100 * version, updates=version, spec=SPEC, policy=policy)
     )
 
 

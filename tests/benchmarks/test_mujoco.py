@@ -93,11 +93,11 @@ def test_both_sides_are_evaluated_on_the_same_episodes(
         prog="train",
         algorithms=settings_of,
     )
-    spec, rundir = EnvSpec(ENV, 3, 1, 0.99, 1), RunDirectory(tmp_path)
+    spec, rundir = EnvSpec(env=ENV, obs_dim=3, action_dim=1, discount=0.99, n_step=1), RunDirectory(tmp_path)
     shapes = {"w0": (3, 4), "b0": (4,), "w1": (4, 4), "b1": (4,), "w2": (4, 2), "b2": (2,)}
     policy = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     rundir.config.write_text(dump_yaml(flags))
-    frame = Weights(version=1, env_steps=2, updates=3, spec=spec.to_mapping(), policy=policy)
+    frame = Weights(version=1, env_steps=2, updates=3, spec=spec, policy=policy)
     rundir.policy("last").write_bytes(encode(frame))
     seeds, run_episodes = [], evaluation.run_episodes
 

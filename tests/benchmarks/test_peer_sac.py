@@ -18,7 +18,7 @@ def test_a_converted_actor_acts_as_the_original() -> None:
 
     spaces = Box(-1, 1, (OBS_DIM,), np.float32), Box(-1, 1, (ACTION_DIM,), np.float32)
     model = policies.SACPolicy(*spaces, lambda _: 1e-3, net_arch=[16, 24])
-    spec = EnvSpec("Grasp-v0", OBS_DIM, ACTION_DIM, 0.95, 1)
+    spec = EnvSpec(env="Grasp-v0", obs_dim=OBS_DIM, action_dim=ACTION_DIM, discount=0.95, n_step=1)
     ours = NumpyPolicy(policy_arrays(model.actor), spec, np.random.default_rng(0))
     obs = np.random.default_rng(1).uniform(-1, 1, (7, OBS_DIM)).astype(np.float32)
     theirs, _ = model.predict(obs, deterministic=True)

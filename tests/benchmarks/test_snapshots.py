@@ -11,7 +11,7 @@ from common.messages import Weights
 from common.protocol import encode
 from common.specs import EnvSpec
 
-SPEC = EnvSpec("Grasp-v0", obs_dim=39, action_dim=5, discount=0.95, n_step=3)
+SPEC = EnvSpec(env="Grasp-v0", obs_dim=39, action_dim=5, discount=0.95, n_step=3)
 
 
 def judged(*success: float) -> list[dict[str, float]]:
@@ -39,7 +39,7 @@ def test_a_policy_that_does_nothing_is_judged_and_given_up_early() -> None:
     sizes = ((39, 8), (8, 8), (8, 10))
     policy = {f"w{i}": np.zeros(size, np.float32) for i, size in enumerate(sizes)}
     policy |= {f"b{i}": np.zeros(size[1], np.float32) for i, size in enumerate(sizes)}
-    message = Weights(version=1, env_steps=7, updates=3, spec=SPEC.to_mapping(), policy=policy)
+    message = Weights(version=1, env_steps=7, updates=3, spec=SPEC, policy=policy)
     config = EnvConfig(env_args=("physics=fast",), max_episode_steps=2)
     with ProcessPoolExecutor(CORES_N) as pool:
         figure = judge(pool, Snapshot(1.5, bytes(encode(message))), config, episodes=200, level=0.98)

@@ -48,7 +48,7 @@ def golden_messages() -> dict[str, Message]:
         episodes=((1.5, 50, True, 11), (-2.0, 49, None, 12)),
     )
     messages: list[Message] = [
-        Hello(actor_id="a.b-c_1", session_id=SESSION, next_seq=3, spec=SPEC.to_mapping(), answer=77),
+        Hello(actor_id="a.b-c_1", session_id=SESSION, next_seq=3, spec=SPEC, answer=77),
         batch,
         Bye(actor_id="a", session_id=SESSION, next_seq=10, role="evaluator"),
         Evaluation(
@@ -60,7 +60,7 @@ def golden_messages() -> dict[str, Message]:
             broken=2,
         ),
         EvaluationStarted(actor_id="e", session_id=SESSION, weights_version=4, env_steps=900),
-        Weights(version=4, env_steps=900, updates=800, spec=SPEC.to_mapping(), policy=policy),
+        Weights(version=4, env_steps=900, updates=800, spec=SPEC, policy=policy),
         Ack(session_id=SESSION, next_seq=(1 << 45) - 1, challenge=77),
         Refusal(session_id=SESSION, key="k" * 40, reason="spec", detail="obs_dim 4, allowed 3"),
         status,

@@ -58,7 +58,13 @@ def test_a_flag_that_is_neither_0_nor_1_is_refused(byte: int, value: int) -> Non
 
 
 def test_rows_of_another_spec_or_shape_are_refused() -> None:
-    other = EnvSpec(SPEC.env, SPEC.obs_dim, SPEC.action_dim, SPEC.discount, SPEC.n_step + 1)
+    other = EnvSpec(
+        env=SPEC.env,
+        obs_dim=SPEC.obs_dim,
+        action_dim=SPEC.action_dim,
+        discount=SPEC.discount,
+        n_step=SPEC.n_step + 1,
+    )
     batch = make_batch(make_records(2))
     with pytest.raises(ProtocolError, match="spec"):
         batch.records(other)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.evaluation.candidates import NUM_FINALISTS, Candidate, Key, Selected
-from common.messages import Episode
+from common.fields import Episode
 
 Episodes = tuple[Episode, ...]
 

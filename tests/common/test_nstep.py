@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.nstep import NStepAdder
-from common.specs import Floats
+from common.specs import Transition
 
-Transition = tuple[float, float, float, float, float, bool, bool]
+Row = tuple[float, float, float, float, float, bool, bool]
 """obs, next_obs, action, reward, discount, terminated, truncated of one-dimensional steps."""
 
 
@@ -35,22 +35,13 @@ episodes_lists = st.lists(
 
 class Recorder:
     def __init__(self, n_step: int, discount: float) -> None:
-        self.transitions: list[Transition] = []
+        self.transitions: list[Row] = []
         self.adder = NStepAdder(n_step, discount, self._take)
 
-    def _take(
-        self,
-        obs: Floats,
-        next_obs: Floats,
-        action: Floats,
-        reward: float,
-        discount: float,
-        term: bool,
-        trunc: bool,
-    ) -> None:
-        self.transitions.append(
-            (float(obs[0]), float(next_obs[0]), float(action[0]), reward, discount, term, trunc)
-        )
+    def _take(self, transition: Transition) -> None:
+        firsts = (float(array[0]) for array in (transition.obs, transition.next_obs, transition.action))
+        numbers = (transition.reward, transition.discount)
+        self.transitions.append((*firsts, *numbers, transition.terminated, transition.truncated))
 
     def play(self, episode: FakeEpisode, start: int) -> None:
         """Observation number t of the episode is start + t, action t is -(start + t)."""
@@ -68,9 +59,9 @@ class Recorder:
             self.adder.flush()
 
 
-def expected(episode: FakeEpisode, start: int, n_step: int, discount: float) -> list[Transition]:
+def expected(episode: FakeEpisode, start: int, n_step: int, discount: float) -> list[Row]:
     """For each step t: R = sum_{i=t}^{e-1} discount^{i-t} r_i up to e = min(t + n, T), and the state at e."""
-    rows: list[Transition] = []
+    rows: list[Row] = []
     length = len(episode.rewards)
     for t in range(length):
         end = min(t + n_step, length)
@@ -88,7 +79,7 @@ def test_every_env_step_becomes_exactly_one_transition(
     episodes: list[FakeEpisode], n_step: int, discount: float
 ) -> None:
     recorder = Recorder(n_step, discount)
-    wanted: list[Transition] = []
+    wanted: list[Row] = []
     for number, episode in enumerate(episodes):
         recorder.play(episode, start=100 * number)
         wanted += expected(episode, 100 * number, n_step, discount)

@@ -10,7 +10,7 @@ from common.errors import ProtocolError
 from common.policy import LOG_STD_MAX, NOISE_STEPS, NumpyPolicy
 from common.specs import EnvSpec
 
-SPEC = EnvSpec("Fake-v0", obs_dim=6, action_dim=3, discount=0.99, n_step=1)
+SPEC = EnvSpec(env="Fake-v0", obs_dim=6, action_dim=3, discount=0.99, n_step=1)
 Arrays = dict[str, NDArray[np.float32]]
 
 

@@ -17,11 +17,7 @@ from tests.fakes import SPEC
 
 def frame_of(key: Key) -> bytes:
     policy = {"w0": np.full((2, 2), key.version, np.float32)}
-    return encode(
-        Weights(
-            version=key.version, env_steps=key.env_steps, updates=1, spec=SPEC.to_mapping(), policy=policy
-        )
-    )
+    return encode(Weights(version=key.version, env_steps=key.env_steps, updates=1, spec=SPEC, policy=policy))
 
 
 def candidate(version: int, *returns: float) -> Candidate:

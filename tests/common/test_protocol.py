@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from common.errors import ProtocolError
+from common.fields import MAX_EPISODES
 from common.messages import (
     KINDS,
-    MAX_EPISODES,
     Ack,
     Batch,
     Bye,
@@ -25,8 +25,9 @@ from common.messages import (
     Weights,
 )
 from common.protocol import DTYPES, OLDEST_POLICY, VERSION, decode, encode
+from common.specs import MAX_DIM, EnvSpec
 from tests.common.golden import golden_file, golden_messages
-from tests.fakes import make_batch, make_records, seal
+from tests.fakes import SPEC, make_batch, make_records, seal
 
 GOLDEN = golden_messages()
 
@@ -39,7 +40,17 @@ session_ids = st.from_regex(r"\A[0-9a-f]{16}\Z")
 floats = st.floats(allow_nan=False, allow_infinity=False)
 returns = st.floats(-1e100, 1e100)
 episodes = st.tuples(returns, counts, st.none() | st.booleans(), counts)
-specs = st.dictionaries(st.text(max_size=8), st.text(max_size=8) | counts | floats, max_size=6)
+bounds = st.none() | st.lists(floats, min_size=3, max_size=3).map(tuple)
+specs = st.builds(
+    EnvSpec,
+    env=st.text(max_size=8),
+    obs_dim=st.integers(1, MAX_DIM),
+    action_dim=st.just(3),
+    discount=st.floats(0, 1),
+    n_step=st.integers(1, MAX_DIM),
+    action_low=bounds,
+    action_high=bounds,
+)
 rows = arrays.arrays(np.uint8, st.tuples(st.integers(0, 5), st.integers(0, 9)))
 floats_f4 = arrays.arrays(np.float32, arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=3))
 batches = st.builds(
@@ -149,9 +160,9 @@ def test_decoded_arrays_are_read_only_views_of_the_frame() -> None:
 
 def test_only_the_allowed_dtypes_can_be_encoded() -> None:
     for dtype in DTYPES.values():
-        encode(Weights(version=0, env_steps=0, updates=0, spec={}, policy={"w": np.zeros(2, dtype)}))
+        encode(Weights(version=0, env_steps=0, updates=0, spec=SPEC, policy={"w": np.zeros(2, dtype)}))
     with pytest.raises(KeyError):
-        encode(Weights(version=0, env_steps=0, updates=0, spec={}, policy={"w": np.zeros(2, np.float64)}))
+        encode(Weights(version=0, env_steps=0, updates=0, spec=SPEC, policy={"w": np.zeros(2, np.float64)}))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,6 +15,7 @@ from tests.common.golden import golden_messages
 from tests.fakes import SESSION, SPEC, make_frame, seal
 
 SMALL_BYTES = 1 << 20
+PLAIN_SPEC = SPEC.to_mapping()
 ACK: dict[str, Any] = {"kind": "ack", "session_id": SESSION, "next_seq": 3, "arrays": []}
 BATCH: dict[str, Any] = {
     "kind": "batch",
@@ -34,10 +35,16 @@ WEIGHTS: dict[str, Any] = {
     "version": 1,
     "env_steps": 1,
     "updates": 1,
-    "spec": {},
+    "spec": PLAIN_SPEC,
     "arrays": [],
 }
-HELLO: dict[str, Any] = {"kind": "hello", "actor_id": "a", "session_id": SESSION, "next_seq": 0, "spec": {}}
+HELLO: dict[str, Any] = {
+    "kind": "hello",
+    "actor_id": "a",
+    "session_id": SESSION,
+    "next_seq": 0,
+    "spec": PLAIN_SPEC,
+}
 STATUS: dict[str, Any] = {"kind": "status", "state": "running", "metrics": {}, "actors": {}}
 EVALUATION: dict[str, Any] = {
     "kind": "evaluation",
@@ -142,10 +149,25 @@ def test_a_wrong_table_of_arrays_is_refused(table: object) -> None:
         {**HELLO, "actor_id": "a\0b"},
         {**HELLO, "actor_id": "a/../b"},
         {**HELLO, "actor_id": "a b"},
-        {**HELLO, "spec": {"a": [[1]]}},
-        {**HELLO, "spec": {"a": True}},
-        {**HELLO, "spec": {"a": None}},
-        {**HELLO, "spec": [["a", 1]]},
+        *({**HELLO, "spec": spec} for spec in ({}, [], None, "spec", [["obs_dim", 1]], [[[1]]])),
+        *(
+            {**HELLO, "spec": {**PLAIN_SPEC, "obs_dim": value}}
+            for value in (0, -1, 65_537, 1 << 63, True, 3.0, "3", None)
+        ),
+        *({**HELLO, "spec": {**PLAIN_SPEC, "action_dim": value}} for value in (0, 65_537, [2])),
+        *({**HELLO, "spec": {**PLAIN_SPEC, "n_step": value}} for value in (0, 65_537, 1.0)),
+        *(
+            {**HELLO, "spec": {**PLAIN_SPEC, "discount": value}}
+            for value in (-0.1, 1.1, float("nan"), "1", True)
+        ),
+        *({**HELLO, "spec": {**PLAIN_SPEC, "env": value}} for value in (None, 1, b"env")),
+        *({**HELLO, "spec": {**PLAIN_SPEC, "action_low": value}} for value in ([], [0.0], [0.0] * 3, 0.0)),
+        *(
+            {**HELLO, "spec": {**PLAIN_SPEC, "action_high": [value, 1.0]}}
+            for value in (float("nan"), float("inf"), "1")
+        ),
+        {**HELLO, "spec": {**PLAIN_SPEC, "more": 1}},
+        {**HELLO, "spec": {name: value for name, value in PLAIN_SPEC.items() if name != "env"}},
         {**BATCH, "digest": b"short"},
         {**BATCH, "digest": "12345678"},
         {**BATCH, "seq": (1 << 45) - 1},

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.evaluation.statistics import describe, mean_low, summarize, wilson_interval
-from common.messages import Episode
+from common.fields import Episode
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tests.fakes import (
     recover_ingest,
 )
 
-OTHER = EnvSpec("Other-v0", obs_dim=4, action_dim=2, discount=0.5, n_step=1)
+OTHER = EnvSpec(env="Other-v0", obs_dim=4, action_dim=2, discount=0.5, n_step=1)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def batch(seq: int, *, actor_id: str = "a", session_id: str = SESSION, spec: Env
 
 def hello(actor_id: str = "a", session_id: str = SESSION, *, spec: EnvSpec = SPEC, **fields: object) -> bytes:
     values = {"next_seq": 0, **fields}
-    return encode(Hello(actor_id=actor_id, session_id=session_id, spec=spec.to_mapping(), **values))
+    return encode(Hello(actor_id=actor_id, session_id=session_id, spec=spec, **values))
 
 
 def evaluation(actor_id: str = "e", session_id: str = SESSION, episodes_n: int = 1) -> bytes:

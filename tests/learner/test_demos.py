@@ -23,7 +23,7 @@ from learner.experience.demonstrations.loader import Demos, load_demos
 from tests.fakes import ONE_LINE
 
 NAME = "fake/demo-v0"
-SPEC = EnvSpec("Fake-v0", obs_dim=2, action_dim=2, discount=0.5, n_step=2)
+SPEC = EnvSpec(env="Fake-v0", obs_dim=2, action_dim=2, discount=0.5, n_step=2)
 OBS = Box(-np.inf, np.inf, (2,), np.float32)
 ACTION = Box(np.array([-1.0, 0.0], np.float32), np.array([3.0, 10.0], np.float32))
 
@@ -110,7 +110,10 @@ def test_a_dataset_that_is_not_there_is_answered_in_one_line(make: Make, where: 
 
 @pytest.mark.parametrize(
     "spec",
-    [EnvSpec("Fake-v0", 3, 2, 0.5, 2), EnvSpec("Fake-v0", 2, 1, 0.5, 2)],
+    [
+        EnvSpec(env="Fake-v0", obs_dim=3, action_dim=2, discount=0.5, n_step=2),
+        EnvSpec(env="Fake-v0", obs_dim=2, action_dim=1, discount=0.5, n_step=2),
+    ],
     ids=["observation", "action"],
 )
 def test_another_shape_is_refused_in_one_line(make: Make, spec: EnvSpec) -> None:

@@ -24,7 +24,9 @@ from tests.end_to_end.harness import until
 from tests.fakes import ONE_LINE, OTHER_SESSION, SESSION, SPEC, make_writer
 from tests.learner.auth_fixtures import HOST, auth_server
 
-HUGE = EnvSpec(SPEC.env, MAX_DIM, SPEC.action_dim, SPEC.discount, SPEC.n_step)
+HUGE = EnvSpec(
+    env=SPEC.env, obs_dim=MAX_DIM, action_dim=SPEC.action_dim, discount=SPEC.discount, n_step=SPEC.n_step
+)
 
 
 def make_flags(**learner: int) -> LearnerFlags:
@@ -40,7 +42,7 @@ def make_flags(**learner: int) -> LearnerFlags:
 
 def test_the_estimate_covers_replay_and_networks_and_little_more(tmp_path: Path) -> None:
     flags = make_flags()
-    spec = EnvSpec("Wide-v0", 2000, 4, 0.99, 1)
+    spec = EnvSpec(env="Wide-v0", obs_dim=2000, action_dim=4, discount=0.99, n_step=1)
     Replay(tmp_path / "replay.bin", spec.record, flags.replay.replay_capacity, np.random.default_rng(0))
     assert isinstance(flags.algorithm, SACConfig)
     state = TrainingState(spec, flags.algorithm, seed=0)

@@ -13,7 +13,15 @@ from common.flags import parse
 from common.specs import EnvSpec
 from learner.experience.demonstrations.loader import load_demos
 
-SPEC = EnvSpec("Grasp-v0", 39, 5, 0.99, 1, (-1.0,) * 5, (1.0,) * 5)
+SPEC = EnvSpec(
+    env="Grasp-v0",
+    obs_dim=39,
+    action_dim=5,
+    discount=0.99,
+    n_step=1,
+    action_low=(-1.0,) * 5,
+    action_high=(1.0,) * 5,
+)
 FAST = ("--env-args", "physics=fast")
 
 
@@ -97,10 +105,38 @@ def test_a_dataset_is_never_overwritten() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (EnvSpec("Other-v0", 38, 5, 0.99, 1), "observation space is Box.*39.*allowed: 38 numbers"),
-        (EnvSpec("Other-v0", 39, 4, 0.99, 1), "action space is Box.*5.*allowed: 4 numbers"),
-        (EnvSpec("Other-v0", 39, 5, 0.99, 1, (-2.0,) * 5, (1.0,) * 5), r"low bounds are \[-1.*allowed: \[-2"),
-        (EnvSpec("Other-v0", 39, 5, 0.99, 1, (-1.0,) * 5, (3.0,) * 5), r"high bounds are \[1.*allowed: \[3"),
+        (
+            EnvSpec(env="Other-v0", obs_dim=38, action_dim=5, discount=0.99, n_step=1),
+            "observation space is Box.*39.*allowed: 38 numbers",
+        ),
+        (
+            EnvSpec(env="Other-v0", obs_dim=39, action_dim=4, discount=0.99, n_step=1),
+            "action space is Box.*5.*allowed: 4 numbers",
+        ),
+        (
+            EnvSpec(
+                env="Other-v0",
+                obs_dim=39,
+                action_dim=5,
+                discount=0.99,
+                n_step=1,
+                action_low=(-2.0,) * 5,
+                action_high=(1.0,) * 5,
+            ),
+            r"low bounds are \[-1.*allowed: \[-2",
+        ),
+        (
+            EnvSpec(
+                env="Other-v0",
+                obs_dim=39,
+                action_dim=5,
+                discount=0.99,
+                n_step=1,
+                action_low=(-1.0,) * 5,
+                action_high=(3.0,) * 5,
+            ),
+            r"high bounds are \[1.*allowed: \[3",
+        ),
     ],
 )
 def test_a_dataset_of_another_environment_is_refused_by_the_difference(spec: EnvSpec, said: str) -> None:

@@ -49,7 +49,7 @@ def test_a_right_key_with_anothers_actor_id_changes_nothing(
 ) -> None:
     messages: list[Message] = [
         make_batch(make_records(2), actor_id=forged, seq=1, produced=4),
-        Hello(actor_id=forged, session_id=SESSION, next_seq=1000, spec=SPEC.to_mapping()),
+        Hello(actor_id=forged, session_id=SESSION, next_seq=1000, spec=SPEC),
         Bye(actor_id=forged, session_id=SESSION, next_seq=1000),
         Evaluation(
             actor_id=forged, session_id=SESSION, weights_version=1, env_steps=2, episodes=((1e9, 1, True, 0),)

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 import learner.experience.held_batches
 import learner.experience.sessions
 from common.errors import StorageError
-from common.messages import MAX_ROWS, Ack, Bye, Evaluation, Hello, Status
+from common.fields import MAX_ROWS
+from common.messages import Ack, Bye, Evaluation, Hello, Status
 from common.protocol import encode
+from common.specs import EnvSpec
 from learner.experience.ingest import Ingest
 from learner.experience.rate_limiter import RateLimiter
 from learner.experience.replay import Replay
@@ -57,7 +59,7 @@ def bad(seq: int, *, actor_id: str = "a") -> bytes:
 
 
 def hello(next_seq: int, *, actor_id: str = "a", session_id: str = SESSION) -> bytes:
-    return encode(Hello(actor_id=actor_id, session_id=session_id, next_seq=next_seq, spec=SPEC.to_mapping()))
+    return encode(Hello(actor_id=actor_id, session_id=session_id, next_seq=next_seq, spec=SPEC))
 
 
 def bye(next_seq: int) -> bytes:
@@ -158,7 +160,7 @@ def test_hello_beyond_what_is_known_moves_on_and_counts_the_lost(ingest: Ingest,
 
 
 def test_hello_of_another_spec_opens_no_account(ingest: Ingest) -> None:
-    spec = {**SPEC.to_mapping(), "obs_dim": 4}
+    spec = EnvSpec(**{**SPEC.to_mapping(), "obs_dim": 4})
     ingest.accept(encode(Hello(actor_id="a", session_id=SESSION, next_seq=0, spec=spec)), 0.0)
     assert (len(ingest.sessions), ingest.counters["refused: spec"]) == (0, 1)
 

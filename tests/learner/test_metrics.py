@@ -11,7 +11,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common.errors import StorageError
-from common.messages import MAX_STATUS_KEYS, Hello, Status
+from common.fields import MAX_STATUS_KEYS
+from common.messages import Hello, Status
 from common.protocol import encode
 from common.runtime.run_directory import RunDirectory
 from learner.algorithm import ALGORITHMS, definition
@@ -230,8 +231,7 @@ def test_an_evaluation_stands_in_one_row_and_in_the_status_that_is_told_of_it(tm
 def test_more_actors_than_a_status_can_name_do_not_stop_it(tmp_path: Path) -> None:
     world = World(tmp_path)
     for number in range(MAX_STATUS_KEYS + 3):
-        spec = SPEC.to_mapping()
-        hello = Hello(actor_id=f"actor-{number}", session_id=SESSION, next_seq=0, spec=spec)
+        hello = Hello(actor_id=f"actor-{number}", session_id=SESSION, next_seq=0, spec=SPEC)
         world.ingest.accept(encode(hello), float(number))  # those heard last are named
     status = world.report()
     assert len(status.actors) == MAX_STATUS_KEYS

@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from common.errors import RefusedError
-from common.messages import MAX_LINE, MAX_REFUSED_SHOWN, Refusal, Status
+from common.fields import MAX_LINE, MAX_REFUSED_SHOWN
+from common.messages import Refusal, Status
 from learner.access.refusals import MAX_PER_S, MAX_REMEMBERED, Peer, Refusals
 from tests.fakes import OTHER_SESSION, SESSION
 

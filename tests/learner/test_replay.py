@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import ConfigError
-from common.messages import MAX_ROWS
+from common.fields import MAX_ROWS
 from common.specs import Records
 from learner.experience.demonstrations.loader import Demos
 from learner.experience.replay import Mixture, Replay

@@ -22,7 +22,7 @@ from learner.sac.settings import SACConfig
 from learner.sac.training_state import TrainingState
 from tests.learner.reference_sac import Array, Net, SlowSAC
 
-SPEC = EnvSpec("Fake-v0", obs_dim=6, action_dim=3, discount=0.97, n_step=3)
+SPEC = EnvSpec(env="Fake-v0", obs_dim=6, action_dim=3, discount=0.97, n_step=3)
 SMALL = SACConfig(hidden_dim=8, tau=0.05, reward_scale=2.5, initial_temperature=0.3, learning_rate=1e-2)
 
 
@@ -205,7 +205,7 @@ def test_losses_refuse_shapes_that_would_broadcast() -> None:
 
 def test_update_refuses_another_record() -> None:
     agent = SAC(SPEC, SMALL, seed=0)
-    other = EnvSpec("Fake-v0", obs_dim=7, action_dim=3, discount=0.97, n_step=3)
+    other = EnvSpec(env="Fake-v0", obs_dim=7, action_dim=3, discount=0.97, n_step=3)
     for bad in (make_batch(spec=other)[None], make_batch(), make_batch()[None, :0]):
         with pytest.raises(ValueError, match="expected"):
             agent.update(bad)

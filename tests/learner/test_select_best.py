@@ -7,7 +7,8 @@ import pytest
 
 from common.evaluation.candidates import Key
 from common.evaluation.policy_files import read_selected, read_weights
-from common.messages import Episode, Evaluation, EvaluationStarted, Weights
+from common.fields import Episode
+from common.messages import Evaluation, EvaluationStarted, Weights
 from common.protocol import encode
 from common.runtime.run_directory import RunDirectory
 from learner.publishing.published_frames import KEPT_BYTES, KEPT_VERSIONS, MAX_PINS, PublishedFrames
@@ -17,9 +18,7 @@ from tests.fakes import SESSION, SPEC
 
 def frame_of(version: int) -> bytes:
     policy = {"w0": np.full((2, 2), version, np.float32)}
-    return encode(
-        Weights(version=version, env_steps=100 * version, updates=1, spec=SPEC.to_mapping(), policy=policy)
-    )
+    return encode(Weights(version=version, env_steps=100 * version, updates=1, spec=SPEC, policy=policy))
 
 
 def evaluation(version: int, *returns: float, broken: int = 0, first_seed: int = 0) -> Evaluation:

@@ -1,4 +1,4 @@
-"""Tensors from an environment are read like arrays (apart from the tests of the actor, which need no torch)."""
+"""Tensors from an environment are read like arrays; here, because the actor's tests need no torch."""
 
 from typing import Any
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from common.errors import ConfigError
 from common.nstep import NStepAdder
-from common.specs import MAX_MAGNITUDE, EnvSpec, Records
+from common.specs import MAX_MAGNITUDE, EnvSpec, Records, Transition
 from learner.experience.demonstrations.episodes import Bounds, DemoEpisode, check_episode
 from learner.experience.demonstrations.files import MAX_DEMOS_BYTES, open_dataset, read_episodes
 
@@ -91,7 +91,12 @@ def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
 def _transitions(who: str, episode: DemoEpisode, spec: EnvSpec) -> Records:
     """Return an episode's transitions; it is cut at its end if the dataset does not end it."""
     rows: list[tuple[Any, ...]] = []
-    adder = NStepAdder(spec.n_step, spec.discount, lambda *values: rows.append((*values, 0)))
+
+    def keep(t: Transition) -> None:
+        values = (t.obs, t.next_obs, t.action, t.reward, t.discount, t.terminated, t.truncated)
+        rows.append((*values, 0))
+
+    adder = NStepAdder(spec.n_step, spec.discount, keep)
     for t in range(len(episode)):
         adder.add(
             episode.obs[t],

@@ -1,0 +1,116 @@
+"""Messages from the learner to actors, evaluators and monitors."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from common.fields import (
+    MAX_REFUSED_SHOWN,
+    MAX_ROOM,
+    MAX_STATUS_KEYS,
+    ActorId,
+    Challenge,
+    Count,
+    Finite,
+    Line,
+    SessionId,
+    State,
+    Total,
+)
+from common.messages.base import Arrays, Message
+from common.specs import EnvSpec
+
+_EMA = "average."
+"""Before the names of the arrays of the policy's moving average, in every version."""
+
+
+class Weights(Message):
+    """A published policy; also the format of the policy files in a run directory.
+
+    Attributes:
+        policy: float32 arrays that `common.policy.NumpyPolicy` takes; what actors act by.
+        ema: arrays of the same names, the exponential moving average of the policy; empty if none is kept.
+    """
+
+    kind = "weights"
+    carried = frozenset({"policy", "ema"})
+    version: Count
+    env_steps: Count
+    updates: Count
+    spec: EnvSpec
+    policy: Arrays
+    ema: Arrays = Field(default_factory=dict)
+
+    @property
+    def eval_policy(self) -> Arrays:
+        """Arrays that deterministic episodes are run with."""
+        return self.ema or self.policy
+
+    def arrays(self) -> Arrays:
+        """Return the policy and, under names of its own, its moving average."""
+        return {**self.policy, **{_EMA + name: array for name, array in self.ema.items()}}
+
+    @classmethod
+    def fields_of(cls, arrays: Arrays) -> dict[str, Any]:
+        """Return the policy and its moving average."""
+        ema = {name: array for name, array in arrays.items() if name.startswith(_EMA)}
+        return {
+            "policy": {name: array for name, array in arrays.items() if name not in ema},
+            "ema": {name.removeprefix(_EMA): array for name, array in ema.items()},
+        }
+
+
+class Ack(Message):
+    """Every batch of this session below `next_seq` is in the replay (or rejected) and may be forgotten.
+
+    Attributes:
+        held: batches from `next_seq` on that the learner has and will take when it is their turn.
+        room: transitions that this actor may have made beyond those below `next_seq`.
+        challenge: to be said again in a hello at once: two processes use this actor's id, and the learner
+            asks which of them live.
+    """
+
+    kind = "ack"
+    session_id: SessionId
+    next_seq: Count
+    held: Count = 0
+    room: Count = MAX_ROOM
+    challenge: Challenge = 0
+
+
+class Refusal(Message):
+    """One process is told that nothing it sends will be taken, and why.
+
+    Everybody can listen to the control channel and so learn a session id: a peer with keys believes only a
+    refusal that names its own public key, which nobody else can bring about.
+
+    Attributes:
+        key: public key (Z85) of whoever sent what was refused; empty in plaintext.
+        reason: short stable slug.
+        detail: the offending values and what is allowed.
+    """
+
+    kind = "refusal"
+    session_id: SessionId
+    key: Annotated[str, Field(pattern=r"^[!-~]*$", max_length=40)]
+    reason: Annotated[str, Field(pattern=r"^[a-z-]{1,32}$")]
+    detail: Line
+
+
+class Status(Message):
+    """What the learner says of itself once a second.
+
+    Attributes:
+        actors: state of each actor by its id.
+        evaluators: likewise.
+        refused: why those last refused were, by id.
+    """
+
+    kind = "status"
+    state: Literal["waiting", "running", "draining", "done"]
+    metrics: Annotated[dict[str, Finite | Total], Field(max_length=MAX_STATUS_KEYS)]
+    actors: Annotated[dict[ActorId, State], Field(max_length=MAX_STATUS_KEYS + MAX_REFUSED_SHOWN)]
+    evaluators: Annotated[dict[ActorId, State], Field(max_length=MAX_STATUS_KEYS + MAX_REFUSED_SHOWN)] = (
+        Field(default_factory=dict)
+    )
+    refused: Annotated[dict[ActorId, Line], Field(max_length=MAX_REFUSED_SHOWN)] = Field(default_factory=dict)

@@ -1,0 +1,123 @@
+"""Messages from actors and evaluators to the learner."""
+
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from common.errors import ProtocolError
+from common.fields import MAX_EPISODES, MAX_ROWS, ActorId, Challenge, Count, Episode, Role, Seq, SessionId
+from common.messages.base import Arrays, Message
+from common.specs import EnvSpec, Records
+
+
+class Hello(Message):
+    """A peer's first message; again every second while it has nothing else to say.
+
+    Attributes:
+        next_seq: the oldest batch that the actor still keeps; lower ones it will never send again.
+        spec: of its environment.
+        role: who speaks; an evaluator sends no batches.
+        answer: the newest challenge heard, see `Ack`.
+    """
+
+    kind = "hello"
+    actor_id: ActorId
+    session_id: SessionId
+    next_seq: Count
+    spec: EnvSpec
+    role: Role = "actor"
+    answer: Challenge = 0
+
+
+class Batch(Message):
+    """Transitions and finished episodes.
+
+    Attributes:
+        digest: of the spec that the rows are packed by.
+        weights_version: of the newest policy behind these transitions; 0 is random actions.
+        produced: transitions that this session made in all, these included.
+        discarded: env steps and resets that this session threw away, one for each broken episode.
+        resent: batches that this session had sent again when it sealed this one.
+        rows: [n, EnvSpec.record.itemsize] uint8, packed records.
+    """
+
+    kind = "batch"
+    carried = frozenset({"rows"})
+    actor_id: ActorId
+    session_id: SessionId
+    seq: Seq
+    digest: Annotated[bytes, Field(min_length=8, max_length=8)]
+    weights_version: Count
+    produced: Count
+    discarded: Count
+    resent: Count
+    episodes: Annotated[tuple[Episode, ...], Field(max_length=MAX_EPISODES)]
+    rows: NDArray[np.uint8]
+
+    def arrays(self) -> Arrays:
+        """Return the rows."""
+        return {"rows": self.rows}
+
+    def records(self, spec: EnvSpec) -> Records:
+        """View the rows as transitions of `spec`.
+
+        Raises:
+            ProtocolError: they were packed by another spec, or a value is not finite or out of range.
+        """
+        if self.digest != spec.digest:
+            raise ProtocolError("spec", f"digest {self.digest.hex()}, allowed {spec.digest.hex()}")
+        if self.rows.ndim and len(self.rows) > MAX_ROWS:
+            raise ProtocolError("too-long", f"{len(self.rows)} transitions, allowed {MAX_ROWS}")
+        return spec.unpack(self.rows)
+
+
+class Bye(Message):
+    """A peer leaves; everything before `next_seq` has been sent."""
+
+    kind = "bye"
+    actor_id: ActorId
+    session_id: SessionId
+    next_seq: Count
+    role: Role = "actor"
+
+
+class EvaluationStarted(Message):
+    """Deterministic episodes of one published policy begin: it is to be kept until they are reported.
+
+    Attributes:
+        weights_version: of the policy.
+        env_steps: the learner's, when it was published.
+    """
+
+    kind = "evaluation_started"
+    actor_id: ActorId
+    session_id: SessionId
+    weights_version: Count
+    env_steps: Count
+
+
+class Evaluation(Message):
+    """Deterministic episodes of one published policy.
+
+    Attributes:
+        weights_version: of the policy.
+        env_steps: the learner's, when it was published.
+        episodes: those that the environment ended; a broken one is none.
+        broken: episodes that the environment broke off, by an error or a value that is not finite.
+    """
+
+    kind = "evaluation"
+    actor_id: ActorId
+    session_id: SessionId
+    weights_version: Count
+    env_steps: Count
+    episodes: Annotated[tuple[Episode, ...], Field(max_length=MAX_EPISODES)]
+    broken: Count = 0
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Evaluation":
+        if not (self.episodes or self.broken):
+            raise ValueError("no episode, whole or broken")
+        return self
