@@ -44,10 +44,10 @@ lint: venv
 	$(BIN)/mypy
 
 # Everything that is fast here beside what it is compared with; the peers are installed for it alone.
-bench: $(VENV)/.peers
+bench: $(VENV)/.baselines
 	$(BIN)/python -m benchmarks --json docs/results/bench.json $(ARGS)
 
-$(VENV)/.peers: $(VENV)/.installed
+$(VENV)/.baselines: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[learner,dev,bench]'
 	touch $@
 

@@ -161,7 +161,7 @@ class RunPolicies:
             chosen_by += "; not compared with the last policy yet"
         return Choice(self._best, chosen_by)
 
-    def contestants(self) -> dict[Key, PolicyFile]:
+    def compared_policies(self) -> dict[Key, PolicyFile]:
         """Return the policies to compare, the last one first; none if it is missing or unusable."""
         try:
             last = self._find("last")
@@ -182,7 +182,7 @@ class RunPolicies:
         """Return whether a comparison would say more than is known; never in a folder of copies."""
         if not self._run.has_begun():
             return False
-        keys = self.contestants().keys()
+        keys = self.compared_policies().keys()
         if len(keys) < 2:
             return False
         done = self._selected.comparison
@@ -197,7 +197,7 @@ class RunPolicies:
             seed: root of the episodes' seeds: the same for every policy, none of those of `evaluate` itself.
             episodes: of each policy at the most.
         """
-        files = self.contestants()
+        files = self.compared_policies()
         last, *others = files
         seeds = seed_sequence(seed, f"comparison with {last}, {episodes} episodes")
         streams = {key: training_seeds(np.random.default_rng(seeds)) for key in files}

@@ -1,11 +1,11 @@
-"""What each setting of `cube-fast` gives: the cube learned with one of them changed, on several seeds.
+"""Ablation of the preset `cube-fast`: the cube learned with one setting changed, on several seeds.
 
     python -m benchmarks.ablation --seeds 0 1 2
 
-One process steps, learns and judges in turn: the parts are those of the actor and the learner, but updates
-come at a fixed number an env step, so a run depends on its seed alone and not on what else the machine does.
-Policies of every `EVERY_N` env steps are judged in `--episodes` deterministic episodes on the default
-physics. Writes `OUT/ablation.json` after each run anew, and prints a table.
+One process steps, learns and evaluates in turn with the parts of the actor and the learner. The number of
+updates per env step is fixed, so a run depends on its seed alone and not on the machine. The policy is
+evaluated every `EVAL_INTERVAL_STEPS` env steps in `--episodes` deterministic episodes on the default physics.
+Rewrites `OUT/ablation.json` after each run, and prints a table.
 """
 
 import argparse
@@ -38,10 +38,10 @@ from learner.experience.replay import Replay
 
 UPDATES_PER_STEP = 0.36
 """What the free-running learner comes to on two cores."""
-PUBLISH_EVERY_N = 400
+PUBLISH_INTERVAL_STEPS = 400
 """Env steps between two policies of the actor."""
-EVERY_N, FIRST_N = 4000, 8000
-"""Env steps between two judgements, and before the first."""
+EVAL_INTERVAL_STEPS, FIRST_EVAL_STEPS = 4000, 8000
+"""Env steps between two evaluations, and before the first."""
 SEED = 4_000_037
 """Root of the judging episodes' seeds."""
 
@@ -85,16 +85,16 @@ class Inserter:
         """Forget the summary."""
 
 
-def learn(flags: TrainFlags, seed: int, steps_n: int, episodes_n: int, folder: Path) -> dict[int, float]:
-    """Return the success of the judged policies by the env steps behind them."""
+def learn(flags: TrainFlags, seed: int, num_steps: int, num_episodes: int, folder: Path) -> dict[int, float]:
+    """Return the success of the evaluated policies by the env steps behind them."""
     stream = seed_sequence(seed, "ablation")
     rngs = [np.random.default_rng(part) for part in stream.spawn(4)]
     env = Environment(flags.env, flags.returns)
-    judged_in = Environment(
+    eval_env = Environment(
         EnvConfig(**{**flags.env.model_dump(), "env_args": evaluated_env_args(flags)}), flags.returns
     )
     spec = env.spec
-    replay = Replay(folder / "replay", spec.record, steps_n, rngs[0])
+    replay = Replay(folder / "replay", spec.record, num_steps, rngs[0])
     batch_size = flags.replay.batch_size
     agent = definition("sac").build(flags.algorithm, spec, flags.learner, batch_size=batch_size, seed=seed)
     writer: Any = Inserter(spec, replay)
@@ -102,25 +102,25 @@ def learn(flags: TrainFlags, seed: int, steps_n: int, episodes_n: int, folder: P
     share = flags.actor.random_action_prob
     behavior = BehaviorPolicy(spec.action_dim, rngs[2], deterministic=False, random_action_prob=share)
     owed, success = 0.0, {}
-    for step in range(1, steps_n + 1):
+    for step in range(1, num_steps + 1):
         runner.step(behavior.act(runner.obs[None])[0])
         if step > flags.learner.explore_steps:
             owed += UPDATES_PER_STEP
             while owed >= 1:
                 agent.update(replay.sample(1, batch_size))
                 owed -= 1
-            if step % PUBLISH_EVERY_N == 0:
+            if step % PUBLISH_INTERVAL_STEPS == 0:
                 behavior.policy = NumpyPolicy(agent.policy().arrays(), spec, rngs[3])
-        if step >= FIRST_N and step % EVERY_N == 0:
+        if step >= FIRST_EVAL_STEPS and step % EVAL_INTERVAL_STEPS == 0:
             copy = agent.policy()
             policy = NumpyPolicy(copy.ema() or copy.arrays(), spec, np.random.default_rng(0))
             seeds = draw_seeds(np.random.default_rng(seed_sequence(SEED, "judge")))
-            done = run_episodes(judged_in, policy, seeds, episodes_n, StopSignal())
+            done = run_episodes(eval_env, policy, seeds, num_episodes, StopSignal())
             success[step] = sum(bool(episode[2]) for episode in done.episodes) / done.count
     return success
 
 
-def run(lever: str, seed: int, steps_n: int, episodes_n: int) -> dict[str, Any]:
+def run(lever: str, seed: int, num_steps: int, num_episodes: int) -> dict[str, Any]:
     """Learn once; return the figures."""
     flags = parse(
         TrainFlags, ["--preset", "cube-fast", *LEVERS[lever]], prog="ablation", algorithms=settings_of
@@ -129,12 +129,12 @@ def run(lever: str, seed: int, steps_n: int, episodes_n: int) -> dict[str, Any]:
         return {
             "lever": lever,
             "seed": seed,
-            "success": learn(flags, seed, steps_n, episodes_n, Path(folder)),
+            "success": learn(flags, seed, num_steps, num_episodes, Path(folder)),
         }
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the lines of a table: mean success of the seeds at each judgement, worst seed in brackets."""
+    """Yield the lines of a table: mean success of the seeds at each evaluation, worst seed in brackets."""
     for lever in dict.fromkeys(row["lever"] for row in rows):
         curves = [row["success"] for row in rows if row["lever"] == lever]
         cells = []
@@ -152,7 +152,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--levers", choices=LEVERS, nargs="+", default=list(LEVERS))
     parser.add_argument("--steps", type=int, default=28_000, help="env steps of a run")
-    parser.add_argument("--episodes", type=int, default=100, help="of a judgement")
+    parser.add_argument("--episodes", type=int, default=100, help="of a evaluation")
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

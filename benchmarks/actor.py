@@ -19,7 +19,7 @@ import numpy as np
 
 from actor.environment import Environment
 from actor.loop import Actor
-from benchmarks.contest import Claim, Contest, Host
+from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.learner import LearnerProcess
 from benchmarks.workload import Measure
 from common.config import flag
@@ -29,16 +29,16 @@ from common.specs import Floats
 
 WARM_S = 1.0
 SECONDS = 2.5
-ACTIONS_N = 5000
+NUM_ACTIONS = 5000
 ACTING, EXPLORING = "actor with its policy", "actor exploring"
-ENVS_N = 4
-SEVERAL = f"actor with its policy, {ENVS_N} environments"
+NUM_ENVS = 4
+SEVERAL = f"actor with its policy, {NUM_ENVS} environments"
 REBUILT, NEVER_REBUILT = "bare env.step", "bare env.step, never rebuilt"
 
 
 def random_actions(action_dim: int) -> Floats:
-    """Return the [ACTIONS_N, action_dim] actions that both sides take in turn."""
-    return np.random.default_rng(0).uniform(-1, 1, (ACTIONS_N, action_dim)).astype(np.float32)
+    """Return the [NUM_ACTIONS, action_dim] actions that both sides take in turn."""
+    return np.random.default_rng(0).uniform(-1, 1, (NUM_ACTIONS, action_dim)).astype(np.float32)
 
 
 class RandomActor(Actor):
@@ -60,8 +60,8 @@ class RandomActor(Actor):
     def _act(self) -> Floats:
         if self._thinks:
             super()._act()
-        envs_n = len(self.runners)
-        self._steps += envs_n
+        num_envs = len(self.runners)
+        self._steps += num_envs
         now_s = time.perf_counter()
         if self._began_s is None:
             if self.behavior.policy is not None:
@@ -71,19 +71,19 @@ class RandomActor(Actor):
         elif now_s >= self._began_s + SECONDS:
             self._answers.send(self._steps / (now_s - self._began_s))
             self._began_s, self._steps, self._thinks = now_s, 0, False
-        start = self._steps % (ACTIONS_N - envs_n)
-        return self._random[start : start + envs_n]
+        start = self._steps % (NUM_ACTIONS - num_envs)
+        return self._random[start : start + num_envs]
 
 
-def run_actor(answers: Connection, ports: dict[str, int], envs_n: int) -> None:
+def run_actor(answers: Connection, ports: dict[str, int], num_envs: int) -> None:
     """Be the actor until told to stop."""
     words = [word for name, port in ports.items() for word in (flag(name), str(port))]
-    words += ["--envs-per-actor", str(envs_n)]
+    words += ["--envs-per-actor", str(num_envs)]
     RandomActor(parse(ActorFlags, words, prog="actor"), answers).run(StopSignal().install())
 
 
 @contextmanager
-def in_the_system(envs_n: int) -> Iterator[Measure]:
+def in_the_system(num_envs: int) -> Iterator[Measure]:
     """Yield the measure of the actor; learner and actor are started for each turn, and gone between."""
     learner_core, actor_core = sorted(os.sched_getaffinity(0))
 
@@ -94,12 +94,12 @@ def in_the_system(envs_n: int) -> Iterator[Measure]:
             learner = LearnerProcess(Path(folder))
             os.sched_setaffinity(0, {actor_core})
             answers, end = context.Pipe()
-            actor = context.Process(target=run_actor, args=(end, learner.ports, envs_n))
+            actor = context.Process(target=run_actor, args=(end, learner.ports, num_envs))
             actor.start()
             try:
                 learner.until(lambda: answers.poll(0.1))
                 acting, exploring = answers.recv(), answers.recv()
-                return {ACTING: acting, EXPLORING: exploring} if envs_n == 1 else {SEVERAL: acting}
+                return {ACTING: acting, EXPLORING: exploring} if num_envs == 1 else {SEVERAL: acting}
             finally:
                 actor.terminate()
                 actor.join()
@@ -124,7 +124,7 @@ def bare() -> Iterator[Measure]:
         env.reset(seed=0)
         began_s = time.perf_counter()
         while (passed_s := time.perf_counter() - began_s) < SECONDS:
-            *_, terminated, truncated, _ = env.step(random[steps % ACTIONS_N])
+            *_, terminated, truncated, _ = env.step(random[steps % NUM_ACTIONS])
             steps += 1
             if terminated or truncated:
                 episodes += 1
@@ -139,22 +139,22 @@ def bare() -> Iterator[Measure]:
     }
 
 
-CONTESTS = (
-    Contest(
+COMPARISONS = (
+    Comparison(
         "actor",
         "env steps of one actor on Grasp-v0, preset cube-fast, with random actions",
         "env steps/s",
         2,
         (
-            Host("benchmarks.actor:in_the_system", {"envs_n": 1}),
-            Host("benchmarks.actor:bare"),
-            Host("benchmarks.actor:in_the_system", {"envs_n": ENVS_N}),
+            Worker("benchmarks.actor:in_the_system", {"num_envs": 1}),
+            Worker("benchmarks.actor:bare"),
+            Worker("benchmarks.actor:in_the_system", {"num_envs": NUM_ENVS}),
         ),
         (
-            Claim(EXPLORING, REBUILT, 0.95),
-            Claim(ACTING, REBUILT, 0.95),
-            Claim(SEVERAL, REBUILT),
-            Claim(ACTING, NEVER_REBUILT),
+            Threshold(EXPLORING, REBUILT, 0.95),
+            Threshold(ACTING, REBUILT, 0.95),
+            Threshold(SEVERAL, REBUILT),
+            Threshold(ACTING, NEVER_REBUILT),
         ),
     ),
 )

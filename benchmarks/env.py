@@ -1,6 +1,6 @@
 """`python -m benchmarks.env`: environment steps a second of GraspEnv, beside what it can be compared with.
 
-All contestants take turns in one process on one core, so that a noisy machine is unfair to none of them; the
+All sides take turns in one process on one core, so that a noisy machine is unfair to none of them; the
 medians of the turns are compared. Bare physics is the same scene, driven with the motor commands that a
 GraspEnv episode gave, and nothing else: no observation, no reward, no contact query.
 
@@ -27,17 +27,17 @@ import pybullet
 from actor.grasp import GraspEnv
 
 EPISODE_STEPS = 50
-Contestant = Callable[[int], int]
+Side = Callable[[int], int]
 """Takes a seed and runs some episodes of random actions; returns their steps."""
 
 
-def grasp_env(physics: str, objects: str = "cube") -> Contestant:
+def grasp_env(physics: str, objects: str = "cube") -> Side:
     """Return episodes of GraspEnv, resets included."""
     env = GraspEnv(physics=physics, objects=objects)
     return lambda seed: _play(env, seed)
 
 
-def panda_gym() -> Contestant:
+def panda_gym() -> Side:
     """Return episodes of panda-gym's PickAndPlace-v3, resets included.
 
     Raises:
@@ -50,7 +50,7 @@ def panda_gym() -> Contestant:
     return lambda seed: _play(env, seed)
 
 
-def bare_physics(physics: str) -> Contestant:
+def bare_physics(physics: str) -> Side:
     """Return GraspEnv's scene and motor commands with nothing around them."""
     env = GraspEnv(physics=physics)
 
@@ -107,7 +107,7 @@ def _play(env: "gymnasium.Env[Any, Any]", seed: int) -> int:
     return EPISODE_STEPS
 
 
-def measure(run: Contestant, first_seed: int, episodes: int) -> float:
+def measure(run: Side, first_seed: int, episodes: int) -> float:
     """Return steps a second over `episodes` episodes."""
     steps, seconds = 0, 0.0
     for seed in range(first_seed, first_seed + episodes):
@@ -118,7 +118,7 @@ def measure(run: Contestant, first_seed: int, episodes: int) -> float:
     return steps / seconds
 
 
-def contestants() -> dict[str, Contestant]:
+def sides() -> dict[str, Side]:
     """Return all that can be run here, by name."""
     found = {
         "GraspEnv default": grasp_env("default"),
@@ -141,21 +141,21 @@ def ratios(medians: dict[str, float]) -> dict[str, float]:
         "default / bare default": default / medians["GraspEnv default, bare physics"],
         "fast / bare fast": fast / medians["GraspEnv fast, bare physics"],
     }
-    if (peer := medians.get("panda-gym PickAndPlace-v3")) is not None:
-        result |= {"default / panda-gym": default / peer, "fast / panda-gym": fast / peer}
+    if (baseline := medians.get("panda-gym PickAndPlace-v3")) is not None:
+        result |= {"default / panda-gym": default / baseline, "fast / panda-gym": fast / baseline}
     return result
 
 
 def main(argv: Sequence[str]) -> None:
     """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.env", description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=7, help="turns of each contestant")
+    parser.add_argument("--repetitions", type=int, default=7, help="turns of each side")
     parser.add_argument("--episodes", type=int, default=40, help="episodes a turn")
     parser.add_argument("--json", type=Path, help="file to write the numbers into")
     flags = parser.parse_args(argv)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    runs = contestants()
+    runs = sides()
     speeds: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         measure(run, 0, 2)  # what happens once only

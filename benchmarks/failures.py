@@ -26,7 +26,7 @@ from rich.progress import track
 from actor.grasp.objects import RANDOM_SETS, random_objects
 from benchmarks.contact_sheet import write
 from benchmarks.machine import describe_machine
-from benchmarks.watching import SEED, open_run, photograph, try_object
+from benchmarks.recording import SEED, open_run, photograph, try_object
 from common.errors import ConfigError
 from common.evaluation.statistics import wilson_interval
 from common.runtime.seeds import seed_sequence

@@ -12,7 +12,7 @@ from multiprocessing.synchronize import Event
 import numpy as np
 import zmq
 
-from benchmarks.contest import Claim, Contest, Host
+from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.transport import BATCH_TRANSITIONS, Writers
 from benchmarks.workload import SPEC, Measure, random_records
 from common.config import TransportConfig
@@ -20,7 +20,7 @@ from common.messages import Batch, Evaluation
 from common.net.experience import ExperienceReceiver, ExperienceSender
 from common.protocol import Buffer, decode, encode
 
-EVALUATIONS_N = 500
+NUM_EVALUATIONS = 500
 PAUSE_S = 0.01
 """Between two evaluations."""
 SESSION = "0123456789abcdef"
@@ -97,7 +97,7 @@ def measure_delay(looks: bool) -> Iterator[Measure]:
 
 
 def p99_ms(
-    receive: Callable[[], Buffer | None], wait: Callable[[float], object], count: int = EVALUATIONS_N
+    receive: Callable[[], Buffer | None], wait: Callable[[float], object], count: int = NUM_EVALUATIONS
 ) -> float:
     """Decode until so many evaluations sent from now on have come; return what one in a hundred exceeds."""
     delays_ms: list[float] = []
@@ -113,16 +113,16 @@ def p99_ms(
     return float(np.percentile(delays_ms, 99))
 
 
-CONTESTS = (
-    Contest(
+COMPARISONS = (
+    Comparison(
         "fairness",
         "an evaluation's way from send to decode beside two actors that never stop sending, p99",
         "ms",
         2,
         (
-            Host("benchmarks.fairness:measure_delay", {"looks": True}),
-            Host("benchmarks.fairness:measure_delay", {"looks": False}),
+            Worker("benchmarks.fairness:measure_delay", {"looks": True}),
+            Worker("benchmarks.fairness:measure_delay", {"looks": False}),
         ),
-        (Claim(OURS, BARE),),
+        (Threshold(OURS, BARE),),
     ),
 )

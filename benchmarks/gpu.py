@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from benchmarks.contest import Claim, Contest, Host
-from benchmarks.sac import ROWS_N, SECONDS, SETTINGS, WARM_S, Blank, training
+from benchmarks.comparison import Comparison, Threshold, Worker
+from benchmarks.sac import NUM_ROWS, SECONDS, SETTINGS, WARM_S, Blank, training
 from benchmarks.workload import BATCH_SIZE, SPEC, Measure, UnavailableError, filled_replay, rate
 from common.config import LearnerConfig
 
@@ -36,7 +36,7 @@ def captured(num_updates: int) -> Iterator[Measure]:
     require_gpu()
     flags = LearnerConfig(device="cuda", updates_per_dispatch=num_updates)
     agent = choose_backend(SACConfig(), SPEC, flags, batch_size=BATCH_SIZE, seed=0)
-    with filled_replay(ROWS_N) as replay:
+    with filled_replay(NUM_ROWS) as replay:
 
         def update() -> int:
             agent.update(replay.sample(num_updates, BATCH_SIZE))
@@ -57,7 +57,7 @@ def eager() -> Iterator[Measure]:
 
     require_gpu()
     agent = SAC(SPEC, SACConfig(), seed=0, device="cuda")
-    with filled_replay(ROWS_N) as replay:
+    with filled_replay(NUM_ROWS) as replay:
 
         def update() -> int:
             agent.update(replay.sample(1, BATCH_SIZE))
@@ -79,22 +79,22 @@ def stable_baselines3() -> Iterator[Measure]:
     yield from training("Stable-Baselines3", model, torch.cuda.synchronize)
 
 
-CONTESTS = (
-    Contest(
+COMPARISONS = (
+    Comparison(
         "sac-gpu",
         "SAC updates of the row sac on a GPU, one core of the host",
         "updates/s",
         1,
         (
-            Host("benchmarks.gpu:captured", {"num_updates": 16}),
-            Host("benchmarks.gpu:captured", {"num_updates": 1}),
-            Host("benchmarks.gpu:eager"),
-            Host("benchmarks.gpu:stable_baselines3"),
+            Worker("benchmarks.gpu:captured", {"num_updates": 16}),
+            Worker("benchmarks.gpu:captured", {"num_updates": 1}),
+            Worker("benchmarks.gpu:eager"),
+            Worker("benchmarks.gpu:stable_baselines3"),
         ),
         (
-            Claim("graph of 16", "eager"),
-            Claim("graph of 1", "eager"),
-            Claim("graph of 16", "Stable-Baselines3"),
+            Threshold("graph of 16", "eager"),
+            Threshold("graph of 1", "eager"),
+            Threshold("graph of 16", "Stable-Baselines3"),
         ),
     ),
 )

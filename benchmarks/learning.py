@@ -3,15 +3,15 @@
     python -m benchmarks.learning --name cube --seeds 0 1 2
     python -m benchmarks.learning --name pendulum --seeds 0 1 2 -- --env Pendulum-v1 --total-env-steps 20000
 
-    python -m benchmarks.learning --name fast --seeds 0 1 2 --judge 500 --level 0.98
+    python -m benchmarks.learning --name fast --seeds 0 1 2 --eval-episodes 500 --level 0.98
 
 Words behind `--` go to `graspfleet train`. Writes `OUT/NAME.png` (curves), `OUT/NAME.json` (figures,
 the run's own evaluations and the machine) and prints a table. The wall-clock of a run is that of its
 command, final evaluation included.
 
-With `--judge N`, the policies of the run are kept every `--every-s` seconds and judged afterwards on N
-deterministic episodes each, with `--judge-env-args`; "sustained" is the second of two in a row that reach
-`--level`, and the picture shows the judgements.
+With `--eval-episodes N`, a policy of the run is kept every `--every-s` seconds and evaluated afterwards in N
+deterministic episodes with `--eval-env-args`; "sustained" is the second of two in a row that reach `--level`,
+and the picture shows these evaluations (`eval_curve` in the JSON file).
 """
 
 import argparse
@@ -24,9 +24,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.judged_curve import draw as draw_judged
+from benchmarks.eval_curve import draw as draw_evaluations
 from benchmarks.machine import describe_machine
-from benchmarks.snapshots import judge_all, record, sustained
+from benchmarks.snapshots import evaluate_all, record, sustained
 from common.config import EnvConfig, flag
 from common.flags import load_yaml
 from common.runtime.run_directory import RunDirectory
@@ -53,7 +53,7 @@ def run_seed(seed: int, folder: Path, options: argparse.Namespace) -> dict[str, 
     words = ["train", "--seed", str(seed), "--run-dir", str(run.path), *options.flags]
     started_s = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "common.cli", *words], stdout=subprocess.DEVNULL)
-    snapshots = record(run, lambda: process.poll() is None, options.every_s) if options.judge else []
+    snapshots = record(run, lambda: process.poll() is None, options.every_s) if options.eval_episodes else []
     status = process.wait()
     figures: dict[str, Any] = {
         "seed": seed,
@@ -63,14 +63,14 @@ def run_seed(seed: int, folder: Path, options: argparse.Namespace) -> dict[str, 
     if status != 0:
         return figures
     figures |= figures_of(run)
-    if options.judge:
-        config = EnvConfig(**{**load_yaml(run.config, "config")["env"], "env_args": options.judge_env_args})
-        judged = judge_all(snapshots, config, options.judge, options.level)
-        reached = sustained(judged, options.level)
+    if options.eval_episodes:
+        config = EnvConfig(**{**load_yaml(run.config, "config")["env"], "env_args": options.eval_env_args})
+        eval_curve = evaluate_all(snapshots, config, options.eval_episodes, options.level)
+        reached = sustained(eval_curve, options.level)
         figures["sustained"] = reached and {
             name: reached[name] for name in ("wall_s", "env_steps", "success")
         }
-        figures["judged"] = judged
+        figures["eval_curve"] = eval_curve
     return figures
 
 
@@ -82,10 +82,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--name", default="cube", help="of the files written")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
-    parser.add_argument("--judge", type=int, default=0, help="episodes a policy; 0: none")
+    parser.add_argument("--eval-episodes", type=int, default=0, help="episodes a policy; 0: none")
     parser.add_argument("--level", type=float, default=0.98, help="success to be sustained")
     parser.add_argument("--every-s", type=float, default=2.0, help="seconds between two policies")
-    parser.add_argument("--judge-env-args", nargs="+", default=["physics=default"])
+    parser.add_argument("--eval-env-args", nargs="+", default=["physics=default"])
     parser.add_argument("flags", nargs="*", help="for graspfleet train, behind --")
     return parser.parse_args()
 
@@ -93,9 +93,9 @@ def parse() -> argparse.Namespace:
 def command_line(options: argparse.Namespace) -> str:
     """Return the command that these options are of."""
     words = ["python -m benchmarks.learning"]
-    if options.judge:
-        words += [f"{flag(name)} {getattr(options, name)}" for name in ("judge", "level", "every_s")]
-        words += ["--judge-env-args", *options.judge_env_args]
+    if options.eval_episodes:
+        words += [f"{flag(name)} {getattr(options, name)}" for name in ("eval_episodes", "level", "every_s")]
+        words += ["--eval-env-args", *options.eval_env_args]
     words += ["--name", options.name, "--seeds", *map(str, options.seeds)]
     return " ".join([*words, *(["--", *options.flags] if options.flags else [])])
 
@@ -106,8 +106,8 @@ def write(rows: list[dict[str, Any]], folder: Path, options: argparse.Namespace)
     report = {"command": command_line(options), "machine": describe_machine(), "runs": rows}
     (options.out / f"{options.name}.json").write_text(json.dumps(report, indent=2) + "\n")
     picture, ended_well = options.out / f"{options.name}.png", [row for row in rows if not row["exit_status"]]
-    if options.judge:
-        draw_judged(ended_well, [f"seed {row['seed']}" for row in ended_well], options.level, picture)
+    if options.eval_episodes:
+        draw_evaluations(ended_well, [f"seed {row['seed']}" for row in ended_well], options.level, picture)
     elif ended_well:
         draw([RunDirectory(folder / f"seed {row['seed']}") for row in ended_well], picture)
 

@@ -24,7 +24,7 @@ from common.config import flag
 
 WARM_UPDATES = 2000
 RATE_HZ = 200
-SHOWN_N = 25
+MAX_SHOWN = 25
 
 
 def sample(pid: int, seconds: int, raw: Path) -> "subprocess.Popen[bytes]":
@@ -49,7 +49,7 @@ def table(stacks: Iterable[str]) -> str:
             whole[function] += int(count)
     total = max(1, own.total())
     rows = [f"{'itself':>7} {'in all':>7}  function ({total} samples at {RATE_HZ} Hz)"]
-    for function, count in sorted(whole.items(), key=lambda item: (-own[item[0]], -item[1]))[:SHOWN_N]:
+    for function, count in sorted(whole.items(), key=lambda item: (-own[item[0]], -item[1]))[:MAX_SHOWN]:
         rows.append(f"{own[function] / total:7.1%} {count / total:7.1%}  {function}")
     return "\n".join(rows) + "\n"
 

@@ -8,18 +8,18 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from benchmarks.contest import Claim, Contest, Host
+from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.sac import Blank, fill
 from benchmarks.workload import BATCH_SIZE, Measure, filled_replay, random_records, rate
 
-ROWS_N = 1_000_000
+NUM_ROWS = 1_000_000
 SECONDS = 1.0
 
 
 @contextmanager
 def ours() -> Iterator[Measure]:
     """Yield the measure of this project's replay, memory-mapped in a file."""
-    with filled_replay(ROWS_N) as replay:
+    with filled_replay(NUM_ROWS) as replay:
         yield lambda: {"graspfleet": rate(lambda: len(replay.sample(BATCH_SIZE)) // BATCH_SIZE, SECONDS)}
 
 
@@ -29,7 +29,7 @@ def stable_baselines3() -> Iterator[Measure]:
     from stable_baselines3.common.buffers import ReplayBuffer
 
     env = Blank()
-    buffer = ReplayBuffer(ROWS_N, env.observation_space, env.action_space, device="cpu")
+    buffer = ReplayBuffer(NUM_ROWS, env.observation_space, env.action_space, device="cpu")
     fill(buffer)
     yield lambda: {
         "Stable-Baselines3": rate(lambda: len(buffer.sample(BATCH_SIZE).rewards) // BATCH_SIZE, SECONDS)
@@ -44,25 +44,25 @@ def torchrl() -> Iterator[Measure]:
     from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
     torch.set_num_threads(1)
-    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(ROWS_N), batch_size=BATCH_SIZE)
-    records = random_records(ROWS_N)
+    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(NUM_ROWS), batch_size=BATCH_SIZE)
+    records = random_records(NUM_ROWS)
     names = ("obs", "next_obs", "action", "reward", "discount", "terminated")
     fields = {name: torch.from_numpy(np.ascontiguousarray(records[name])) for name in names}
-    buffer.extend(TensorDict(fields, batch_size=[ROWS_N]))
+    buffer.extend(TensorDict(fields, batch_size=[NUM_ROWS]))
     yield lambda: {"torchrl": rate(lambda: len(buffer.sample()) // BATCH_SIZE, SECONDS)}
 
 
-CONTESTS = (
-    Contest(
+COMPARISONS = (
+    Comparison(
         "replay",
         "batches of 256 sampled from a million transitions, one core",
         "batches/s",
         1,
         (
-            Host("benchmarks.replay:ours"),
-            Host("benchmarks.replay:torchrl"),
-            Host("benchmarks.replay:stable_baselines3"),
+            Worker("benchmarks.replay:ours"),
+            Worker("benchmarks.replay:torchrl"),
+            Worker("benchmarks.replay:stable_baselines3"),
         ),
-        (Claim("graspfleet", "torchrl", 2.0), Claim("graspfleet", "Stable-Baselines3", 2.0)),
+        (Threshold("graspfleet", "torchrl", 2.0), Threshold("graspfleet", "Stable-Baselines3", 2.0)),
     ),
 )

@@ -1,6 +1,6 @@
 """SAC updates/s at batch 256 and 2x256 units, each implementation sampling from its own replay.
 
-Ours is what the learner runs, on `Replay`; the peers, Stable-Baselines3 and SBX, run their own `train`.
+Ours is what the learner runs, on `Replay`; the baselines, Stable-Baselines3 and SBX, run their own `train`.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from benchmarks.contest import Claim, Contest, Host
+from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.workload import (
     BATCH_SIZE,
     SPEC,
@@ -23,15 +23,15 @@ from benchmarks.workload import (
 from common.config import LearnerConfig
 from common.errors import ConfigError
 
-ROWS_N = 100_000
+NUM_ROWS = 100_000
 """Transitions that each side samples from."""
 SECONDS, WARM_S = 2.5, 1.0
 STEPS_A_CALL = 50
-"""Gradient steps of one `train` of the peers; SBX compiles such a row into one program."""
+"""Gradient steps of one `train` of the baselines; SBX compiles such a row into one program."""
 
 SETTINGS: dict[str, Any] = {
     "learning_rate": 3e-4,
-    "buffer_size": ROWS_N,
+    "buffer_size": NUM_ROWS,
     "batch_size": BATCH_SIZE,
     "policy_kwargs": {"net_arch": [256, 256]},
     "seed": 0,
@@ -44,7 +44,7 @@ def ours(precision: str, threads: int) -> Iterator[Measure]:
     from learner.sac.backends import choose_backend
     from learner.sac.settings import SACConfig
 
-    with filled_replay(ROWS_N) as replay:
+    with filled_replay(NUM_ROWS) as replay:
         settings, learner = SACConfig(precision=precision), LearnerConfig(learner_threads=threads)
         try:
             agent = choose_backend(settings, SPEC, learner, batch_size=BATCH_SIZE, seed=0)
@@ -79,7 +79,7 @@ def sbx() -> Iterator[Measure]:
 
 
 def training(name: str, model: Any, finish: Callable[[], object] = int) -> Iterator[Measure]:
-    """Yield the measure of a peer's `train` on its own replay buffer, filled; see `rate` for `finish`."""
+    """Yield the measure of a baseline's `train` on its own replay buffer, filled; see `rate` for `finish`."""
     from stable_baselines3.common.logger import Logger
 
     model.set_logger(Logger(folder=None, output_formats=[]))
@@ -111,12 +111,12 @@ class Blank(gymnasium.Env[Any, Any]):
         self.action_space = gymnasium.spaces.Box(-1, 1, (SPEC.action_dim,), np.float32)
 
 
-def _ours(precision: str, threads: int) -> Host:
-    return Host("benchmarks.sac:ours", {"precision": precision, "threads": threads})
+def _ours(precision: str, threads: int) -> Worker:
+    return Worker("benchmarks.sac:ours", {"precision": precision, "threads": threads})
 
 
-CONTESTS = (
-    Contest(
+COMPARISONS = (
+    Comparison(
         "sac",
         "SAC updates, batch 256, 2x256 units, twin Q, 32-d observation, 4-d action, one core",
         "updates/s",
@@ -124,26 +124,26 @@ CONTESTS = (
         (
             _ours("fp32", 1),
             _ours("bf16", 1),
-            Host("benchmarks.sac:sbx"),
-            Host("benchmarks.sac:stable_baselines3", {"threads": 1}),
+            Worker("benchmarks.sac:sbx"),
+            Worker("benchmarks.sac:stable_baselines3", {"threads": 1}),
         ),
         (
-            Claim("graspfleet fp32", "SBX", 1.1),
-            Claim("graspfleet bf16", "SBX", 1.6),
-            Claim("graspfleet fp32", "Stable-Baselines3", 2.8),
-            Claim("graspfleet bf16", "Stable-Baselines3", 4.0),
+            Threshold("graspfleet fp32", "SBX", 1.1),
+            Threshold("graspfleet bf16", "SBX", 1.6),
+            Threshold("graspfleet fp32", "Stable-Baselines3", 2.8),
+            Threshold("graspfleet bf16", "Stable-Baselines3", 4.0),
         ),
     ),
-    Contest(
+    Comparison(
         "sac-2-cores",
         "the same on two cores, in the best precision of each",
         "updates/s",
         2,
         (
             _ours("auto", 2),
-            Host("benchmarks.sac:sbx"),
-            Host("benchmarks.sac:stable_baselines3", {"threads": 2}),
+            Worker("benchmarks.sac:sbx"),
+            Worker("benchmarks.sac:stable_baselines3", {"threads": 2}),
         ),
-        (Claim("graspfleet auto", "SBX", 1.2), Claim("graspfleet auto", "Stable-Baselines3")),
+        (Threshold("graspfleet auto", "SBX", 1.2), Threshold("graspfleet auto", "Stable-Baselines3")),
     ),
 )

@@ -1,9 +1,8 @@
-"""How good a training's policy was at which second: recorded while it runs, judged when it is over.
+"""Success of a training's policies over wall-clock time: recorded while it runs, evaluated after its end.
 
-What is judged is a `Weights` frame, whoever made it: `benchmarks.peer_sac` writes SB3's policies as such.
-Recording listens to the weights channel like an actor, so it takes nothing from the training but a frame
-now and then. Judging afterwards leaves the cores to the training, and allows for more episodes than any
-evaluation during it.
+A snapshot is a `Weights` frame; `benchmarks.baseline_sac` writes Stable-Baselines3's policies as such frames.
+Recording subscribes to the weights channel like an actor, so it costs the training one frame now and then.
+Evaluating afterwards leaves the cores to the training and allows more episodes than an evaluation during it.
 """
 
 import os
@@ -28,11 +27,11 @@ from common.runtime.run_directory import RunDirectory
 from common.runtime.seeds import draw_seeds, seed_sequence
 from common.runtime.signals import StopSignal
 
-CORES_N = os.cpu_count() or 1
-CHUNK_N = 25
-"""Episodes of one process in a row; then it is asked whether the level can still be reached."""
+NUM_CORES = os.cpu_count() or 1
+CHUNK_EPISODES = 25
+"""Episodes that a process runs between two checks of whether the level can still be reached."""
 SEED = 2_000_003
-"""Root of the judging episodes' seeds: neither training's nor `graspfleet evaluate`'s."""
+"""Root of the episodes' seeds: neither training's nor `graspfleet evaluate`'s."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +67,20 @@ def record(run: RunDirectory, running: Callable[[], bool], every_s: float) -> li
     return snapshots
 
 
-def judge(
+def evaluate_snapshot(
     pool: ProcessPoolExecutor, snapshot: Snapshot, config: EnvConfig, episodes: int, level: float
 ) -> dict[str, Any]:
-    """Return the success of a policy's deterministic episodes, fewer once they cannot reach `level` any more.
+    """Return the success of a policy's deterministic episodes; stop once they cannot reach `level`.
 
-    Success of fewer episodes is a little lower than that of all would be, as failures ended them.
+    An early stop biases success slightly downward, as failures cause it.
     """
-    chunks = [(snapshot.frame, config, i, min(CHUNK_N, episodes - i)) for i in range(0, episodes, CHUNK_N)]
+    chunks = [
+        (snapshot.frame, config, i, min(CHUNK_EPISODES, episodes - i))
+        for i in range(0, episodes, CHUNK_EPISODES)
+    ]
     successes: list[bool] = []
-    for first in range(0, len(chunks), CORES_N):
-        together = chunks[first : first + CORES_N]
+    for first in range(0, len(chunks), NUM_CORES):
+        together = chunks[first : first + NUM_CORES]
         for part in pool.map(successes_of, *zip(*together, strict=True)):
             successes += part
         if not can_reach(level, successes.count(False), episodes):
@@ -95,7 +97,7 @@ def judge(
 
 
 def successes_of(frame: bytes, config: EnvConfig, start: int, count: int) -> list[bool]:
-    """Return which of some episodes of a policy succeed; the same ones for the same `start`."""
+    """Return the success of each of `count` episodes; the same `start` means the same seeds."""
     weights = decode(memoryview(frame))
     assert isinstance(weights, Weights)
     policy = NumpyPolicy(weights.eval_policy, weights.spec, np.random.default_rng(0))
@@ -111,31 +113,31 @@ def _environment(config: EnvConfig) -> Environment:
 
 
 def can_reach(level: float, failures: int, episodes: int) -> bool:
-    """Whether a policy with so many failures so far may still succeed in a share of `level`."""
+    """Return whether a policy with `failures` so far can still reach a success rate of `level`."""
     return (episodes - failures) / episodes >= level
 
 
-def judge_all(
+def evaluate_all(
     snapshots: list[Snapshot], config: EnvConfig, episodes: int, level: float
 ) -> list[dict[str, Any]]:
-    """Judge the snapshots of a run, oldest first, on all cores; stop where success was sustained."""
-    judged: list[dict[str, Any]] = []
-    with ProcessPoolExecutor(CORES_N) as pool:
+    """Evaluate the snapshots of a run, oldest first, on all cores; stop once success is sustained."""
+    evaluations: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(NUM_CORES) as pool:
         for snapshot in snapshots:
-            judged.append(judge(pool, snapshot, config, episodes, level))
-            if sustained(judged, level) is not None:
+            evaluations.append(evaluate_snapshot(pool, snapshot, config, episodes, level))
+            if sustained(evaluations, level) is not None:
                 break
-    return judged
+    return evaluations
 
 
-def reached(judged: list[dict[str, Any]], level: float) -> dict[str, Any] | None:
-    """Return the first judgement that reaches the level, if any."""
-    return next((one for one in judged if one["success"] >= level), None)
+def reached(evaluations: list[dict[str, Any]], level: float) -> dict[str, Any] | None:
+    """Return the first evaluation that reaches the level, if any."""
+    return next((one for one in evaluations if one["success"] >= level), None)
 
 
-def sustained(judged: list[dict[str, Any]], level: float) -> dict[str, Any] | None:
-    """Return the second of the first two judgements in a row that reach the level, if any."""
-    for one, two in pairwise(judged):
+def sustained(evaluations: list[dict[str, Any]], level: float) -> dict[str, Any] | None:
+    """Return the second of the first two evaluations in a row that reach the level, if any."""
+    for one, two in pairwise(evaluations):
         if min(one["success"], two["success"]) >= level:
             return two
     return None

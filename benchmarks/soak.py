@@ -21,9 +21,9 @@ from benchmarks.learner import ANY_PORT
 from common.children import Child, end
 from common.runtime.run_directory import RunDirectory
 
-ACTORS_N = 4
+NUM_ACTORS = 4
 SAMPLE_S = 10.0
-REPLAY_N = 100_000
+REPLAY_CAPACITY = 100_000
 LAST_SHARE = 2 / 3
 """The growth is that over this share of the time, at its end."""
 
@@ -31,14 +31,14 @@ LAST_SHARE = 2 / 3
 def start(run: RunDirectory) -> list[Child]:
     """Start learner and actors; return them, the learner first."""
     run.logs.mkdir(parents=True)
-    sizes = ("--replay-capacity", str(REPLAY_N), "--total-env-steps", "1000000000")
+    sizes = ("--replay-capacity", str(REPLAY_CAPACITY), "--total-env-steps", "1000000000")
     learner = Child("learner", ["learner", "--run-dir", str(run.path), *ANY_PORT, *sizes], run.logs)
     while not run.endpoints.exists():
         time.sleep(0.05)
     listening = vars(run.read_endpoints())
     where = [word for name in ("experience", "weights", "control") for word in (f"--{name}-port", name)]
     where = [str(listening.get(f"{word}_port", word)) for word in where]
-    names = [f"actor-{index}" for index in range(ACTORS_N)]
+    names = [f"actor-{index}" for index in range(NUM_ACTORS)]
     return [learner, *(Child(name, ["actor", "--actor-id", name, *where], run.logs) for name in names)]
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.contest import Claim, Contest, Host
-from benchmarks.crowd import EXPLORE_STEPS, Crowd
+from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.learner import LearnerProcess
+from benchmarks.many_actors import EXPLORE_STEPS, ManyActors
 from benchmarks.workload import SPEC, Measure
 from common.config import ActorConfig
 
-ACTORS_N = 16
+NUM_ACTORS = 16
 RATE_HZ = 4000.0
 """Transitions a second, of all actors together."""
 SECONDS = 4.0
@@ -27,25 +27,25 @@ def measure_updates() -> Iterator[Measure]:
     with tempfile.TemporaryDirectory() as folder:
         learner = LearnerProcess(Path(folder), *flags)
         os.sched_setaffinity(0, {crowd_core})
-        crowd = Crowd(ACTORS_N, learner.transport, ActorConfig().max_batch_delay_s)
+        many = ManyActors(NUM_ACTORS, learner.transport, ActorConfig().max_batch_delay_s)
 
         def updates_per_s(rate_hz: float) -> float:
-            return learner.per_second("updates", lambda: crowd.run(rate_hz, SECONDS))
+            return learner.per_second("updates", lambda: many.run(rate_hz, SECONDS))
 
         try:
-            crowd.begin(learner)
+            many.begin(learner)
             yield lambda: {"16 actors": updates_per_s(RATE_HZ), "no traffic": updates_per_s(0.0)}
         finally:
             learner.close()
 
 
-CONTESTS = (
-    Contest(
+COMPARISONS = (
+    Comparison(
         "traffic",
-        f"updates of a learner while {ACTORS_N} actors send {RATE_HZ:g} transitions/s in all",
+        f"updates of a learner while {NUM_ACTORS} actors send {RATE_HZ:g} transitions/s in all",
         "updates/s",
         2,
-        (Host("benchmarks.traffic:measure_updates"),),
-        (Claim("16 actors", "no traffic", 0.95),),
+        (Worker("benchmarks.traffic:measure_updates"),),
+        (Threshold("16 actors", "no traffic", 0.95),),
     ),
 )

@@ -21,10 +21,10 @@ import numpy as np
 import zmq
 
 from actor.learner_client import LearnerClient
-from actor.loop import LOOK_INTERVAL_S
+from actor.loop import POLL_INTERVAL_S
 from actor.subscriber import Subscriber
 from actor.writer import Writer
-from benchmarks.contest import Claim, Contest, Host
+from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.learner import LearnerProcess
 from benchmarks.workload import SPEC, Measure, random_records
 from common.config import ActorConfig, TransportConfig
@@ -33,8 +33,8 @@ from common.net.experience import ExperienceSender
 from common.runtime.interval import Interval
 from common.specs import Transition
 
-WRITERS_N = 2
-REPLAY_N = 1_000_000
+NUM_WRITERS = 2
+REPLAY_CAPACITY = 1_000_000
 WARM_S = 1.0
 SECONDS = 2.5
 BATCH_TRANSITIONS = 64
@@ -55,7 +55,7 @@ class Writers:
         count: processes.
     """
 
-    def __init__(self, target: Callable[..., None], *arguments: Any, count: int = WRITERS_N) -> None:
+    def __init__(self, target: Callable[..., None], *arguments: Any, count: int = NUM_WRITERS) -> None:
         context = multiprocessing.get_context("spawn")
         self._going = context.Event()
         self._processes = [
@@ -97,7 +97,7 @@ def write_transitions(going: Event, config: TransportConfig, batch_transitions: 
     record = random_records(1)[0]
     fields = [record[name] for name in ("obs", "next_obs", "action", "reward", "discount")]
     values = (*fields[:3], float(fields[3]), float(fields[4]), False, False)
-    look = Interval(LOOK_INTERVAL_S)
+    look = Interval(POLL_INTERVAL_S)
     while True:
         if going.is_set() and writer.has_room(batch_transitions):
             for _ in range(batch_transitions):
@@ -117,12 +117,14 @@ def ours(batch_transitions: int, encrypted: bool) -> Iterator[Measure]:
         if encrypted:
             make_keys([str(folder / "keys")])
         never = ("--explore-steps", "1000000000", "--log-interval-s", "0.5")
-        learner = LearnerProcess(folder, "--env", SPEC.env, "--replay-capacity", str(REPLAY_N), *never, *keys)
+        learner = LearnerProcess(
+            folder, "--env", SPEC.env, "--replay-capacity", str(REPLAY_CAPACITY), *never, *keys
+        )
         stack.callback(learner.close)
         config = TransportConfig(**learner.ports, keys=str(folder / "keys") if encrypted else None)
         writers = Writers(write_transitions, config, batch_transitions)
         stack.callback(writers.close)
-        learner.until(lambda: learner.newest_row().get("actors_alive") == WRITERS_N)
+        learner.until(lambda: learner.newest_row().get("actors_alive") == NUM_WRITERS)
 
         def measure() -> dict[str, float]:
             with writers.going():
@@ -158,8 +160,8 @@ def bare(batch_transitions: int, prepared: bool) -> Iterator[Measure]:
     """Yield the measure of PUSH/PULL and memory copies: no codec, checks, journal or acknowledgements."""
     row_bytes = SPEC.record.itemsize
     batch_bytes = row_bytes * batch_transitions
-    places = itertools.cycle(range(0, REPLAY_N * row_bytes - batch_bytes, batch_bytes))
-    ring = memoryview(np.zeros(REPLAY_N * row_bytes, np.uint8))
+    places = itertools.cycle(range(0, REPLAY_CAPACITY * row_bytes - batch_bytes, batch_bytes))
+    ring = memoryview(np.zeros(REPLAY_CAPACITY * row_bytes, np.uint8))
     with zmq.Context() as context, context.socket(zmq.PULL) as socket, ExitStack() as stack:
         socket.set_hwm(HWM)
         port = socket.bind_to_random_port("tcp://127.0.0.1")
@@ -169,12 +171,12 @@ def bare(batch_transitions: int, prepared: bool) -> Iterator[Measure]:
             socket.poll()
 
         def receive(seconds: float) -> int:
-            batches_n, end_s = 0, time.perf_counter() + seconds
+            num_batches, end_s = 0, time.perf_counter() + seconds
             while time.perf_counter() < end_s:
                 place = next(places)
                 ring[place : place + batch_bytes] = socket.recv(copy=False).buffer
-                batches_n += 1
-            return batches_n
+                num_batches += 1
+            return num_batches
 
         def measure() -> dict[str, float]:
             with writers.going():
@@ -225,7 +227,7 @@ def push_transitions(going: Event, buffer: Any) -> None:
 def manager() -> Iterator[Measure]:
     """Yield the measure of the old script's replay behind `multiprocessing.Manager`."""
     with ReplayManager(ctx=multiprocessing.get_context("spawn")) as replays, ExitStack() as stack:
-        buffer = replays.ReplayBuffer(REPLAY_N)  # type: ignore[attr-defined]
+        buffer = replays.ReplayBuffer(REPLAY_CAPACITY)  # type: ignore[attr-defined]
         writers = Writers(push_transitions, buffer)
         stack.callback(writers.close)
 
@@ -239,24 +241,24 @@ def manager() -> Iterator[Measure]:
         yield measure
 
 
-CONTESTS = (
-    Contest(
+COMPARISONS = (
+    Comparison(
         "transport",
-        f"transitions from {WRITERS_N} writer processes into the replay, {BATCH_TRANSITIONS} a message",
+        f"transitions from {NUM_WRITERS} writer processes into the replay, {BATCH_TRANSITIONS} a message",
         "transitions/s",
         2,
         (
-            Host("benchmarks.transport:ours", {"batch_transitions": BATCH_TRANSITIONS, "encrypted": False}),
-            Host("benchmarks.transport:ours", {"batch_transitions": BATCH_TRANSITIONS, "encrypted": True}),
-            Host("benchmarks.transport:bare", {"batch_transitions": BATCH_TRANSITIONS, "prepared": False}),
-            Host("benchmarks.transport:bare", {"batch_transitions": BATCH_TRANSITIONS, "prepared": True}),
-            Host("benchmarks.transport:manager"),
+            Worker("benchmarks.transport:ours", {"batch_transitions": BATCH_TRANSITIONS, "encrypted": False}),
+            Worker("benchmarks.transport:ours", {"batch_transitions": BATCH_TRANSITIONS, "encrypted": True}),
+            Worker("benchmarks.transport:bare", {"batch_transitions": BATCH_TRANSITIONS, "prepared": False}),
+            Worker("benchmarks.transport:bare", {"batch_transitions": BATCH_TRANSITIONS, "prepared": True}),
+            Worker("benchmarks.transport:manager"),
         ),
         (
-            Claim(OURS, "multiprocessing.Manager", 25.0),
-            Claim(OURS, BARE, 0.6),
-            Claim(OURS, PREPARED),
-            Claim(ENCRYPTED, OURS),
+            Threshold(OURS, "multiprocessing.Manager", 25.0),
+            Threshold(OURS, BARE, 0.6),
+            Threshold(OURS, PREPARED),
+            Threshold(ENCRYPTED, OURS),
         ),
     ),
 )

@@ -20,7 +20,7 @@ import gymnasium
 import numpy as np
 
 from actor.loop import Actor
-from benchmarks.contest import Claim, Contest, Host
+from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.learner import ANY_PORT, DEADLINE_S, FOR_EVER
 from benchmarks.workload import SPEC, Measure
 from common.config import flag
@@ -30,7 +30,7 @@ from common.runtime.signals import StopSignal
 from learner.algorithm import Algorithm
 from learner.publishing.policy_snapshot import PolicySnapshot
 
-ACTORS_N = 16
+NUM_ACTORS = 16
 STEP_S = 0.004
 """Of the environment: 16 actors make up to 4,000 transitions a second."""
 ALLOWED_S = 0.020
@@ -144,11 +144,11 @@ def measure_latency() -> Iterator[Measure]:
             time.sleep(0.05)
         ports = {name: port for name, port in vars(run.read_endpoints()).items() if name != "host"}
         where = [word for name, port in ports.items() for word in (flag(name), str(port))]
-        for index in range(ACTORS_N):
+        for index in range(NUM_ACTORS):
             processes.append(context.Process(target=run_actor, args=(index, where, notes)))
             processes[-1].start()
         heard: set[str] = set()
-        while len(heard) <= ACTORS_N:
+        while len(heard) <= NUM_ACTORS:
             if not all(process.is_alive() for process in processes):
                 raise RuntimeError("the learner or an actor of the benchmark ended before it was heard of")
             heard.add(notes.get(timeout=DEADLINE_S)[0])
@@ -163,13 +163,13 @@ def measure_latency() -> Iterator[Measure]:
         yield measure
 
 
-CONTESTS = (
-    Contest(
+COMPARISONS = (
+    Comparison(
         "weights",
-        f"from publishing a policy to acting by it, {ACTORS_N} actors, env steps of {1000 * STEP_S:g} ms",
+        f"from publishing a policy to acting by it, {NUM_ACTORS} actors, env steps of {1000 * STEP_S:g} ms",
         "ms",
         2,
-        (Host("benchmarks.weights:measure_latency"),),
-        (Claim("p50", ALLOWED), Claim("p99", ALLOWED, 1.0, at_least=False)),
+        (Worker("benchmarks.weights:measure_latency"),),
+        (Threshold("p50", ALLOWED), Threshold("p99", ALLOWED, 1.0, at_least=False)),
     ),
 )

@@ -35,11 +35,11 @@ def random_records(count: int, seed: int = 0) -> Records:
 
 
 @contextmanager
-def filled_replay(rows_n: int) -> Iterator[Replay]:
+def filled_replay(num_rows: int) -> Iterator[Replay]:
     """Yield a replay full of random transitions, memory-mapped in a file."""
     with tempfile.TemporaryDirectory() as folder:
-        replay = Replay(Path(folder) / "replay", SPEC.record, rows_n, np.random.default_rng(0))
-        for part in np.split(random_records(rows_n), range(MAX_ROWS, rows_n, MAX_ROWS)):
+        replay = Replay(Path(folder) / "replay", SPEC.record, num_rows, np.random.default_rng(0))
+        for part in np.split(random_records(num_rows), range(MAX_ROWS, num_rows, MAX_ROWS)):
             replay.insert(part)
         yield replay
 

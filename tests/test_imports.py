@@ -16,7 +16,7 @@ FILES = {
 }
 LEARNER_ONLY = {"torch", "tensorboard", "matplotlib", "minari", "h5py", "numba"}
 UNSAFE_LOADERS = {f"yaml.{name}" for name in ("Loader", "UnsafeLoader", "FullLoader", "CLoader")}
-PEERS = {"stable_baselines3", "sbx", "jax", "torchrl", "tensordict", "panda_gym"}
+BASELINES = {"stable_baselines3", "sbx", "jax", "torchrl", "tensordict", "panda_gym"}
 CODE_IN_DATA = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "jsonpickle"}
 
 
@@ -53,7 +53,7 @@ def test_imports_point_one_way(name: str) -> None:
         forbidden = forbidden | LEARNER_ONLY
     if name == "actor/grasp/demos.py":  # a command of its own, with its own extra; actors never import it
         forbidden = forbidden - {"minari"}
-    assert not packages(name) & (forbidden | PEERS | {"tests", "benchmarks"})
+    assert not packages(name) & (forbidden | BASELINES | {"tests", "benchmarks"})
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("actor/grasp/")])

@@ -71,7 +71,7 @@ def plan_grasp(scene: Scene) -> Grasp:
     rotation = np.array(pybullet.getMatrixFromQuaternion(quaternion)).reshape(3, 3)
     yaws = YAWS + math.atan2(rotation[1, 0], rotation[0, 0])
     outline = _feel(client, scene.body, position, yaws)
-    score, middle, height = _judge(outline, position[2])
+    score, middle, height = _score(outline, position[2])
     yaw, side, level = np.unravel_index(int(score.argmax()), score.shape)
     sine, cosine = math.sin(yaws[yaw]), math.cos(yaws[yaw])
     along, across = middle[yaw, side, level], LATERAL_M[side]
@@ -109,7 +109,7 @@ def _cast(client: int, body: int, starts: Array, stops: Array) -> tuple[NDArray[
     return hit, traveled, np.array([ray[4] for ray in rays]).reshape(starts.shape)
 
 
-def _judge(outline: Outline, center_height_m: float) -> tuple[Array, Array, Array]:
+def _score(outline: Outline, center_height_m: float) -> tuple[Array, Array, Array]:
     """Return the score of each grasp, its middle along the closing axis (m), and the grasp heights (m)."""
     spacing = LATERAL_M[1] - LATERAL_M[0]
     reach = int(HALF_FINGER_M / spacing)

@@ -41,7 +41,7 @@ def draw_seeds(rng: np.random.Generator) -> Iterator[int]:
 
 
 def training_seeds(rng: np.random.Generator) -> Iterator[int]:
-    """Yield seeds without end, none of those that a run is judged by afterwards."""
+    """Yield seeds without end, none of those that a run is evaluated on afterwards."""
     held_out = held_out_seeds()
     return (seed for seed in draw_seeds(rng) if seed not in held_out)
 

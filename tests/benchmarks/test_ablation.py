@@ -10,15 +10,15 @@ from learner.algorithm import settings_of
 
 
 def test_a_run_depends_on_its_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablation, "FIRST_N", 30)
-    monkeypatch.setattr(ablation, "EVERY_N", 30)
-    monkeypatch.setattr(ablation, "PUBLISH_EVERY_N", 10)
+    monkeypatch.setattr(ablation, "FIRST_EVAL_STEPS", 30)
+    monkeypatch.setattr(ablation, "EVAL_INTERVAL_STEPS", 30)
+    monkeypatch.setattr(ablation, "PUBLISH_INTERVAL_STEPS", 10)
     words = ["--explore-steps", "10", "--batch-size", "8", "--hidden-dim", "8", "--max-episode-steps", "7"]
     flags = parse(TrainFlags, ["--preset", "cube-fast", *words], prog="test", algorithms=settings_of)
     seen: list[list[float]] = []
 
     class Agent(ablation.NumpyPolicy):
-        """Notes what the policies that are judged weigh."""
+        """Notes what the policies that are evaluated weigh."""
 
         def act(self, *args: object, **options: object) -> object:  # type: ignore[override]
             seen[-1].append(float(self._weights[0].sum()))

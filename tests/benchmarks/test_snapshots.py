@@ -5,7 +5,15 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 
-from benchmarks.snapshots import CHUNK_N, CORES_N, Snapshot, can_reach, judge, reached, sustained
+from benchmarks.snapshots import (
+    CHUNK_EPISODES,
+    NUM_CORES,
+    Snapshot,
+    can_reach,
+    evaluate_snapshot,
+    reached,
+    sustained,
+)
 from common.config import EnvConfig
 from common.messages import Weights
 from common.protocol import encode
@@ -14,7 +22,7 @@ from common.specs import EnvSpec
 SPEC = EnvSpec(env="Grasp-v0", obs_dim=39, action_dim=5, discount=0.95, n_step=3)
 
 
-def judged(*success: float) -> list[dict[str, float]]:
+def evaluated(*success: float) -> list[dict[str, float]]:
     return [{"wall_s": float(i), "success": value} for i, value in enumerate(success)]
 
 
@@ -31,7 +39,7 @@ def judged(*success: float) -> list[dict[str, float]]:
 def test_reached_is_the_first_and_sustained_the_second_of_two_in_a_row(
     success: tuple[float, ...], first: float | None, second: float | None
 ) -> None:
-    found = [find(judged(*success), 0.98) for find in (reached, sustained)]
+    found = [find(evaluated(*success), 0.98) for find in (reached, sustained)]
     assert [one and one["wall_s"] for one in found] == [first, second]
 
 
@@ -41,9 +49,11 @@ def test_a_policy_that_does_nothing_is_judged_and_given_up_early() -> None:
     policy |= {f"b{i}": np.zeros(size[1], np.float32) for i, size in enumerate(sizes)}
     message = Weights(version=1, env_steps=7, updates=3, spec=SPEC, policy=policy)
     config = EnvConfig(env_args=("physics=fast",), max_episode_steps=2)
-    with ProcessPoolExecutor(CORES_N) as pool:
-        figure = judge(pool, Snapshot(1.5, bytes(encode(message))), config, episodes=200, level=0.98)
-    given_up = {"episodes": CORES_N * CHUNK_N, "success": 0.0}
+    with ProcessPoolExecutor(NUM_CORES) as pool:
+        figure = evaluate_snapshot(
+            pool, Snapshot(1.5, bytes(encode(message))), config, episodes=200, level=0.98
+        )
+    given_up = {"episodes": NUM_CORES * CHUNK_EPISODES, "success": 0.0}
     assert figure == {"wall_s": 1.5, "env_steps": 7, "updates": 3, **given_up}
 
 

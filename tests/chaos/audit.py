@@ -1,4 +1,4 @@
-"""Reads the replay of a finished run and counts every env step that was ever made."""
+"""An audit of a finished run: every env step ever made, looked up in its replay."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.chaos.counting_env import steps_made
 
 @dataclass(frozen=True)
 class Audit:
-    """Where the env steps of all processes went.
+    """The fate of the env steps of all processes.
 
     Attributes:
         made: env steps, by process.
@@ -41,13 +41,13 @@ class Audit:
 
 
 def audit(run: RunDirectory, capacity: int, made_folder: Path, *, strangers: bool = False) -> Audit:
-    """Return what became of every env step; the replay must not have wrapped around.
+    """Return the fate of every env step; the replay must not have wrapped around.
 
     Args:
         run: of which learner.
         capacity: of its replay.
-        made_folder: where the environments keep count.
-        strangers: whether others than those environments had a hand in the replay.
+        made_folder: files in which the environments count their steps.
+        strangers: whether other peers may have written to the replay.
     """
     journal = Journal(run.journal)
     recovered = journal.recover()
@@ -59,7 +59,7 @@ def audit(run: RunDirectory, capacity: int, made_folder: Path, *, strangers: boo
     assert replay.env_steps <= capacity
     obs = replay.read(0, replay.env_steps)["obs"].astype(np.int64)
     process, number = (obs[:, 0] << 16) + obs[:, 1], obs[:, 2]
-    # The first step of a process is its actor's look at the environment, and no transition.
+    # The first step of a process is its actor's check of the environment, not a transition.
     made, missing, twice = {name: max(0, count - 1) for name, count in steps_made(made_folder).items()}, {}, 0
     for name, count in made.items():
         times = np.bincount(number[process == name] - 1, minlength=count)

@@ -1,4 +1,4 @@
-"""`Counting-v0`: every env step has a number of its own, and the disk remembers how many were made.
+"""`Counting-v0`: numbers its env steps, and counts them in a file.
 
 An observation is (high, low, count): 32 random bits that name the process, and how many env steps it has
 made, all exact in float32. The count also goes into a memory-mapped file, which outlives a SIGKILL.
@@ -24,7 +24,7 @@ class CountingEnv(gymnasium.Env[Floats, Floats]):
     """Counts its steps, over all episodes.
 
     Args:
-        folder: where the file with the count is made; its name is the process's.
+        folder: of the file with the count, which is named after the process.
     """
 
     def __init__(self, folder: str, render_mode: str | None = None) -> None:

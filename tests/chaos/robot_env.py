@@ -1,4 +1,4 @@
-"""`Robot-v0`: `Counting-v0` at 20 Hz in real time, which notes how long it was kept waiting between steps."""
+"""`Robot-v0`: `Counting-v0` in real time at 20 Hz, which logs the pauses between its steps."""
 
 import os
 import struct
@@ -15,7 +15,7 @@ _PAUSE = struct.Struct("<dd")
 
 
 class RobotEnv(CountingEnv):
-    """A step takes `STEP_S`, as a robot's does whatever else happens.
+    """An environment whose steps take `STEP_S`, like those of a robot.
 
     Args:
         folder: as `CountingEnv`.
@@ -37,7 +37,7 @@ class RobotEnv(CountingEnv):
 
 
 def pauses_between(file: Path, since_s: float, until_s: float) -> list[float]:
-    """Return the seconds between steps, of steps that began in that span of monotonic time."""
+    """Return the pauses before steps that began in a span of monotonic time, seconds."""
     pairs = _PAUSE.iter_unpack(file.read_bytes())
     return [pause_s for at_s, pause_s in pairs if since_s <= at_s < until_s]
 

@@ -1,4 +1,4 @@
-"""Two hosts, as network namespaces: a cut link and a bad wire cost nothing but time."""
+"""Two hosts as network namespaces: an interrupted link and a lossy link lose nothing."""
 
 import json
 import os
@@ -13,13 +13,13 @@ import pytest
 
 from common.runtime.run_directory import Endpoints
 from tests.chaos.audit import Audit, audit
-from tests.chaos.killing import ENV
+from tests.chaos.crash_recovery import ENV
 from tests.end_to_end.harness import Fleet, until
 
 CAPACITY = 12_000_000
 LEARNER, ACTORS = "gf-learner", "gf-actors"
 LEARNER_ADDRESS, ACTORS_ADDRESS = "10.77.0.1", "10.77.0.2"
-CUT_S, CUTS_N = 30.0, 3
+CUT_S, NUM_CUTS = 30.0, 3
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -57,7 +57,7 @@ class Hosts:
         return last["env_steps"], last["updates"]
 
     def come_on(self, env_steps: int) -> None:
-        """Wait until the learner has so many env steps more, and has learned meanwhile."""
+        """Wait until the learner has `env_steps` more env steps and has run updates meanwhile."""
         steps, updates = self.progress()
         until(
             lambda: self.progress()[0] > steps + env_steps and self.progress()[1] > updates,
@@ -104,7 +104,7 @@ def test_a_link_cut_three_times_for_half_a_minute_loses_nothing(hosts: Hosts) ->
         ip("-n", name, "addr", "add", f"{address}/24", "dev", device)
         ip("-n", name, "link", "set", device, "up")
     hosts.start()
-    for _ in range(CUTS_N):
+    for _ in range(NUM_CUTS):
         hosts.come_on(2000)
         ip("-n", LEARNER, "link", "set", "veth0", "down")
         end_s = time.monotonic() + CUT_S
@@ -115,12 +115,12 @@ def test_a_link_cut_three_times_for_half_a_minute_loses_nothing(hosts: Hosts) ->
     assert_nothing_lost(hosts.end())
 
 
-def test_a_wire_with_200_ms_and_5_percent_loss_loses_nothing(hosts: Hosts) -> None:
+def test_a_link_with_200_ms_and_5_percent_loss_loses_nothing(hosts: Hosts) -> None:
     if not Path("/dev/net/tun").exists():
         pytest.skip("no /dev/net/tun here")
     ends = (f"{LEARNER}:{LEARNER_ADDRESS}", f"{ACTORS}:{ACTORS_ADDRESS}")
-    hosts.fleet.start("wire", "tests.chaos.wire", "--ends", *ends, "--delay-s", "0.1", "--loss", "0.05")
-    until(lambda: hosts.fleet.output("wire") == "up\n", "the wire is up")
+    hosts.fleet.start("link", "tests.chaos.lossy_link", "--ends", *ends, "--delay-s", "0.1", "--loss", "0.05")
+    until(lambda: hosts.fleet.output("link") == "up\n", "the link is up")
     hosts.start()
     hosts.come_on(3000)
     hosts.come_on(3000)

@@ -1,4 +1,4 @@
-"""A learner that stands still: actors wait in bounded memory, robots do not wait, and nothing is lost."""
+"""A paused learner: actors wait with bounded memory, robots go on, and nothing is lost."""
 
 import signal
 import time
@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.chaos.audit import audit
-from tests.chaos.killing import Carnage, check
+from tests.chaos.crash_recovery import CrashingFleet, check
 from tests.chaos.robot_env import STEP_S, pauses_between
 from tests.end_to_end.harness import Fleet, until
 
@@ -16,29 +16,29 @@ PAUSE_S = 60.0
 ROBOT = "tests.chaos.robot_env:Robot-v0"
 CAPACITY = 10_000
 LONGEST_WAIT_S = 0.05
-"""Of a robot's loop, beyond the step itself."""
+"""Longest pause of a robot between two steps, seconds."""
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_paused_learner_costs_an_actor_no_memory_and_no_transition(tmp_path: Path) -> None:
-    carnage = Carnage(tmp_path, seed=3)
+    crashing = CrashingFleet(tmp_path, seed=3)
     try:
-        pids = {name: carnage.fleet.pid(name) for name in carnage.actors}
+        pids = {name: crashing.fleet.pid(name) for name in crashing.actors}
         before = {name: psutil.Process(pid).memory_info().rss for name, pid in pids.items()}
-        carnage.fleet.signal("learner", signal.SIGSTOP)
+        crashing.fleet.signal("learner", signal.SIGSTOP)
         end_s = time.monotonic() + PAUSE_S
         until(lambda: time.monotonic() > end_s, "the pause is over", PAUSE_S + 30)
         growth = {
             name: (psutil.Process(pid).memory_info().rss - before[name]) / 1e6 for name, pid in pids.items()
         }
-        carnage.fleet.signal("learner", signal.SIGCONT)
-        found = carnage.end()
+        crashing.fleet.signal("learner", signal.SIGCONT)
+        found = crashing.end()
     finally:
-        carnage.fleet.end()
+        crashing.fleet.end()
     print(f"growth of the actors during the pause, MB: {growth}; {found}")
     assert max(growth.values()) < 20
-    check(found, carnage)
+    check(found, crashing)
 
 
 @pytest.mark.timeout(300)

@@ -19,7 +19,7 @@ with atheris.instrument_imports(include=["common", "learner"]):
     from tests.fakes import OTHER_SESSION, SESSION, SPEC, make_frame
     from tests.fuzz.target import Target
 
-REPORT_EVERY_N = 1_000_000
+REPORT_INTERVAL = 1_000_000
 VALUES: tuple[Any, ...] = (
     *(0, 1, 2, -1, 255, (1 << 45) - 2, 1 << 45, (1 << 64) - 1, 0.0, 1e300, float("nan"), float("inf")),
     *(
@@ -68,7 +68,7 @@ def main() -> None:
 
     def once(data: bytes) -> None:
         target(data)
-        if target.executions % REPORT_EVERY_N == 0:
+        if target.executions % REPORT_INTERVAL == 0:
             print(f"{target.executions:,} executions, {target.accepted:,} messages let in", file=sys.stderr)
 
     atheris.Setup(sys.argv, once, custom_mutator=mutate)

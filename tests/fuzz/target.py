@@ -18,7 +18,7 @@ from tests.fakes import SPEC, seal
 
 KEY = "a"
 """The sender's key: it may speak for `a` and `a-...`, and for nobody else."""
-RENEW_AFTER_N = 1000
+MAX_EXECUTIONS = 1000
 """Executions with one ingest, so that sessions do not pile up over millions of them."""
 CAPACITY = 64
 
@@ -52,7 +52,7 @@ class Target:
     def __call__(self, data: bytes) -> None:
         """Try the bytes as they are, and once more with a right checksum, which mutation never finds."""
         self.executions += 1
-        if self.executions % RENEW_AFTER_N == 0:
+        if self.executions % MAX_EXECUTIONS == 0:
             self._renew()
         self._ingest.accept(data, float(self.executions), KEY)
         if len(data) < PREFIX.size:

@@ -53,8 +53,8 @@ def hello(actor_id: str = "a", session_id: str = SESSION, *, spec: EnvSpec = SPE
     return encode(Hello(actor_id=actor_id, session_id=session_id, spec=spec, **values))
 
 
-def evaluation(actor_id: str = "e", session_id: str = SESSION, episodes_n: int = 1) -> bytes:
-    episodes = ((1.0, 1, None, 0),) * episodes_n
+def evaluation(actor_id: str = "e", session_id: str = SESSION, num_episodes: int = 1) -> bytes:
+    episodes = ((1.0, 1, None, 0),) * num_episodes
     return encode(
         Evaluation(
             actor_id=actor_id, session_id=session_id, weights_version=1, env_steps=2, episodes=episodes
@@ -168,7 +168,7 @@ def test_evaluations_and_garbage_are_throttled_before_they_are_decoded(
     ingest.accept(hello("e", role="evaluator"), 0.0)
     ingest.accept(hello("e2", role="evaluator"), 0.0)
     for _ in range(10):
-        ingest.accept(evaluation(episodes_n=100), 0.1)
+        ingest.accept(evaluation(num_episodes=100), 0.1)
         ingest.drain_evaluations()
     assert len(sizes) == 2 + 2  # the hello was the first of its three messages
     for _ in range(10):

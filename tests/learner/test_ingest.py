@@ -183,12 +183,12 @@ def test_bye_before_everything_has_arrived_counts_the_lost(ingest: Ingest) -> No
 def test_rows_overwritten_since_the_checkpoint_are_no_torn_end(tmp_path: Path) -> None:
     replay = Replay(tmp_path / "replay.bin", SPEC.record, 50, np.random.default_rng(0))
     ingest = make_ingest(tmp_path, replay)
-    batches_n = 3 * (50 + MAX_ROWS) // 1000
-    for seq in range(batches_n):
+    num_batches = 3 * (50 + MAX_ROWS) // 1000
+    for seq in range(num_batches):
         batch = make_batch(make_records(1000, start=1000 * seq), seq=seq, produced=1000 * (seq + 1))
         ingest.accept(encode(batch), 0.0)
     successor, rows = recover_ingest(tmp_path, 50)
-    assert (rows.env_steps, successor.counters["torn"]) == (1000 * batches_n, 0)
+    assert (rows.env_steps, successor.counters["torn"]) == (1000 * num_batches, 0)
     assert successor.sessions.totals() == ingest.sessions.totals()
     assert rows.sample(1000)["reward"].min() >= rows.env_steps - 50
 
@@ -374,11 +374,11 @@ def test_rows_that_never_reached_the_disk_are_cut_off_and_counted(ingest: Ingest
     assert rows.env_steps == 4
 
 
-def spoil(path: Path, entry_n: int) -> None:
+def spoil(path: Path, entry_number: int) -> None:
     """Flip a bit in the body of the journal's entry of that number."""
     data = bytearray(path.read_bytes())
     start = -1
-    for _ in range(entry_n + 3):  # the first two records are the snapshot
+    for _ in range(entry_number + 3):  # the first two records are the snapshot
         start = data.index(data[:4], start + 1)
     data[start + 20] ^= 16
     path.write_bytes(bytes(data))

@@ -72,9 +72,9 @@ def graves(tmp_path_factory: pytest.TempPathFactory) -> list[RunDirectory]:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
-    killed_n = len([line for line in done.stdout.splitlines() if line.isdigit()])
-    assert 10 < killed_n < MAX_WRITES
-    return [RunDirectory(folder / str(number)) for number in range(killed_n + 1)]
+    num_killed = len([line for line in done.stdout.splitlines() if line.isdigit()])
+    assert 10 < num_killed < MAX_WRITES
+    return [RunDirectory(folder / str(number)) for number in range(num_killed + 1)]
 
 
 def test_the_last_one_lived_and_some_had_begun(graves: list[RunDirectory]) -> None:

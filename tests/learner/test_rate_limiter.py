@@ -142,17 +142,17 @@ def test_updates_and_env_steps_are_equal_when_the_run_is_done() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "tolerance_n"),
+    ("rate", "tolerance"),
     [
         (RateConfig(), 4),
         (RateConfig(updates_per_step=None, samples_per_insert=8.0), 100),
         (RateConfig(rate_tolerance=7), 7),
     ],
 )
-def test_the_default_band_is_narrow_where_step_for_step_is_wanted(rate: RateConfig, tolerance_n: int) -> None:
+def test_the_default_band_is_narrow_where_step_for_step_is_wanted(rate: RateConfig, tolerance: int) -> None:
     limiter = make_limiter(LearnerFlags(rate=rate), 1)
     assert limiter.samples_per_insert is not None
-    assert limiter.tolerance == tolerance_n * limiter.samples_per_insert
+    assert limiter.tolerance == tolerance * limiter.samples_per_insert
 
 
 def test_state_survives() -> None:

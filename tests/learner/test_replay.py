@@ -19,7 +19,7 @@ def make_replay(path: Path, capacity: int = 10) -> Replay:
     return Replay(path, SPEC.record, capacity, np.random.default_rng(0))
 
 
-RING_N = 10 + MAX_ROWS
+RING_ROWS = 10 + MAX_ROWS
 """Rows in the file of a replay of 10."""
 
 
@@ -37,13 +37,13 @@ def test_the_ring_keeps_the_newest_across_its_end(tmp_path: Path, sizes: list[in
         replay.insert(make_records(size, start=replay.env_steps))
     inserted = sum(sizes)
     assert (replay.env_steps, len(replay)) == (inserted, min(10, inserted))
-    kept = min(inserted, RING_N)
+    kept = min(inserted, RING_ROWS)
     assert replay.read(inserted - kept, kept)["reward"].tolist() == list(range(inserted - kept, inserted))
 
 
 def test_a_batch_that_was_interrupted_lies_where_nothing_is_sampled(tmp_path: Path) -> None:
     replay = make_replay(tmp_path / "r")
-    while replay.env_steps < RING_N:  # from here on each batch overwrites older rows
+    while replay.env_steps < RING_ROWS:  # from here on each batch overwrites older rows
         replay.insert(make_records(13, start=replay.env_steps))
     before = rewards(replay.sample(1000))
     inserted = replay.env_steps
@@ -159,7 +159,7 @@ def test_a_system_without_posix_fallocate_takes_the_space_all_the_same(
     monkeypatch.delattr("os.posix_fallocate")
     replay = make_replay(tmp_path / "replay.bin")
     replay.insert(make_records(3))
-    size = RING_N * SPEC.record.itemsize
+    size = RING_ROWS * SPEC.record.itemsize
     found = (tmp_path / "replay.bin").stat()
     assert (found.st_size, found.st_blocks * 512 >= size) == (size, True)
     assert make_replay(tmp_path / "replay.bin").read(0, 3).tobytes() == make_records(3).tobytes()

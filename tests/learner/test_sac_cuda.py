@@ -24,7 +24,7 @@ from tests.fakes import ONE_LINE
 from tests.learner.test_sac import SPEC, Trained, make_batch
 from tests.learner.test_sac_numba import SMALL, config
 
-BATCH_N, UPDATES_N = 33, 4
+BATCH_N, NUM_UPDATES = 33, 4
 CFG = config()
 DEVICES = [
     "cpu",
@@ -36,16 +36,16 @@ DEVICES = [
 on_each_device = pytest.mark.parametrize("device", DEVICES)
 
 
-def make_graph(device: str, cfg: SACConfig = CFG, *, seed: int = 1, n: int = UPDATES_N) -> CudaSAC:
+def make_graph(device: str, cfg: SACConfig = CFG, *, seed: int = 1, n: int = NUM_UPDATES) -> CudaSAC:
     return captured(Cuda() if device == "cuda" else Host(), cfg, seed=seed, n=n)
 
 
-def captured(place: Device, cfg: SACConfig = CFG, *, seed: int = 1, n: int = UPDATES_N) -> CudaSAC:
+def captured(place: Device, cfg: SACConfig = CFG, *, seed: int = 1, n: int = NUM_UPDATES) -> CudaSAC:
     plain = SAC(SPEC, cfg, seed=seed, device=place.name)
     return CudaSAC(plain, SPEC, (n, BATCH_N), place)
 
 
-def make_batches(seed: int, n: int = UPDATES_N) -> Records:
+def make_batches(seed: int, n: int = NUM_UPDATES) -> Records:
     return np.stack([make_batch(BATCH_N, 100 * seed + i) for i in range(n)])
 
 
@@ -67,7 +67,7 @@ def assert_same(one: Trained, other: Trained) -> None:
 @on_each_device
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("auto_entropy", [False, True])
-@pytest.mark.parametrize("n", [1, UPDATES_N])
+@pytest.mark.parametrize("n", [1, NUM_UPDATES])
 def test_k_updates_in_one_go_are_k_plain_updates(
     device: str, layer_norm: bool, auto_entropy: bool, n: int
 ) -> None:

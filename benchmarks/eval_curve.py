@@ -1,4 +1,4 @@
-"""Success of judged policies over wall-clock, as a picture."""
+"""Success of evaluated policies over wall-clock, as a picture."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +12,10 @@ from matplotlib import pyplot
 
 
 def draw(rows: Sequence[Mapping[str, Any]], names: Sequence[str], level: float, path: Path) -> None:
-    """Draw a line a run, a color a name, a star where success is sustained.
+    """Draw one line per run, one color per name, and a star where success is sustained.
 
     Args:
-        rows: of each run its judgements, `judged`, and that at which success was `sustained`, or None.
+        rows: for each run its `eval_curve`, and the evaluation at which success is `sustained`, or None.
         names: of each run, for the legend; runs of one name share a color.
         level: to be sustained.
         path: of the PNG file.
@@ -24,7 +24,7 @@ def draw(rows: Sequence[Mapping[str, Any]], names: Sequence[str], level: float, 
     colors = {name: f"C{i % 10}" for i, name in enumerate(dict.fromkeys(names))}
     unnamed = set(names)
     for row, name in zip(rows, names, strict=True):
-        x, y = ([judgement[key] for judgement in row["judged"]] for key in ("wall_s", "success"))
+        x, y = ([evaluation[key] for evaluation in row["eval_curve"]] for key in ("wall_s", "success"))
         label = name if name in unnamed else None
         unnamed.discard(name)
         axes.plot(x, y, ".-", color=colors[name], label=label, alpha=0.8, linewidth=1)
@@ -35,8 +35,8 @@ def draw(rows: Sequence[Mapping[str, Any]], names: Sequence[str], level: float, 
     axes.set_xlim(left=0)
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("seconds since the command began")
-    axes.set_ylabel("success rate, judged afterwards")
-    axes.set_title(f"star: second judgement in a row at {level:.0%} or more, where judging stops")
+    axes.set_ylabel("success rate, evaluated afterwards")
+    axes.set_title(f"star: second evaluation in a row at {level:.0%} or more, where evaluation stops")
     axes.grid(alpha=0.3)
     axes.legend(loc="best", fontsize="small")
     figure.tight_layout()

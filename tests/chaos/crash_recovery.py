@@ -1,6 +1,6 @@
-"""Kills learners and actors under full load, and then asks where every transition went.
+"""Crash recovery under full load: learners and actors are killed, then every transition is accounted for.
 
-python -m tests.chaos.killing --minutes 30
+python -m tests.chaos.crash_recovery --minutes 30
 """
 
 import argparse
@@ -14,9 +14,9 @@ from pathlib import Path
 from tests.chaos.audit import Audit, audit
 from tests.end_to_end.harness import Fleet, free_endpoints, until
 
-ACTORS_N = 4
+NUM_ACTORS = 4
 CAPACITY = 12_000_000
-WINDOW_N, BATCH_N = 8, 32
+MAX_UNACKED_BATCHES, BATCH_TRANSITIONS = 8, 32
 ENV = "tests.chaos.counting_env:Counting-v0"
 LEARNER_FLAGS = (
     *("--env", ENV, "--hidden-dim", "16", "--batch-size", "32", "--updates-per-step", "None"),
@@ -24,12 +24,12 @@ LEARNER_FLAGS = (
 )
 
 
-class Carnage:
-    """A learner and actors of which now and then one is killed and started again.
+class CrashingFleet:
+    """A learner and actors, which are killed and restarted one at a time.
 
     Args:
         folder: for everything that is written.
-        seed: of who dies and when.
+        seed: of the order and the times of the kills.
     """
 
     def __init__(self, folder: Path, seed: int) -> None:
@@ -41,28 +41,28 @@ class Carnage:
         self.actors: list[str] = []
         self.killed_actors = self.killed_learners = 0
         self._start_learner("--run-dir")
-        for _ in range(ACTORS_N):
+        for _ in range(NUM_ACTORS):
             self._start_actor()
         self._wait_for_steps()
 
     def kill_the_learner(self) -> None:
-        """Kill it in the middle of its work; its successor takes over the run directory and the ports."""
+        """Kill the learner; its successor takes over the run directory and the ports."""
         self.fleet.kill("learner")
         self.killed_learners += 1
         self._start_learner("--resume")
         self._wait_for_steps()
 
     def kill_an_actor(self) -> None:
-        """Kill one, and start another of the same name."""
-        victim = self.rng.randrange(ACTORS_N)
+        """Kill an actor and start another one with the same id."""
+        victim = self.rng.randrange(NUM_ACTORS)
         self.fleet.kill(self.actors[victim])
         self.killed_actors += 1
         self._start_actor(victim)
         self._wait_for_steps()
 
     def end(self) -> Audit:
-        """Have everyone leave in order, and count."""
-        started = ACTORS_N + self.killed_actors
+        """Shut everything down in order and return the audit."""
+        started = NUM_ACTORS + self.killed_actors
         until(
             lambda: len(list(self.made.iterdir())) == started, "the newest actor is up, so that it can leave"
         )
@@ -84,9 +84,9 @@ class Carnage:
         name = f"a{number}-{self.killed_actors}"
         limits = (
             "--max-unacked-transitions",
-            str(WINDOW_N * BATCH_N),
+            str(MAX_UNACKED_BATCHES * BATCH_TRANSITIONS),
             "--max-batch-transitions",
-            str(BATCH_N),
+            str(BATCH_TRANSITIONS),
             "--linger-s",
             "30",
         )
@@ -96,7 +96,7 @@ class Carnage:
         self.actors[number : number + 1] = [name]
 
     def _wait_for_steps(self) -> None:
-        """Wait until the learner has come on by a random stretch, so that nobody dies at a chosen moment."""
+        """Wait for a random number of env steps, so that kills hit no particular moment."""
         statuses = self.fleet.statuses()
         start = statuses.until(lambda status: status.metrics.get("env_steps"), "the learner is at work")
         steps = start.metrics["env_steps"] + self.rng.randrange(100, 20_000)
@@ -104,35 +104,35 @@ class Carnage:
         statuses.close()
 
 
-def check(found: Audit, carnage: Carnage) -> None:
-    """Hold the guarantee: nothing twice, nothing lost but what killed actors had not had acknowledged."""
+def check(found: Audit, crashing: CrashingFleet) -> None:
+    """Assert the guarantee: no duplicates; losses only of unacknowledged transitions of killed actors."""
     assert found.twice == 0, found
     assert found.counters.get("lost", 0) == 0, found
     assert found.totals["produced"] == found.totals["inserted"] + found.totals["rejected"], found
     assert found.totals["rejected"] == 0, found
-    assert len(found.made) == ACTORS_N + carnage.killed_actors
-    assert len(found.missing) <= carnage.killed_actors, found
-    # The window, the batch being filled, and the env step at which it died.
-    assert max(found.missing.values(), default=0) <= (WINDOW_N + 1) * BATCH_N + 1, found
+    assert len(found.made) == NUM_ACTORS + crashing.killed_actors
+    assert len(found.missing) <= crashing.killed_actors, found
+    # The unacknowledged batches, the batch being filled, and the env step during which it was killed.
+    assert max(found.missing.values(), default=0) <= (MAX_UNACKED_BATCHES + 1) * BATCH_TRANSITIONS + 1, found
 
 
 def main() -> int:
-    """Kill for some minutes; print the audit."""
+    """Kill processes for some minutes; print the audit."""
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        carnage = Carnage(Path(folder), options.seed)
+        crashing = CrashingFleet(Path(folder), options.seed)
         try:
             end_s = time.monotonic() + 60 * options.minutes
             while time.monotonic() < end_s:
-                carnage.rng.choice((carnage.kill_the_learner, carnage.kill_an_actor))()
-            found = carnage.end()
+                crashing.rng.choice((crashing.kill_the_learner, crashing.kill_an_actor))()
+            found = crashing.end()
         finally:
-            carnage.fleet.end()
-    print(f"killed {carnage.killed_learners} learners and {carnage.killed_actors} actors: {found}")
-    check(found, carnage)
+            crashing.fleet.end()
+    print(f"killed {crashing.killed_learners} learners and {crashing.killed_actors} actors: {found}")
+    check(found, crashing)
     return 0
 
 

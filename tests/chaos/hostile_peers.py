@@ -1,4 +1,4 @@
-"""What hostile peers do to a learner at work: half-open connections, and damaged frames with a right key."""
+"""Hostile peers of a busy learner: half-open connections, and damaged frames sent with a valid key."""
 
 import json
 import random
@@ -16,17 +16,17 @@ from common.config import EnvConfig, ReturnConfig, TransportConfig
 from common.keys import main
 from common.net.experience import ExperienceSender
 from tests.chaos.audit import Audit, audit
-from tests.chaos.killing import ENV, LEARNER_FLAGS
+from tests.chaos.crash_recovery import ENV, LEARNER_FLAGS
 from tests.end_to_end.harness import DEADLINE_S, FREE_PORTS, Fleet, until
 from tests.fakes import SESSION, add_transition, make_writer, seal
 
 CAPACITY = 12_000_000
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE".ljust(54, b"\0")
-"""ZMTP 3.0; what comes next is the first message that costs the learner a computation."""
+"""ZMTP 3.0; the message after it is the first that costs the learner a computation."""
 
 
-class Siege:
-    """A learner with keys and four good actors.
+class ProtectedFleet:
+    """A learner with keys and four honest actors.
 
     Args:
         folder: for everything that is written.
@@ -63,18 +63,18 @@ class Siege:
         return row
 
     def come_on(self, env_steps: int = 2000) -> None:
-        """Wait until the learner has taken so many env steps more."""
+        """Wait until the learner has inserted `env_steps` more."""
         until(lambda: "env_steps" in self.row(), "the first row")
         goal = self.row()["env_steps"] + env_steps
         until(lambda: self.row()["env_steps"] >= goal, f"{env_steps} more env steps")
 
     def memory_bytes(self) -> int:
-        """Return the learner's memory, without the pages of the replay's file."""
+        """Return the learner's memory, bytes, without the pages of the replay file."""
         info = psutil.Process(self.fleet.pid("learner")).memory_info()
         return int(info.rss - info.shared)
 
     def end(self) -> Audit:
-        """Have everybody leave in order; return what became of every env step."""
+        """Shut everything down in order; return the audit."""
         for index in range(4):
             self.fleet.signal(f"actor-{index}", 15)
         for index in range(4):
@@ -86,7 +86,7 @@ class Siege:
 
 @contextmanager
 def half_open(ports: list[int], count: int) -> Iterator[list[socket.socket]]:
-    """Hold connections that begin a handshake and never go on with it."""
+    """Hold connections that begin a handshake and never continue it."""
     with ExitStack() as held:
         connections = [
             held.enter_context(socket.create_connection(("127.0.0.1", ports[index % len(ports)]), timeout=10))
@@ -98,7 +98,7 @@ def half_open(ports: list[int], count: int) -> Iterator[list[socket.socket]]:
 
 
 class Mallory:
-    """Somebody with a listed key who sends damaged frames, most of them with a right checksum.
+    """A peer with a listed key that sends damaged frames, most with a correct checksum.
 
     Args:
         config: her keys, and where the learner listens.
@@ -118,7 +118,7 @@ class Mallory:
         self._frames = [batch, writer.hello(), writer.bye()]
 
     def send(self, count: int) -> None:
-        """Send so many frames."""
+        """Send `count` frames."""
         for _ in range(count):
             frame = self._mutant()
             while not self._sender.send(frame):

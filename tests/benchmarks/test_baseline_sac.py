@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.peer_sac import kept, policy_arrays
+from benchmarks.baseline_sac import kept, policy_arrays
 from common.policy import NumpyPolicy
 from common.specs import EnvSpec
 

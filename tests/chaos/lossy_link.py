@@ -1,9 +1,9 @@
-"""A bad wire between two network namespaces: every packet is late, some are lost.
+"""A lossy link between two network namespaces: every packet is delayed, some are dropped.
 
-    python -m tests.chaos.wire --ends gf-l:10.77.0.1 gf-a:10.77.0.2 --delay-s 0.1 --loss 0.05
+    python -m tests.chaos.lossy_link --ends gf-l:10.77.0.1 gf-a:10.77.0.2 --delay-s 0.1 --loss 0.05
 
-It makes a TUN device in each namespace and carries packets from one to the other, so it needs no kernel
-module such as netem. Runs until it is killed; the devices end with it.
+It creates a TUN device in each namespace and forwards packets between them, so it needs no kernel module
+such as netem. Runs until it is killed; the devices disappear with it.
 """
 
 import argparse
@@ -20,9 +20,9 @@ import time
 
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
-DEVICE = "wire"
+DEVICE = "link"
 MTU_BYTES = 1500
-MAX_QUEUED_N = 100_000
+MAX_QUEUED = 100_000
 
 
 def open_device(namespace: str, address: str) -> int:
@@ -39,7 +39,7 @@ def open_device(namespace: str, address: str) -> int:
 
 
 def carry(ends: list[int], delay_s: float, loss: float, rng: random.Random) -> None:
-    """Carry packets between two devices for ever."""
+    """Forward packets between two devices forever."""
     order = 0
     flying: list[tuple[float, int, int, bytes]] = []
     while True:
@@ -47,7 +47,7 @@ def carry(ends: list[int], delay_s: float, loss: float, rng: random.Random) -> N
         ready, _, _ = select.select(ends, [], [], timeout_s)
         for device in ready:
             packet = os.read(device, MTU_BYTES)
-            if rng.random() >= loss and len(flying) < MAX_QUEUED_N:
+            if rng.random() >= loss and len(flying) < MAX_QUEUED:
                 other = ends[1] if device == ends[0] else ends[0]
                 order += 1
                 heapq.heappush(flying, (time.monotonic() + delay_s, order, other, packet))
@@ -57,7 +57,7 @@ def carry(ends: list[int], delay_s: float, loss: float, rng: random.Random) -> N
 
 
 def main() -> int:
-    """Build the wire and carry."""
+    """Create the link and forward packets."""
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--ends", nargs=2, metavar="NAMESPACE:ADDRESS", required=True)
     parser.add_argument("--delay-s", type=float, default=0.1, help="one way")

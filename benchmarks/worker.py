@@ -1,6 +1,6 @@
-"""A process that holds one side of a contest ready and measures it when it is asked to.
+"""A process that holds one side of a comparison ready and measures it when it is asked to.
 
-The parent writes a line, the child answers with one JSON object of figures. Idle hosts sleep, so sides that
+The parent writes a line, the child answers with one JSON object of figures. Idle workers sleep, so sides that
 take turns do not disturb each other, and no library's threads outlive its own process.
 """
 
@@ -18,11 +18,11 @@ from benchmarks.workload import UnavailableError
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class HostProcess:
-    """The parent's end of a host.
+class WorkerProcess:
+    """The parent's end of a worker.
 
     Args:
-        factory: "module:function", see `benchmarks.contest.Host`.
+        factory: "module:function", see `benchmarks.comparison.Worker`.
         arguments: of the factory.
         environment: more variables for the process.
         cores: it and its children are pinned to these; libraries get a thread for each.
@@ -34,7 +34,7 @@ class HostProcess:
         self._factory = factory
         threads = dict.fromkeys(ONE_THREAD, str(len(cores)))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.host", factory, json.dumps(arguments), json.dumps(cores)],
+            [sys.executable, "-m", "benchmarks.worker", factory, json.dumps(arguments), json.dumps(cores)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,9 +1,9 @@
 """A thousand light actors on one learner: nothing lost, little memory, and updates that hardly notice.
 
-    python -m benchmarks.crowd --count 1000 --rate 4000 --seconds 60
+    python -m benchmarks.many_actors --count 1000 --rate 4000 --seconds 60
 
 Each light actor has the three sockets and the writer of a real one, and no environment. The learner runs on
-core 0, the crowd on core 1. Windows with and without traffic alternate; prints one JSON object.
+core 0, the many on core 1. Windows with and without traffic alternate; prints one JSON object.
 """
 
 import argparse
@@ -37,12 +37,12 @@ MAX_BATCH_DELAY_S = 4.0
 """So that slow actors fill their batches about as well as 16 fast ones would."""
 PUBLISH_INTERVAL_S = 2.0
 """A policy of 320 kB to a thousand actors five times a second would be 1.6 GB/s."""
-REPLAY_N = 1_000_000
-WINDOWS_N = 3
+REPLAY_CAPACITY = 1_000_000
+NUM_WINDOWS = 3
 DEADLINE_S = 60.0
 
 
-class Crowd:
+class ManyActors:
     """Many writers in one process, each with its own connections.
 
     Args:
@@ -106,54 +106,54 @@ class Crowd:
 
 def times_in_replay(run: RunDirectory, inserted: int) -> NDArray[np.int64]:
     """Return how often each transition that is in the replay is there; each carries its actor and number."""
-    replay = Replay(run.replay, SPEC.record, REPLAY_N, np.random.default_rng(0))
+    replay = Replay(run.replay, SPEC.record, REPLAY_CAPACITY, np.random.default_rng(0))
     obs = replay.read(0, inserted)["obs"][:, :2].astype(np.int64)
     _, times = np.unique((obs[:, 0] << 32) + obs[:, 1], return_counts=True)
     return times
 
 
 def main() -> int:
-    """Run the crowd against a learner; print what was found."""
+    """Run the many against a learner; print what was found."""
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=4000.0, help="transitions/s in all")
     parser.add_argument("--seconds", type=float, default=60.0, help="of traffic, in all")
     options = parser.parse_args()
-    learner_core, *_, crowd_core = sorted(os.sched_getaffinity(0))
+    learner_core, *_, actors_core = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {learner_core})
     with tempfile.TemporaryDirectory() as folder:
-        sizes = ("--replay-capacity", str(REPLAY_N), "--explore-steps", str(EXPLORE_STEPS))
+        sizes = ("--replay-capacity", str(REPLAY_CAPACITY), "--explore-steps", str(EXPLORE_STEPS))
         rhythm = ("--log-interval-s", "0.5", "--publish-interval-s", str(PUBLISH_INTERVAL_S))
         learner = LearnerProcess(Path(folder), "--env", SPEC.env, *sizes, *rhythm)
-        os.sched_setaffinity(0, {crowd_core})
+        os.sched_setaffinity(0, {actors_core})
         try:
             found = observe(learner, options)
         finally:
             learner.close()
     print(json.dumps(found))
-    return int(found["lost_n"] > 0 or not found["all_acknowledged"])
+    return int(found["lost"] > 0 or not found["all_acknowledged"])
 
 
 def observe(learner: LearnerProcess, options: argparse.Namespace) -> dict[str, Any]:
-    """Alternate quiet and busy windows, then have the crowd leave, and count."""
-    crowd = Crowd(options.count, learner.transport, MAX_BATCH_DELAY_S)
-    crowd.begin(learner)
-    window_s = options.seconds / WINDOWS_N
-    quiet, busy, before_n = [], [], crowd.produced
-    for _ in range(WINDOWS_N):
-        quiet.append(learner.per_second("updates", lambda: crowd.run(0.0, window_s)))
-        busy.append(learner.per_second("updates", lambda: crowd.run(options.rate, window_s)))
+    """Alternate quiet and busy windows, then have the many leave, and count."""
+    many = ManyActors(options.count, learner.transport, MAX_BATCH_DELAY_S)
+    many.begin(learner)
+    window_s = options.seconds / NUM_WINDOWS
+    quiet, busy, produced_before = [], [], many.produced
+    for _ in range(NUM_WINDOWS):
+        quiet.append(learner.per_second("updates", lambda: many.run(0.0, window_s)))
+        busy.append(learner.per_second("updates", lambda: many.run(options.rate, window_s)))
     memory_bytes = psutil.Process(learner.pid).memory_info().rss
-    acknowledged = crowd.leave(DEADLINE_S)
-    produced = crowd.produced
+    acknowledged = many.leave(DEADLINE_S)
+    produced = many.produced
     learner.until(lambda: learner.newest_row()["inserted"] >= produced)
     times = times_in_replay(learner.run, produced)
     return {
         "actors": options.count,
-        "transitions_per_s": round((produced - before_n) / (WINDOWS_N * window_s)),
-        "produced_n": produced,
-        "lost_n": produced - len(times),
-        "twice_n": int((times > 1).sum()),
+        "transitions_per_s": round((produced - produced_before) / (NUM_WINDOWS * window_s)),
+        "produced": produced,
+        "lost": produced - len(times),
+        "duplicated": int((times > 1).sum()),
         "all_acknowledged": acknowledged,
         "learner_rss_mb": round(memory_bytes / 1e6, 1),
         "updates_per_s_quiet": [round(value, 1) for value in quiet],

@@ -18,9 +18,9 @@ from actor.policies import load_policy
 from benchmarks.contact_sheet import Tile
 from benchmarks.failure_rule import Outcome, last_closing, lying_m, outcome
 from common.errors import BrokenEpisodeError, ConfigError
-from common.nstep import Floats
 from common.policy import NumpyPolicy
 from common.runtime.run_directory import RunDirectory
+from common.specs import Floats
 
 SEED = 3_000_017
 """Root of the episodes' seeds: neither training's nor `graspfleet evaluate`'s."""
@@ -28,7 +28,7 @@ CLOSE_M = 0.45
 """From the camera to the object in a picture."""
 
 
-class Watched(Environment):
+class RecordedEnvironment(Environment):
     """An environment that remembers the states of its present episode.
 
     Attributes:
@@ -60,7 +60,7 @@ class Watched(Environment):
 
 def open_run(
     path: str, which: str, object_name: str, render_mode: str | None = None
-) -> tuple[Watched, NumpyPolicy]:
+) -> tuple[RecordedEnvironment, NumpyPolicy]:
     """Return the environment with one object and the policy.
 
     Raises:
@@ -70,7 +70,7 @@ def open_run(
     config, returns = evaluated_settings(run, (f"objects={object_name}",), SEED)
     if config.env.rpartition(":")[2] != "Grasp-v0":
         raise ConfigError(f"{path}: trained in {config.env}; allowed: a run of Grasp-v0")
-    env = Watched(config, returns, render_mode=render_mode)
+    env = RecordedEnvironment(config, returns, render_mode=render_mode)
     return env, load_policy(run, which, env.spec)
 
 

@@ -1,9 +1,9 @@
-"""Stable-Baselines3's SAC on the cube, its policies kept while it learns: one run of `benchmarks.peer_cube`.
+"""Stable-Baselines3's SAC on the cube, recording its policies: one run of `benchmarks.baseline_cube`.
 
-    python -m benchmarks.peer_sac --setting tuned --seed 0 --seconds 180 --began-s 12.3 --into FOLDER
+    python -m benchmarks.baseline_sac --setting tuned --seed 0 --seconds 180 --began-s 12.3 --into FOLDER
 
-A policy is kept as the `Weights` frame that our learner would have published, so that both sides are judged
-by the same code: the networks agree layer by layer.
+A policy is recorded as the `Weights` frame that our learner would have published, so that the same code
+evaluates both sides: the networks agree layer by layer.
 """
 
 import argparse
@@ -21,14 +21,14 @@ import numpy as np
 from actor.spaces import read_spec
 from benchmarks.snapshots import Snapshot
 from common.messages import Weights
-from common.policy import Floats
 from common.protocol import encode
+from common.specs import Floats
 
 ENV = "actor.grasp:Grasp-v0"
 ENDLESS = 10**9
 """Env steps; the clock ends a run."""
 
-ENVS_N = "envs_n"
+NUM_ENVS = "num_envs"
 _TUNED: dict[str, Any] = {
     "gamma": 0.95,
     "learning_rate": 5e-4,
@@ -38,10 +38,10 @@ _TUNED: dict[str, Any] = {
 }
 SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "defaults": {ENVS_N: 2},
+        "defaults": {NUM_ENVS: 2},
         "tuned": {
             **_TUNED,
-            ENVS_N: 2,
+            NUM_ENVS: 2,
             "batch_size": 256,
             "policy_kwargs": {"net_arch": [256, 256]},
             "train_freq": 10,
@@ -49,7 +49,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         "cube-fast": {
             **_TUNED,
-            ENVS_N: 4,
+            NUM_ENVS: 4,
             "gamma": 0.9,
             "batch_size": 128,
             "policy_kwargs": {"net_arch": [128, 128]},
@@ -101,7 +101,7 @@ def train(setting: str, seed: int, seconds: float, began_s: float, every_s: floa
     arguments = dict(SETTINGS[setting])
     make = partial(gymnasium.make, ENV, physics="fast", disable_env_checker=True)
     # Forked workers need not import torch once more each, which SB3's own choice makes them do.
-    envs = SubprocVecEnv([make] * arguments.pop(ENVS_N), start_method="fork")
+    envs = SubprocVecEnv([make] * arguments.pop(NUM_ENVS), start_method="fork")
     model = SAC("MlpPolicy", envs, seed=seed, device="cpu", **arguments)
     spec = read_spec(envs, "Grasp-v0", discount=model.gamma, n_step=arguments.get("n_steps", 1))
 
