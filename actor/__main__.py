@@ -17,7 +17,8 @@ from actor.watchdog import Watchdog
 from common.cli import leave_with
 from common.errors import ConfigError
 from common.fields import MAX_ID
-from common.flags import ActorFlags, EvaluateFlags, EvaluatorFlags, parse
+from common.flags import ActorFlags, EvaluatorFlags, parse
+from common.inspection import EvaluateFlags
 from common.net.security import actor_keys, may_use
 from common.runtime.signals import StopSignal
 from common.streams import Reserved

@@ -17,7 +17,8 @@ from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError, NoResultError
 from common.evaluation.statistics import describe, summarize
 from common.fields import Episode
-from common.flags import EvaluateFlags, EvaluatorFlags, evaluated_env_args, load_yaml
+from common.flags import EvaluatorFlags, evaluated_env_args, load_yaml
+from common.inspection import EvaluateFlags
 from common.policy import NumpyPolicy
 from common.reports import RESULT, report
 from common.runtime.run_directory import RunDirectory

@@ -6,21 +6,17 @@ A user's mistake leaves here as one `ConfigError` line that names the flag, the 
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-import tyro
-from pydantic import Field, SerializeAsAny, create_model
+from pydantic import SerializeAsAny, create_model
 
 from common.command_line import early_words, read_words
 from common.command_words import require_words
 from common.config import (
-    ENV_ARGS,
     ActorConfig,
     AlgorithmConfig,
     EnvConfig,
     EvaluatorConfig,
-    Host,
-    KeysConfig,
     LaunchConfig,
     LearnerConfig,
     RateConfig,
@@ -32,12 +28,10 @@ from common.config import (
     flag,
 )
 from common.errors import ConfigError
-from common.fields import MAX_EPISODES
 from common.layers import EXCLUSIVE, Layer, as_layer, choose_algorithm, give_way, merge, require_settings
 from common.plain_yaml import format_yaml, parse_yaml
 from common.runtime.files import read_limited
 from common.runtime.run_directory import RunDirectory
-from common.runtime.seeds import HELD_OUT_ROOT
 
 PRESETS = Path(__file__).parent / "presets"
 PLAIN = "plain"
@@ -84,47 +78,6 @@ class TrainFlags(LearnerFlags):
     evaluator: EvaluatorConfig = EvaluatorConfig()
     launch: LaunchConfig = LaunchConfig()
     transport: TransportConfig = TransportConfig(experience_port=0, weights_port=0, control_port=0)
-
-
-class EvaluateFlags(Section):
-    """Run deterministic episodes of a run's policy, on seeds that training never saw."""
-
-    run_dir: tyro.conf.Positional[str]
-    episodes: int = Field(100, ge=1, description="Episodes.")
-    policy: Literal["best", "last"] = Field("best", description="Which policy of the run.")
-    compare_episodes: int | None = Field(
-        None,
-        ge=0,
-        le=MAX_EPISODES,
-        description="Episodes of each policy to choose the best by; fewer than 20: none; default: the run's,"
-        " at most --episodes.",
-    )
-    seed: int = Field(HELD_OUT_ROOT, ge=0, description="Root of the episodes' seeds.")
-    env_args: tuple[str, ...] = Field((), description=f"Arguments of the environment: {ENV_ARGS}")
-    max_episode_steps: int | None = Field(
-        None, ge=1, description="Episode length, env steps; default: the run's."
-    )
-    success_key: str | None = Field(
-        None, min_length=1, description="Key of the info that says success; default: the run's."
-    )
-    headless: bool = Field(True, description="Without a window.")
-    video: str | None = Field(None, description="Film the first episodes: path of an MP4 file.")
-    video_episodes: int = Field(5, ge=1, description="Episodes in the film.")
-    json_output: Annotated[bool, tyro.conf.arg(name="json")] = Field(
-        False, description="Print one JSON object."
-    )
-
-
-class StatusFlags(KeysConfig):
-    """Show what a running learner says of itself."""
-
-    run_dir: tyro.conf.Positional[str | None] = None
-    learner: Host = Field("127.0.0.1", description="Host of the learner, without RUN_DIR.")
-    control_port: int = Field(5557, ge=1, le=65_535, description="Its control port, without RUN_DIR.")
-    timeout_s: float = Field(5.0, gt=0, description="Give up after this.")
-    json_output: Annotated[bool, tyro.conf.arg(name="json")] = Field(
-        False, description="Print one JSON object."
-    )
 
 
 def parse(

@@ -6,7 +6,8 @@ import time
 
 from common.config import KeysConfig, TransportConfig
 from common.errors import ConfigError, ProtocolError
-from common.flags import StatusFlags, load_yaml, parse
+from common.flags import load_yaml, parse
+from common.inspection import StatusFlags
 from common.messages import Status
 from common.net.control import ControlSubscriber
 from common.protocol import decode

@@ -12,7 +12,8 @@ from actor.policies import load_policy
 from actor.watchdog import Watchdog
 from common.config import EnvConfig, EvaluatorConfig, ReplayConfig, ReturnConfig, TransportConfig
 from common.errors import ConfigError, NoResultError
-from common.flags import EvaluateFlags, TrainFlags, dump_yaml
+from common.flags import TrainFlags, dump_yaml
+from common.inspection import EvaluateFlags
 from common.messages import Ack, Weights
 from common.policy import NumpyPolicy
 from common.protocol import encode

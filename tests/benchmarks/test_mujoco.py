@@ -20,7 +20,8 @@ from benchmarks.mujoco_sides import (
     train_words,
 )
 from benchmarks.mujoco_table import is_in_step, keeps, table
-from common.flags import EvaluateFlags, TrainFlags, dump_yaml, parse
+from common.flags import TrainFlags, dump_yaml, parse
+from common.inspection import EvaluateFlags
 from common.messages import Weights
 from common.protocol import encode
 from common.runtime.run_directory import RunDirectory

@@ -10,7 +10,8 @@ import zmq
 
 from common.config import ActorConfig, LearnerConfig, TransportConfig
 from common.errors import ConfigError
-from common.flags import StatusFlags, parse
+from common.flags import parse
+from common.inspection import StatusFlags
 from common.net.addresses import FORM, host_of
 from common.net.control import ControlPublisher, ControlSubscriber
 from common.net.experience import ExperienceReceiver, ExperienceSender

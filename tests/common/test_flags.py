@@ -10,15 +10,14 @@ from common.errors import ConfigError
 from common.flags import (
     PRESETS,
     ActorFlags,
-    EvaluateFlags,
     EvaluatorFlags,
     LearnerFlags,
-    StatusFlags,
     TrainFlags,
     dump_yaml,
     parse,
     parse_env_args,
 )
+from common.inspection import EvaluateFlags, StatusFlags
 from learner.algorithm import settings_of
 
 WITH_SECTIONS = [ActorFlags, EvaluatorFlags, LearnerFlags, TrainFlags]

@@ -1,0 +1,51 @@
+"""Flags of the commands that look at a run: `evaluate` and `status`."""
+
+from typing import Annotated, Literal
+
+import tyro
+from pydantic import Field
+
+from common.config import ENV_ARGS, Host, KeysConfig, Section
+from common.fields import MAX_EPISODES
+from common.runtime.seeds import HELD_OUT_ROOT
+
+
+class EvaluateFlags(Section):
+    """Run deterministic episodes of a run's policy, on seeds that training never saw."""
+
+    run_dir: tyro.conf.Positional[str]
+    episodes: int = Field(100, ge=1, description="Episodes.")
+    policy: Literal["best", "last"] = Field("best", description="Which policy of the run.")
+    compare_episodes: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_EPISODES,
+        description="Episodes of each policy to choose the best by; fewer than 20: none; default: the run's,"
+        " at most --episodes.",
+    )
+    seed: int = Field(HELD_OUT_ROOT, ge=0, description="Root of the episodes' seeds.")
+    env_args: tuple[str, ...] = Field((), description=f"Arguments of the environment: {ENV_ARGS}")
+    max_episode_steps: int | None = Field(
+        None, ge=1, description="Episode length, env steps; default: the run's."
+    )
+    success_key: str | None = Field(
+        None, min_length=1, description="Key of the info that says success; default: the run's."
+    )
+    headless: bool = Field(True, description="Without a window.")
+    video: str | None = Field(None, description="Film the first episodes: path of an MP4 file.")
+    video_episodes: int = Field(5, ge=1, description="Episodes in the film.")
+    json_output: Annotated[bool, tyro.conf.arg(name="json")] = Field(
+        False, description="Print one JSON object."
+    )
+
+
+class StatusFlags(KeysConfig):
+    """Show what a running learner says of itself."""
+
+    run_dir: tyro.conf.Positional[str | None] = None
+    learner: Host = Field("127.0.0.1", description="Host of the learner, without RUN_DIR.")
+    control_port: int = Field(5557, ge=1, le=65_535, description="Its control port, without RUN_DIR.")
+    timeout_s: float = Field(5.0, gt=0, description="Give up after this.")
+    json_output: Annotated[bool, tyro.conf.arg(name="json")] = Field(
+        False, description="Print one JSON object."
+    )
