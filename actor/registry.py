@@ -22,6 +22,7 @@ import gymnasium
 from actor.contract import reason
 from actor.watchdog import PROCESS_ENDING
 from common.errors import ConfigError
+from common.runtime.files import expand_home
 
 ALLOWED = "a Gymnasium id, module:Id-v0 or path/to/file.py:Id-v0"
 OURS = ("actor", "common", "learner")
@@ -75,7 +76,7 @@ def _import(place: str) -> None:
     if not place.endswith(".py"):
         importlib.import_module(place)
         return
-    path = Path(place).expanduser().resolve()
+    path = expand_home(place).resolve()
     if not path.is_file():
         raise ConfigError(f"--env {place}: no such file; allowed: path/to/file.py:Id-v0")
     if str(path.parent) not in sys.path:  # for what it imports itself
@@ -100,7 +101,7 @@ def _import(place: str) -> None:
 def _folder(place: str) -> Path | None:
     """Return the folder that a module of the user's is imported from; None: it is ours, or not found."""
     if place.endswith(".py"):
-        return Path(place).expanduser().resolve().parent
+        return expand_home(place).resolve().parent
     root = place.partition(".")[0]
     spec = None if root in OURS else importlib.util.find_spec(root)
     if spec is None:

@@ -13,7 +13,8 @@ from typing import IO
 from common.errors import StorageError
 from common.reports import ERROR, HINT, REPORT_VARIABLE, RESULT, STATUS, Reports
 from common.runtime.files import open_own
-from common.runtime.run_directory import LOCK_VARIABLE, RunDirectory
+from common.runtime.run_directory import RunDirectory
+from common.runtime.run_lock import LOCK_VARIABLE
 from common.runtime.signals import PARENT_VARIABLE
 
 POLL_S = 0.02

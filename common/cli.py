@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -35,6 +36,7 @@ def run_main(main: Callable[[list[str]], int], argv: list[str]) -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
     try:
+        _require_working_directory()
         return main(argv)
     except (ConfigError, StorageError, DivergedError, NoResultError) as error:
         say_error(str(error))
@@ -46,6 +48,14 @@ def run_main(main: Callable[[list[str]], int], argv: list[str]) -> int:
         return StorageError.status
     except KeyboardInterrupt:
         return 130
+
+
+def _require_working_directory() -> None:
+    """Raise ConfigError where the working directory has been removed: paths are looked for there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise ConfigError(f"working directory: {error.strerror}; allowed: one that exists") from None
 
 
 def leave_with(main: Callable[[list[str]], int], argv: list[str]) -> NoReturn:

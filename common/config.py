@@ -6,7 +6,6 @@ wherever it appears. `common.flags` turns these models into command lines and re
 
 import re
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,6 +21,7 @@ from pydantic import (
 from common.errors import ConfigError
 from common.fields import MAX_EPISODES
 from common.net.addresses import host_of
+from common.runtime.files import expand_home
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Host = Annotated[str, AfterValidator(host_of)]
@@ -111,7 +111,7 @@ class EnvConfig(Section):
     def _absolute(cls, env: str) -> str:
         """Make the path of a file absolute, so that it is found from any working directory later."""
         place, _, name = env.rpartition(":")
-        return f"{Path(place).expanduser().absolute()}:{name}" if place.endswith(".py") else env
+        return f"{expand_home(place).absolute()}:{name}" if place.endswith(".py") else env
 
     @property
     def env_id(self) -> str:

@@ -1,5 +1,6 @@
 """Standard streams that take whatever is printed: no character, reader or disk ends a run."""
 
+import codecs
 import errno
 import io
 import os
@@ -7,6 +8,10 @@ import sys
 from typing import Any, TextIO
 
 STDIN, STDOUT, STDERR = 0, 1, 2
+PLAIN = str.maketrans(
+    {"–": "-", "—": "-", "−": "-", "·": "|", "±": "+/-", "×": "x", "→": "->", "…": "...", "²": "^2", "µ": "u"}
+)
+"""Characters that we print, and what is read for them where an encoding has only ASCII."""
 
 
 class _Patient(io.RawIOBase):
@@ -46,7 +51,7 @@ class Streams:
     """The standard streams of this process, replaced from here on.
 
     Closed ones become the null device: whoever prints would write into a file opened in their place.
-    Characters that the encoding lacks are printed as replacements.
+    Characters that the encoding lacks are printed as others that look like them, or as question marks.
     """
 
     def __init__(self) -> None:
@@ -55,8 +60,9 @@ class Streams:
                 os.fstat(number)
             except OSError:
                 os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        codecs.register_error("plain", _plainly)
         self._out, self._err = _Patient(STDOUT), _Patient(STDERR)
-        sys.stdout = _text(self._out, sys.stdout, "replace")
+        sys.stdout = _text(self._out, sys.stdout, "plain")
         sys.stderr = _text(self._err, sys.stderr, "backslashreplace")
 
     def finish(self) -> str | None:
@@ -85,6 +91,13 @@ class Reserved:
             print(text, flush=True)
         finally:
             os.dup2(STDERR, STDOUT)
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """Return what is printed for characters that an encoding lacks, and where to go on."""
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return lacking.translate(PLAIN).encode("ascii", "replace").decode(), error.end
 
 
 def _text(raw: _Patient, former: TextIO | None, errors: str) -> TextIO:

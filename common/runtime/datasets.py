@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+from common.runtime.files import expand_home
+
 
 def dataset_folder(where: str) -> Path:
     """Return the folder of a dataset that a user names.
@@ -13,10 +15,10 @@ def dataset_folder(where: str) -> Path:
             the dataset's name in Minari's own folder (`MINARI_DATASETS_PATH`), its version `-v0` if it has
             none.
     """
-    path = Path(where).expanduser()
+    path = expand_home(where)
     if where.startswith((".", "/", "~")) or path.is_dir():
         return path
-    root = os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets"
+    root = os.environ.get("MINARI_DATASETS_PATH") or expand_home("~/.minari/datasets")
     return Path(root) / dataset_name(where)
 
 

@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from common.errors import ConfigError
+
 _TEMPORARY = re.compile(r"\.[A-Za-z0-9_-]+\.(yaml|json|jsonl|bin|pt|gfp|png)\.\d+")
 """How `write_atomically` names a run's file that is not whole yet: .NAME.PID."""
 
@@ -112,6 +114,20 @@ def put_in_place(temporary: Path, path: Path) -> None:
     _sync(temporary)
     temporary.replace(path)
     _sync(path.parent)
+
+
+def expand_home(path: str | Path) -> Path:
+    """Return a path in which a leading ``~`` is a home directory.
+
+    Raises:
+        ConfigError: it is not known which one.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            f"{path}: the home directory of this user is not known (HOME); allowed: a path without ~"
+        ) from None
 
 
 def is_temporary(name: str) -> bool:

@@ -1,8 +1,6 @@
 """Where everything of one training run lies, and whether a run may start there."""
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import shutil
@@ -11,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import ConfigError, StorageError
-from common.runtime.files import is_temporary, open_own, read_limited, write_atomically
+from common.runtime.files import is_temporary, read_limited, write_atomically
+from common.runtime.run_lock import take_lock
 
 _BEFORE_IT_BEGINS = {"config.yaml", "endpoints.json", "logs", "lock"}
 """What a run leaves behind that failed before it met an actor; it may be started again in the same place."""
@@ -20,8 +19,6 @@ _WHILE_IT_BEGINS = {"replay.bin", "journal.bin", "metrics.jsonl", "tensorboard",
 _WITH_TEMPORARIES = (".", "candidates", "checkpoints", "logs")
 """Folders of a run in which files are replaced atomically."""
 
-LOCK_VARIABLE = "GRASPFLEET_RUN_LOCK"
-"""Set by a launcher for its learner: the descriptor of the lock on the run directory that they share."""
 MAX_ENDPOINTS_BYTES = 4096
 """A larger file does not say where a learner listens."""
 
@@ -186,33 +183,19 @@ class RunDirectory:
         raise ConfigError(f"{name}: not empty; allowed: a new folder{allowed}")
 
     def _take_lock(self, name: str) -> None:
-        """Lock the directory, or take over the lock that the launcher of this process holds.
-
-        Raises:
-            ConfigError: another process has it, or the file system knows no locks.
-        """
-        lent = _lent_lock(self.path / "lock")
-        self.is_lent = lent is not None
-        self._lock = open_own(self.path / "lock", os.O_RDWR | os.O_CREAT) if lent is None else lent
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"{name}: in use by another learner or evaluation; allowed: one at a time"
-            ) from None
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
-            raise ConfigError(
-                f"{name}: this file system has no locks ({error.strerror}); allowed: a folder on one that has"
-            ) from None
+        self._lock, self.is_lent = take_lock(self.path / "lock", name)
 
     def _refuse_files(self, name: str) -> None:
-        """Refuse a directory in which files that are appended to lead elsewhere, or are none.
+        """Refuse a directory that cannot be written, or whose files that are appended to lead elsewhere.
 
         Raises:
-            ConfigError: there is one.
+            ConfigError: it is one.
         """
+        for folder in (self.path, self.logs, self.checkpoints, self.candidates):
+            if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+                raise ConfigError(
+                    f"{name}: {folder}: cannot be written; allowed: a folder that can be written"
+                )
         for path in (self.replay, self.journal, self.metrics, *self.logs.glob("*.log")):
             if path.is_symlink():
                 fault = "a symbolic link, which is not followed"
@@ -234,18 +217,3 @@ class RunDirectory:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-
-
-def _lent_lock(path: Path) -> int | None:
-    """Return the descriptor that a launcher has handed down, if there is one and it is of this lock."""
-    word = os.environ.pop(LOCK_VARIABLE, "")
-    if not (word.isascii() and word.isdigit()):
-        return None
-    try:
-        ours, there = os.fstat(int(word)), path.stat()
-    except (OSError, OverflowError):
-        return None
-    if (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino):
-        return None
-    os.set_inheritable(int(word), False)
-    return int(word)

@@ -1,5 +1,6 @@
 """When a process should leave: SIGINT, SIGTERM, or the death of the process that started it."""
 
+import gc
 import os
 import signal
 import sys
@@ -65,6 +66,7 @@ def exit_within_bound(status: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
+    gc.freeze()  # nobody waits a second for the memory of torch to be looked through for cycles
     threading.Thread(target=watch, name="exit", daemon=True).start()
 
 

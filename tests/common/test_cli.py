@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,3 +22,14 @@ def test_a_stop_is_heard_while_packages_are_still_being_imported(monkeypatch: py
     finally:
         signal.signal(signal.SIGTERM, before)
     assert left.value.code == 128 + signal.SIGTERM
+
+
+def test_a_working_directory_that_is_gone_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert cli.run_main(lambda argv: 0, []) == 2
+    assert capsys.readouterr().err.startswith("error: working directory: No such file or directory")

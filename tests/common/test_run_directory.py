@@ -13,7 +13,8 @@ import pytest
 from common.claim import claim_run
 from common.config import RunConfig
 from common.errors import ConfigError
-from common.runtime.run_directory import LOCK_VARIABLE, Endpoints, RunDirectory
+from common.runtime.run_directory import Endpoints, RunDirectory
+from common.runtime.run_lock import LOCK_VARIABLE
 from tests.fakes import ONE_LINE
 
 CLAIM = "import sys; from common.runtime.run_directory import RunDirectory as R; r = R(sys.argv[1]);"
@@ -357,3 +358,18 @@ def test_a_file_of_the_run_that_leads_elsewhere_is_named(
     fault = "not a regular file" if kind == "folder" else "a symbolic link, which is not followed"
     assert f"--resume {run.path}: {path}: {fault}" in str(caught.value)
     assert not target.exists() or target.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["", "logs", "checkpoints"])
+def test_a_run_whose_folders_cannot_be_written_is_not_gone_on_with(
+    run: RunDirectory, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.logs.mkdir(parents=True)
+    begin(run)
+    before, folder = files_of(run.path), run.path / name
+    # As a disk that has been mounted read-only; no mode of a file keeps root out.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder)
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        run.claim(resume=True)
+    assert str(caught.value).startswith(f"--resume {run.path}: {folder}: cannot be written")
+    assert {**before, "lock": b""} == {**files_of(run.path), "lock": b""}

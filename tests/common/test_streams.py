@@ -47,6 +47,36 @@ def test_a_result_is_printed_in_any_encoding(variables: dict[str, str]) -> None:
     assert done.stdout.endswith(b"last\n")
 
 
+def test_what_an_encoding_lacks_stays_readable() -> None:
+    done = python(RESULT, PYTHONIOENCODING="ascii")
+    assert done.stdout.splitlines()[0] == b"return -474.49 +/- 15.53 | caf?"
+
+
+PANEL = """
+import os, pathlib, sys
+from common.streams import Streams
+Streams()
+from rich.console import Console
+from common.messages import Status
+from common.panel import Panel
+panel = Panel(1000, pathlib.Path("runs/x"))
+panel._console = Console(force_terminal=True, width=100)
+with panel:
+    panel.show(Status(state="running", metrics={"env_steps": 10, "eval_return": -1.5}, actors={}), 1)
+    panel.say("hint: [/red] info['is_success'] \u00b1 1")
+"""
+
+
+def test_the_panel_is_readable_in_ascii() -> None:
+    done = python(PANEL, PYTHONIOENCODING="ascii", TERM="xterm")
+    assert (done.returncode, done.stderr) == (0, b"")
+    shown = done.stdout.decode("ascii")
+    assert "graspfleet | running" in shown
+    assert "hint: [/red] info['is_success'] +/- 1" in shown
+    assert "return (evaluated)" in shown
+    assert "?" not in shown.replace("\x1b[?25", ""), shown
+
+
 @pytest.mark.parametrize(
     "redirection", ["", ">&-", "2>&-", ">&- 2>&- <&-", "<&-", "| head -c 5", "2>&1 | true"]
 )
@@ -85,7 +115,7 @@ def test_a_status_of_commands_is_whole_in_ascii() -> None:
     )
     done = python(code, PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
-    assert b"-1.00 ? 0.50" in done.stdout
+    assert b"-1.00 +/- 0.50" in done.stdout
 
 
 @pytest.mark.parametrize(
