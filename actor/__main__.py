@@ -3,7 +3,7 @@
 import os
 import sys
 
-# NumPy's threads would fight the other actors for cores; this must precede its import.
+# NumPy's threads would compete with the other actors for cores; this must precede its import.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -53,7 +53,7 @@ def main_evaluate(argv: list[str]) -> int:
 
 
 def actor_id_of(flags: ActorFlags) -> str:
-    """Return the id that this process goes by: what the flags say, else a name that no other one has.
+    """Return this process's actor id: that of the flags, or a unique default.
 
     Raises:
         ConfigError: its key may not use that id; the learner would refuse every message.
@@ -69,7 +69,7 @@ def actor_id_of(flags: ActorFlags) -> str:
 
 
 def unique_name(host: str, length: int) -> str:
-    """Return the host's name, for people, and random digits, which make it unlike any other process's.
+    """Return the host's name followed by random digits.
 
     Args:
         host: anything.

@@ -1,9 +1,8 @@
-"""The last policy of a run beside its finalists, on the same seeds: which of them is reported.
+"""Comparison of a run's last policy with its finalists on the same seeds, to choose the reported one.
 
-Evaluations during training have few episodes, and the best of many numbers is a lucky one first of all.
-The last policy is therefore taken unless another one is clearly better: its advantage, seed by seed, is
-above 0 by a 95 % interval. In and out: summaries of episodes; how they are run, and by which policy, is the
-matter of the caller.
+Evaluations during training have few episodes, and the maximum of many noisy scores is biased upward. The last
+policy is therefore chosen unless another one is clearly better: the 95 % interval of its paired advantage is
+above 0. In and out: summaries of episodes, which the caller runs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,28 +15,28 @@ from common.evaluation.statistics import mean_low, wilson_interval
 from common.fields import Episode
 
 ROUND_EPISODES = 20
-"""Episodes between two looks at who is behind; fewer in all say too little for a comparison."""
+"""Episodes per round, after which policies without an advantage drop out; a comparison needs at least one."""
 GOOD_ENOUGH = 0.9
-"""A last policy whose success rate is above this by a 95 % interval needs no comparison."""
+"""Lower 95 % bound of the success rate above which the last policy needs no comparison."""
 
 RunEpisodes = Callable[[Key, int], tuple[Sequence[Episode], int]]
-"""Runs so many more episodes of a policy; returns whole ones and how many broke.
+"""Runs `n` more episodes of a policy; returns the complete ones and the number of broken ones.
 
-Each policy is given the same seeds in the same order.
+Each policy gets the same seeds in the same order.
 """
 
 
 class Comparison:
-    """Runs episodes of policies until it is clear which one to take.
+    """Runs episodes of policies until the choice is clear.
 
     Args:
         last: the last policy.
         others: the finalists.
-        run_episodes: see `RunEpisodes`; what it raises ends the comparison.
-        at_most: episodes of each policy.
+        run_episodes: see `RunEpisodes`; its exceptions propagate.
+        at_most: upper limit of episodes per policy.
 
     Attributes:
-        verdict: how the decision came about, for people.
+        verdict: reason of the decision, for the user.
     """
 
     def __init__(self, last: Key, others: Iterable[Key], run_episodes: RunEpisodes, at_most: int) -> None:
@@ -51,11 +50,11 @@ class Comparison:
         }
 
     def decide(self) -> Key:
-        """Return the policy to take."""
+        """Return the chosen policy."""
         for number in range(1, len(self._sizes) + 1):
             self._run(self._last, number)
             if (low := self._success_low()) is None:
-                break  # nothing but returns to go by
+                break  # the environment reports no success, only returns
             if low >= GOOD_ENOUGH:
                 count = sum(self._sizes[:number])
                 self.verdict = (
@@ -78,20 +77,20 @@ class Comparison:
         return max(better, key=lambda key: self.tally(key).score, default=self._last)
 
     def tally(self, key: Key, rounds: int | None = None) -> Candidate:
-        """Return a policy's episodes, those of the first `rounds` or all."""
+        """Return a policy with its episodes of the first `rounds`, or of all."""
         tally = Candidate(version=key.version, env_steps=key.env_steps)
         for episodes, broken in self._rounds[key][:rounds]:
             tally = tally.with_episodes(episodes, broken)
         return tally
 
     def _run(self, key: Key, rounds: int) -> None:
-        """Run a policy's episodes up to so many rounds of them."""
+        """Run a policy's episodes until it has completed `rounds`."""
         done = self._rounds[key]
         while len(done) < rounds:
             done.append(self._run_episodes(key, self._sizes[len(done)]))
 
     def _success_low(self) -> float | None:
-        """Return Wilson's lower bound of the last policy's success, None if the environment names none."""
+        """Return Wilson's lower bound of the last policy's success; None if the environment reports none."""
         last = self.tally(self._last)
         successes = [episode[2] for episode in last.episodes if episode[2] is not None]
         return wilson_interval(sum(successes), len(successes) + last.broken)[0] if successes else None
@@ -101,11 +100,11 @@ class Comparison:
 
 
 def advantage(one: Candidate, other: Candidate) -> NDArray[np.float64]:
-    """Return how much better one policy did than another, seed by seed, [n] with n >= 1.
+    """Return the paired advantage of one policy over another, [n] with n >= 1, one number per seed.
 
-    By success where the two differ in it, a broken episode being a failure. Otherwise by return, over the
-    seeds that broke for neither; there a policy that breaks more often is behind, and one that clearly breaks
-    less often is ahead, whatever the returns.
+    It is the difference in success if there is any, with a broken episode as a failure. Otherwise it is the
+    difference in completed episodes if `one` broke more often or clearly less often, and else the difference
+    in return over the seeds that both completed.
     """
     ones, others = ({episode[3]: episode for episode in each.episodes} for each in (one, other))
     seeds = sorted(ones.keys() | others.keys())

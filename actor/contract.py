@@ -1,7 +1,7 @@
-"""What an environment's `reset` and `step` may return, and how it is read: exactly, or not at all.
+"""Validation of the results of an environment's `reset` and `step`.
 
-In: whatever foreign code returns. Out: arrays of our own and plain values. Nothing is cast that would change
-by it, but for float64 observations, which are rounded to float32. It knows no episodes, policies or sockets.
+In: whatever an environment returns. Out: new arrays and plain values. No conversion changes a value, except
+that float64 observations are rounded to float32. Must not know: episodes, policies, sockets.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,22 +14,22 @@ from common.errors import BrokenEpisodeError
 from common.specs import MAX_MAGNITUDE, Floats
 
 MAX_VALUE_CHARS, MAX_ERROR_CHARS = 80, 300
-"""Characters of a foreign value, or of a foreign error, that one line shows."""
+"""Characters of an environment's value, or of its error, in a line for the user."""
 PAIRS = (tuple, list)
 MAX_SQUARE = MAX_MAGNITUDE**2
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class ContractError(BrokenEpisodeError):
-    """Watchdog code returned what it must not; at the first reset and step this ends the process."""
+    """An invalid result of an environment; at the first reset and step it ends the process."""
 
 
 def read_reset(result: Any, shape: tuple[int, ...]) -> Floats:
-    """Return the observation in what `reset` returned, a new array of float32.
+    """Return the observation in the result of `reset`, a new float32 array.
 
     Raises:
-        ContractError: it is no pair of an observation of `shape` and an info.
-        BrokenEpisodeError: a number is not finite or huge.
+        ContractError: the result is not a pair of an observation of `shape` and an info.
+        BrokenEpisodeError: a number is not finite or too large.
     """
     if not (isinstance(result, PAIRS) and len(result) == 2):
         raise ContractError(f"reset() returned {shown(result)}; allowed: observation, info")
@@ -39,11 +39,11 @@ def read_reset(result: Any, shape: tuple[int, ...]) -> Floats:
 
 
 def read_step(result: Any, shape: tuple[int, ...]) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
-    """Return what `step` returned: observation (a new array of float32), reward, terminated, truncated, info.
+    """Return the parts of the result of `step`: observation (new float32 array), reward, two flags, info.
 
     Raises:
-        ContractError: it is something else.
-        BrokenEpisodeError: a number of the observation is not finite or huge.
+        ContractError: the result has another form.
+        BrokenEpisodeError: a number of the observation is not finite or too large.
     """
     if not (isinstance(result, PAIRS) and len(result) == 5):
         raise ContractError(
@@ -62,10 +62,10 @@ def read_step(result: Any, shape: tuple[int, ...]) -> tuple[Floats, float, bool,
 
 
 def _observation(source: str, obs: Any, shape: tuple[int, ...]) -> Floats:
-    """Return a copy, for foreign code may fill the same array anew; copied first, for it may do so now."""
+    """Return a validated copy; copied first, because an environment may modify its array at any time."""
     try:
         array = np.array(obs if type(obs) is np.ndarray else np.asarray(obs))  # a tensor's shares its memory
-    except Exception as error:  # no array can be made of it, or its own conversion fails
+    except Exception as error:  # not convertible, or its own conversion fails
         raise ContractError(f"{source} returned {shown(obs)} as observation: {reason(error)}") from None
     if array.shape != shape or array.dtype.kind not in "fiub":
         raise ContractError(
@@ -73,15 +73,15 @@ def _observation(source: str, obs: Any, shape: tuple[int, ...]) -> Floats:
         )
     if array.dtype is not FLOAT32 and array.dtype is not FLOAT64:
         array = array.astype(FLOAT64)
-    # A sum of squares as small as the largest square clears every number at once, in half the time; `vdot`,
-    # unlike `dot`, does not warn when it overflows.
+    # A sum of squares below the largest square validates all numbers in half the time. `vdot`, unlike `dot`,
+    # does not warn on overflow.
     if not np.vdot(array, array) <= MAX_SQUARE:  # also for NaN
         _require_sound(source, array)
     return array if array.dtype is FLOAT32 else array.astype(FLOAT32)
 
 
 def _require_sound(source: str, array: NDArray[Any]) -> None:
-    """Refuse an observation that has a number which is not finite or beyond `MAX_MAGNITUDE`."""
+    """Refuse an observation with a number that is not finite or beyond `MAX_MAGNITUDE`."""
     sound = np.abs(array) <= MAX_MAGNITUDE
     if not sound.all():
         index = int(np.argmin(sound))
@@ -92,7 +92,7 @@ def _require_sound(source: str, array: NDArray[Any]) -> None:
 
 
 def _scalar(name: str, value: Any, kinds: str, allowed: str) -> Any:
-    """Return a NumPy scalar, or a tensor without dimensions, as a plain value."""
+    """Return a NumPy scalar, or a zero-dimensional tensor, as a plain value."""
     try:
         array = np.asarray(value)
         if array.shape == () and array.dtype.kind in kinds:
@@ -108,7 +108,7 @@ def _require_mapping(source: str, info: Any) -> None:
 
 
 def shown(value: Any) -> str:
-    """Return a foreign value in a few words."""
+    """Return a short description of an environment's value."""
     kind = type(value).__name__
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
@@ -119,7 +119,7 @@ def shown(value: Any) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return a foreign error in one line: its kind, its words, and the line of code that raised it."""
+    """Return an environment's error in one line: class, message, and location."""
     trace, place = error.__traceback__, ""
     while trace is not None:
         place = f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})"
@@ -129,7 +129,7 @@ def reason(error: BaseException) -> str:
 
 
 def _line(words: Callable[[], str], most: int) -> str:
-    """Return foreign words as one line of at most so many characters."""
+    """Return an environment's text as one line of at most `most` characters."""
     try:
         text = "".join(char if char.isprintable() else " " for char in words()[: 10 * most])
     except Exception:

@@ -1,8 +1,7 @@
-"""Any Gymnasium environment with flat Box spaces, as the actors see it.
+"""An actor's view of a Gymnasium environment with flat Box spaces.
 
-In: a Gymnasium id and its arguments. Out: float32 observations, actions taken within [-1, 1]. Whatever
-the environment is about stays inside it, and so does whatever it raises: a call of it that fails is a
-`BrokenEpisodeError`, which costs an episode and no more.
+In: a Gymnasium id and its arguments. Out: float32 observations; actions are within [-1, 1]. A failed call of
+the environment becomes a `BrokenEpisodeError`, which costs one episode.
 """
 
 import logging
@@ -20,7 +19,7 @@ from actor.patience import Patience
 from actor.registry import make
 from actor.spaces import read_spec
 from actor.success import SuccessReader
-from actor.watchdog import PROCESS_ENDING, UnaskedInterruptError, Watchdog
+from actor.watchdog import PROCESS_ENDING, UnexpectedInterruptError, Watchdog
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
 from common.flags import parse_env_args
@@ -29,31 +28,31 @@ from common.specs import MAX_MAGNITUDE, Floats
 log = logging.getLogger(__name__)
 
 PERMANENT = (ImportError, NameError, AttributeError, TypeError, NotImplementedError, FileNotFoundError)
-"""Errors of the first reset and step that no other seed and no pause would mend."""
+"""Errors of the first reset and step that neither another seed nor a pause can fix."""
 
 MAX_EPISODE_STEPS = 10_000
-"""Evaluations cut an episode after so many env steps where the environment has no time limit (Gymnasium's
+"""Env steps after which an evaluation cuts an episode if the environment has no time limit (Gymnasium's
 `max_episode_steps`, or `--max-episode-steps`)."""
 
 
 class Environment:
-    """One environment with its spec and its actions scaled; every call of foreign code is here.
+    """One environment with its spec and scaled actions; all calls of environment code are here.
 
     Args:
-        config: which environment.
-        returns: discount and n, which the spec fixes too.
-        headless: whether to show no window.
-        render_mode: Gymnasium's, in place of the config's.
-        watchdog: how it is called; by default without anybody who stands in meanwhile.
+        config: the environment.
+        returns: discount and n of the spec.
+        headless: whether to open no window.
+        render_mode: Gymnasium's, overriding the config's.
+        watchdog: makes the calls; default: one without a thread.
 
     Attributes:
-        name: what `--env` says.
+        name: value of `--env`.
         success: reads an episode's success off its last info.
-        patience: counts the episodes that break.
+        patience: counts broken episodes.
         cut_after: env steps after which an evaluation cuts an episode; infinity with a time limit.
 
     Raises:
-        ConfigError: it is unknown, cannot be made, or its spaces do not fit.
+        ConfigError: it is unknown, cannot be constructed, or has unsupported spaces.
     """
 
     def __init__(
@@ -70,12 +69,12 @@ class Environment:
         if config.max_episode_steps is not None:
             arguments["max_episode_steps"] = config.max_episode_steps
         mode = (render_mode or config.render_mode) if headless else "human"
-        if mode is not None:  # an environment need not know what it is not asked for
+        if mode is not None:  # an environment need not accept a render_mode
             arguments["render_mode"] = mode
         self.name = config.env
         try:
             self.env = self.watchdog.construct(partial(make, config.env, arguments))
-        except UnaskedInterruptError as error:
+        except UnexpectedInterruptError as error:
             raise ConfigError(f"--env {config.env}: {error}") from None
         self.spec = read_spec(self.env, config.env_id, discount=returns.discount, n_step=returns.n_step)
         self.patience = Patience(config.env, self.watchdog.pause)
@@ -93,15 +92,15 @@ class Environment:
         self._half = (self._high.astype(np.float64) - self._low) / 2
 
     def check(self, seeds: np.random.Generator) -> None:
-        """Reset and take one step in the middle of the action space: is this what the rest may build on?
+        """Validate the environment by a reset and one step in the middle of the action space.
 
-        An episode that breaks is tried again with another seed; what breaks the contract is not.
+        A broken episode is repeated with another seed; an invalid result is not.
 
         Args:
-            seeds: source of seeds that are used here alone.
+            seeds: source of seeds for this check only.
 
         Raises:
-            ConfigError: the environment returns what it must not, or does not begin.
+            ConfigError: the environment returns invalid results, or no episode starts.
         """
         while True:
             try:
@@ -115,10 +114,10 @@ class Environment:
                 self.patience.broke(error, 0)
 
     def reset(self, seed: int) -> Floats:
-        """Start an episode and return its first observation, [obs_dim] float32, which nobody else changes.
+        """Start an episode and return its first observation, a new [obs_dim] float32 array.
 
         Raises:
-            BrokenEpisodeError: no episode begins with this seed, or with an observation that is not finite.
+            BrokenEpisodeError: the reset failed, or the observation is not finite.
         """
         try:
             result = self.watchdog.call(partial(self.env.reset, seed=seed))
@@ -135,11 +134,11 @@ class Environment:
             action: [action_dim] in [-1, 1]; it is scaled to the environment's bounds.
 
         Returns:
-            next observation [obs_dim] float32, reward, terminated, truncated, and info, which is the
-            environment's own: read it at once.
+            next observation [obs_dim] float32, reward, terminated, truncated, and info, which the
+            environment may reuse in the next call.
 
         Raises:
-            BrokenEpisodeError: the environment raised, or returned a number that is not finite, or huge.
+            BrokenEpisodeError: the environment raised, or returned a number that is not finite or too large.
         """
         try:
             result = self.watchdog.call(self.env.step, self._scaled(action))
@@ -155,7 +154,7 @@ class Environment:
         return read
 
     def reinit(self) -> None:
-        """Rebuild the simulation, if the environment knows how to; call before `reset`.
+        """Rebuild the simulation if the environment has a `reinit` method; call it before `reset`.
 
         Raises:
             BrokenEpisodeError: the environment raised.
@@ -170,7 +169,7 @@ class Environment:
             raise BrokenEpisodeError(f"reinit() raised {reason(error)}") from error
 
     def render(self) -> Any:
-        """Return what the environment draws.
+        """Return the environment's `render()`.
 
         Raises:
             BrokenEpisodeError: the environment raised.
@@ -183,7 +182,7 @@ class Environment:
             raise BrokenEpisodeError(f"render() raised {reason(error)}") from error
 
     def close(self) -> None:
-        """Give back what the environment holds; what it raises is only logged, for its work is done."""
+        """Close the environment; its exceptions are only logged."""
         try:
             self.watchdog.close(self.env.close)
         except PROCESS_ENDING:
@@ -192,7 +191,7 @@ class Environment:
             log.warning("--env %s: close() raised %s", self.name, reason(error))
 
     def _mention_bounds(self, obs: Floats) -> None:
-        """Log that an observation lies outside its declared space: nothing here depends on it."""
+        """Log a first observation outside its declared space; it is accepted."""
         space = self.env.observation_space
         assert isinstance(space, gymnasium.spaces.Box)
         outside = np.flatnonzero((obs < space.low) | (obs > space.high))
@@ -203,9 +202,9 @@ class Environment:
             )
 
     def _scaled(self, action: Floats) -> NDArray[Any]:
-        """Return an action in [-1, 1] within the environment's own bounds."""
+        """Return an action in [-1, 1] scaled to the environment's own bounds."""
         if self._is_unit:
-            return action.astype(self._dtype)  # a copy: an environment may change what it is given
+            return action.astype(self._dtype)  # a copy: an environment may modify its argument
         scaled: NDArray[Any] = self._middle + self._half * action
         np.maximum(scaled, self._low, out=scaled)  # np.clip does the same and takes three times as long
         np.minimum(scaled, self._high, out=scaled)

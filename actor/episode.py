@@ -1,6 +1,6 @@
-"""One environment's endless row of episodes, written down as transitions and summaries.
+"""Consecutive episodes of one environment, recorded as transitions and summaries.
 
-In: actions. Out: transitions and episode summaries, to the writer. It knows neither policy nor sockets.
+In: actions. Out: transitions and episode summaries, to the writer. Must not know: policy, sockets.
 """
 
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ from common.specs import Floats
 
 
 class EpisodeRunner:
-    """Steps one environment, starts its episodes, and rebuilds it when it is due or broken.
+    """Steps one environment, starts its episodes, and rebuilds it periodically and after failures.
 
     Args:
         env: the environment.
-        writer: gets transitions and summaries.
-        seeds: of the episodes, without end.
-        reinit_episodes: the environment is rebuilt after so many episodes.
+        writer: receives transitions and summaries.
+        seeds: endless sequence of episode seeds.
+        reinit_episodes: episodes between two rebuilds.
 
     Attributes:
-        obs: [obs_dim] observation that the next action answers.
-        episodes: finished so far.
+        obs: [obs_dim] current observation.
+        episodes: number of finished episodes.
     """
 
     def __init__(self, env: Environment, writer: Writer, seeds: Iterator[int], reinit_episodes: int) -> None:
@@ -39,7 +39,7 @@ class EpisodeRunner:
         self._begin()
 
     def step(self, action: Floats) -> None:
-        """Take one step with `action` [action_dim]; a broken one is thrown away and counted."""
+        """Take one step with `action` [action_dim]; a broken one is discarded and counted."""
         try:
             obs, reward, terminated, truncated, info = self.env.step(action)
         except BrokenEpisodeError as error:
@@ -59,15 +59,15 @@ class EpisodeRunner:
             hint(
                 "--max-episode-steps",
                 f"--env {self.env.name}: an episode has not ended after {self._length} env steps; until one"
-                " does, there is no return to show: --max-episode-steps says how long an episode is",
+                " does, there is no return to show: --max-episode-steps sets the length of an episode",
             )
 
     def flush(self) -> None:
-        """Hand over the transitions still waiting for their n-step reward."""
+        """Emit the transitions that still wait for n-step rewards."""
         self._adder.flush()
 
     def _begin(self, *, rebuild: bool = False) -> None:
-        """Begin the next episode, with another seed for as long as the environment begins none."""
+        """Start the next episode, with new seeds until one succeeds."""
         self._return: float = 0.0
         self._length: int = 0
         while True:
@@ -83,7 +83,7 @@ class EpisodeRunner:
                 rebuild = True
 
     def _discard(self, error: BrokenEpisodeError) -> None:
-        """Throw the broken step away, keep what was sound before it, and begin anew."""
+        """Discard the broken step, keep the valid ones before it, and start a new episode."""
         self._writer.discarded += 1
         self._adder.flush()
         self.env.patience.broke(error, self._length)

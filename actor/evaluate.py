@@ -1,4 +1,4 @@
-"""Deterministic episodes of a policy: `graspfleet evaluate RUN_DIR`, and what the evaluator repeats."""
+"""Deterministic episodes of a policy, for `graspfleet evaluate RUN_DIR` and the evaluator."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ import numpy as np
 from actor.comparison import ROUND_EPISODES
 from actor.environment import Environment
 from actor.policies import Choice, RunPolicies
-from actor.video import FilmedEnvironment
+from actor.video import RecordedEnvironment
 from actor.watchdog import Interrupted, Watchdog
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError, NoResultError
@@ -27,12 +27,18 @@ from common.runtime.signals import StopSignal
 
 
 class StoppedError(Exception):
-    """Told to stop before there was a result."""
+    """A stop before there was a result."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of some episodes: summaries of whole ones, how many broke, and how many had to be cut."""
+    """The result of some episodes.
+
+    Attributes:
+        episodes: summaries of complete ones.
+        broken: number of broken ones.
+        cut: number of `episodes` that did not end by themselves.
+    """
 
     episodes: list[Episode]
     broken: int
@@ -40,16 +46,16 @@ class Outcome:
 
     @property
     def count(self) -> int:
-        """Episodes that were begun."""
+        """Number of episodes, complete or broken."""
         return len(self.episodes) + self.broken
 
 
 def run_episode(env: Environment, policy: NumpyPolicy, seed: int) -> Episode:
-    """Return the summary of one episode of the policy's mean actions; one without an end is cut.
+    """Run one episode of the policy's mean actions, cut at `env.cut_after`; return its summary.
 
     Raises:
-        BrokenEpisodeError: the environment broke it off; `steps` says after how many.
-        Interrupted: told to stop.
+        BrokenEpisodeError: the environment failed after `steps` env steps.
+        Interrupted: a stop was requested.
     """
     obs = env.reset(seed)
     total, length = 0.0, 0
@@ -74,7 +80,7 @@ def run_episodes(
     count: int,
     stop: StopSignal,
 ) -> Outcome:
-    """Begin `count` episodes, fewer when told to stop; those that break are counted and have no summary.
+    """Run `count` episodes, fewer after a stop; broken ones are counted and have no summary.
 
     Raises:
         ConfigError: too many in a row broke before their first step was done.
@@ -98,7 +104,7 @@ def run_episodes(
 
 
 def trained_settings(run: RunDirectory) -> EvaluatorFlags:
-    """Return what a run's `config.yaml` says of its evaluations.
+    """Return the evaluation settings in a run's `config.yaml`.
 
     Raises:
         ConfigError: there is no run.
@@ -118,7 +124,7 @@ def trained_settings(run: RunDirectory) -> EvaluatorFlags:
 def evaluated_settings(
     run: RunDirectory, env_args: tuple[str, ...], seed: int, success_key: str | None = None
 ) -> tuple[EnvConfig, ReturnConfig]:
-    """Return what a run's policy is evaluated in: its `config.yaml`, then `env_args`, where later words win.
+    """Return the evaluation environment of a run: its `config.yaml`, overridden by `env_args`.
 
     Raises:
         ConfigError: there is no run.
@@ -137,15 +143,15 @@ def evaluate(
 
     Args:
         flags: settings.
-        watchdog: how the environment is called.
-        stop: when to leave.
-        tell: takes the result.
+        watchdog: calls the environment.
+        stop: the request to stop.
+        tell: receives the result.
 
     Raises:
         ConfigError: the run, its policy or the environment cannot be used.
         NoResultError: every episode broke; the result, which says so, has been told.
     """
-    run = RunDirectory(Path(flags.run_dir).absolute())  # an environment may change the working directory
+    run = RunDirectory(Path(flags.run_dir).absolute())  # the environment may change the working directory
     config, returns = evaluated_settings(run, flags.env_args, flags.seed, flags.success_key)
     if flags.max_episode_steps is not None:
         config = EnvConfig(**{**config.model_dump(), "max_episode_steps": flags.max_episode_steps})
@@ -165,22 +171,22 @@ def evaluate(
         sys.stdout.flush()
         # The result is there, whatever the environment does from here on.
         watchdog.status = 0 if outcome.episodes else NoResultError.status
-        if isinstance(env, FilmedEnvironment):
-            print(f"filmed {env.finish()} episodes: {flags.video}", file=sys.stderr)
+        if isinstance(env, RecordedEnvironment):
+            print(f"recorded {env.finish()} episodes: {flags.video}", file=sys.stderr)
         if not outcome.episodes:
             raise NoResultError(f"--env {env.name}: every episode broke; the last: {env.patience.last}")
         return 0
     except StoppedError:
         return 130
-    finally:  # after the result: closing is foreign code, and may fail
+    finally:  # after the result, because closing may fail
         env.close()
 
 
 def _choose(flags: EvaluateFlags, run: RunDirectory, env: Environment, stop: StopSignal) -> Choice:
-    """Return the policy that the flags ask for, after a comparison if it is open which one is the best.
+    """Return the requested policy, after a comparison if the best one has not been chosen yet.
 
     Raises:
-        StoppedError: told to stop meanwhile.
+        StoppedError: a stop was requested.
     """
     policies = RunPolicies(run, env.spec)
     episodes = flags.compare_episodes
@@ -193,7 +199,7 @@ def _choose(flags: EvaluateFlags, run: RunDirectory, env: Environment, stop: Sto
         return policies.choose(flags.policy, episodes)
     try:
         run.claim(resume=True)
-    except ConfigError:  # a learner is at work there, or nothing can be written
+    except ConfigError:  # a learner is running there, or the directory is read-only
         return policies.choose(flags.policy, episodes)
 
     def run_more(policy: NumpyPolicy, seeds: Iterator[int], count: int) -> tuple[list[Episode], int]:
@@ -216,4 +222,4 @@ def _environment(
         return Environment(config, returns, headless=flags.headless, watchdog=watchdog)
     if not flags.headless:
         raise ConfigError(f"--video {flags.video}: allowed only without a window (--headless)")
-    return FilmedEnvironment(config, returns, Path(flags.video).absolute(), flags.video_episodes, watchdog)
+    return RecordedEnvironment(config, returns, Path(flags.video).absolute(), flags.video_episodes, watchdog)

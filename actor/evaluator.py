@@ -1,4 +1,4 @@
-"""The evaluator process: deterministic episodes of the newest policy, beside the training."""
+"""The evaluator process: deterministic episodes of the newest policy during training."""
 
 import numpy as np
 
@@ -20,12 +20,12 @@ from common.runtime.signals import StopSignal
 
 
 class Evaluator:
-    """Reports how the published policies do, on seeds and (if asked) an environment of its own.
+    """Evaluates published policies and reports the results, with its own seeds and optionally environment.
 
     Args:
         flags: settings.
-        actor_id: name that it reports under.
-        watchdog: how the environment is called.
+        actor_id: id of its reports.
+        watchdog: calls the environment.
     """
 
     def __init__(self, flags: EvaluatorFlags, actor_id: str, watchdog: Watchdog | None = None) -> None:
@@ -45,10 +45,10 @@ class Evaluator:
         self._sender.connect(flags.actor.learner, flags.transport.experience_port)
 
     def run(self, stop: StopSignal) -> None:
-        """Evaluate until told to stop or the run ends.
+        """Evaluate until a stop is requested or the run ends.
 
         Raises:
-            ConfigError: the learner refuses this process, or none answers.
+            ConfigError: the learner refuses this process, or no learner answers.
         """
         self._watchdog.on_tick = self._on_tick
         next_evaluation = Interval(self._flags.evaluator.eval_interval_s)
@@ -66,12 +66,12 @@ class Evaluator:
             self._leave()
 
     def _on_tick(self) -> bool:
-        """Do what must go on during episodes; return whether they are still worth waiting for."""
+        """Do the periodic work during episodes; return whether to continue them."""
         self._greet()
-        return self._subscriber.state != "done"  # while it drains, a learner still takes a report
+        return self._subscriber.state != "done"  # a draining learner still accepts a report
 
     def _greet(self) -> None:
-        """Say that this evaluator is there, and hear what there is."""
+        """Send a hello if one is due, and receive control messages."""
         challenge = 0
         while (message := self._subscriber.next_control()) is not None:
             if isinstance(message, Ack) and message.session_id == self._session_id:
@@ -90,7 +90,7 @@ class Evaluator:
             self._answered = challenge
 
     def _leave(self) -> None:
-        """Say goodbye and close; the environment comes last, for it may take its time."""
+        """Send a bye and close everything; the environment last, because it may be slow."""
         self._watchdog.on_tick = lambda: True
         if not self._subscriber.refused:
             bye = Bye(actor_id=self._actor_id, session_id=self._session_id, next_seq=0, role="evaluator")
@@ -101,7 +101,7 @@ class Evaluator:
 
     def _evaluate(self, weights: Weights, policy: NumpyPolicy, stop: StopSignal) -> None:
         count = self._flags.evaluator.eval_episodes
-        # However long the episodes take, the learner keeps this policy until their report.
+        # The learner keeps this policy until the report, however long the episodes take.
         started = EvaluationStarted(
             actor_id=self._actor_id,
             session_id=self._session_id,
@@ -116,8 +116,8 @@ class Evaluator:
             self._said_cut = True
             hint(
                 "--max-episode-steps",
-                f"--env {self._env.name}: {outcome.cut} of {outcome.count} episodes had no end and were cut"
-                f" after {self._env.cut_after} env steps; --max-episode-steps says how long an episode is",
+                f"--env {self._env.name}: {outcome.cut} of {outcome.count} episodes did not end and were cut"
+                f" after {self._env.cut_after} env steps; --max-episode-steps sets the length of an episode",
             )
         report = Evaluation(
             actor_id=self._actor_id,

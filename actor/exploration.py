@@ -1,4 +1,4 @@
-"""What an actor does: its policy's actions, and random ones among them.
+"""Exploration: the policy's actions mixed with random ones.
 
 In: observations. Out: actions. It knows neither environments nor sockets.
 """
@@ -10,21 +10,20 @@ from common.specs import Floats
 
 
 class BehaviorPolicy:
-    """Chooses actions; uniform random ones until there is a policy.
+    """The policy that generates experience: epsilon-greedy over the newest policy, uniform before the first.
 
-    A policy that has become sure of itself hardly tries anything else, and where it waits for something to
-    happen, as with a gripper that is about to close, the critics never see what acting would have brought:
-    its mean action may then wait for ever. A few random actions show them (epsilon-greedy; Sutton and Barto
-    2018, Reinforcement Learning, section 2.2).
+    A policy with little entropy may wait forever before an irreversible action, such as closing the gripper,
+    because the critics never observe the alternative. A few uniform actions provide it (epsilon-greedy;
+    Sutton and Barto 2018, Reinforcement Learning, section 2.2).
 
     Args:
-        action_dim: A, numbers of an action.
-        rng: of every random action.
-        deterministic: take the policy's mean action, not a sample.
-        random_action_prob: of the actions that are random in spite of a policy.
+        action_dim: A, size of an action.
+        rng: source of the random actions.
+        deterministic: take the policy's mean action instead of a sample.
+        random_action_prob: probability of a uniform random action in each env step.
 
     Attributes:
-        policy: the newest, None before the first.
+        policy: the newest; None before the first.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A file that is touched while a loop turns: how a health check sees an actor without asking its learner."""
+"""A file that is touched while the loop runs, for health checks that cannot ask the learner."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from common.errors import ConfigError
 from common.runtime.interval import Interval
 
 HEARTBEAT_VARIABLE = "GRASPFLEET_HEARTBEAT"
-"""Names the file; unset: none. The images set it, and their health checks look at its age."""
+"""Environment variable with the path of the file; unset: no file. The images' health checks read its age."""
 BEAT_INTERVAL_S = 1.0
 
 
@@ -30,6 +30,6 @@ class Heartbeat:
             ) from None
 
     def beat(self) -> None:
-        """Say that the loop turns."""
+        """Touch the file if it is due."""
         if self._file is not None and self._interval.due_now():
             self._file.touch()

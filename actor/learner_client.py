@@ -14,15 +14,15 @@ WAIT_S = 0.02
 
 
 class LearnerClient:
-    """Moves the writer's batches out and the learner's acknowledgements in.
+    """Sends the writer's batches and passes it the learner's acknowledgements.
 
     Args:
         writer: source of the batches.
-        subscriber: where acknowledgements arrive.
-        sender: where batches leave.
+        subscriber: source of the acknowledgements.
+        sender: sends the batches.
 
     Attributes:
-        is_answered: whether the learner has acknowledged anything.
+        is_answered: whether the learner has acknowledged anything yet.
     """
 
     def __init__(self, writer: Writer, subscriber: Subscriber, sender: ExperienceSender) -> None:
@@ -37,15 +37,15 @@ class LearnerClient:
 
     @property
     def run_is_over(self) -> bool:
-        """Whether the learner needs no more transitions."""
+        """True once the learner needs no more transitions."""
         return self.subscriber.state in ("draining", "done")
 
     def silent_s(self, now_s: float) -> float:
-        """Return the seconds since the learner's last word."""
+        """Return the seconds since the learner's last message."""
         return now_s - self._heard_s
 
     def poll(self) -> None:
-        """Send what can be sent and hear what there is; never blocks. Does nothing after `leave`."""
+        """Send and receive without blocking; does nothing after `leave`."""
         if self._has_left:
             return
         now_s = time.monotonic()
@@ -59,21 +59,21 @@ class LearnerClient:
                 challenge = message.challenge
                 self.is_answered = True
         if challenge not in (0, self._answered) and self._sender.send(self._writer.hello(challenge)):
-            self._answered = challenge  # once is enough: every hello is acknowledged, with the same challenge
+            self._answered = challenge  # one answer suffices: later acks repeat the same challenge
         while (frame := self._writer.next_frame(now_s)) is not None and self._sender.send(frame):
             self._writer.sent(now_s)
-            self._hello.restart(now_s)  # whoever sends batches need not say that it is there
+            self._hello.restart(now_s)  # batches show liveness as well
 
     def wait(self) -> None:
-        """Send everything at hand, and sleep until the learner says something, at most `WAIT_S`."""
+        """Send all pending transitions, then sleep until a control message arrives, at most `WAIT_S`."""
         self._writer.seal()
         self.poll()
         self.subscriber.control.wait(WAIT_S)
 
     def leave(self, linger_s: float) -> bool:
-        """Deliver everything within `linger_s`, take leave, close; return whether all was acknowledged.
+        """Deliver everything within `linger_s`, send a bye and close; return whether all was acknowledged.
 
-        Whoever is refused only closes: nothing of it would be taken.
+        A refused process only closes.
         """
         if self._has_left:
             return self._writer.is_empty

@@ -1,4 +1,4 @@
-"""THE actor loop: obs -> action -> step -> writer.add -> newest weights."""
+"""The actor loop: obs -> action -> step -> writer.add -> newest weights."""
 
 import logging
 import time
@@ -29,16 +29,16 @@ log = logging.getLogger(__name__)
 MAX_UNACKED_TRANSITIONS = 256
 """Transitions not yet acknowledged at the most, unless the user says otherwise."""
 POLL_INTERVAL_S = 0.002
-"""The sockets are looked at so often; to do it at each step costs 2 % of the cheapest environments' speed."""
+"""Seconds between polls of the sockets; polling at each step would slow cheap environments by 2 %."""
 
 
 class Actor:
-    """Steps K environments with one batched policy call, and streams what happens to the learner.
+    """Steps K environments with one batched policy call, and streams the transitions to the learner.
 
     Args:
         flags: settings.
-        actor_id: name of this actor, unique among those alive.
-        watchdog: how the environments are called; while one is slow, the actor goes on sending and hearing.
+        actor_id: unique among live actors.
+        watchdog: calls the environments, and keeps the connection alive while one blocks.
 
     Raises:
         ConfigError: the environment or the learner's address is impossible.
@@ -90,7 +90,7 @@ class Actor:
         self.writer.require_room(self._turn_transitions)
 
     def run(self, stop: StopSignal) -> None:
-        """Step until told to stop, the run ends or `max_episodes` are done; then deliver everything."""
+        """Step until a stop, the end of the run or `max_episodes`; then deliver everything."""
         self._stop = stop
         self._watchdog.on_tick, self._watchdog.on_abandon = self._on_tick, self._deliver
         try:
@@ -108,7 +108,7 @@ class Actor:
                     self._take_newest_policy()
                     self._pace.measure(time.monotonic())
                     self._watchdog.heartbeat.beat()
-        finally:  # a broken environment does not cost the transitions that it made before
+        finally:  # also after an error: earlier transitions are delivered
             try:
                 self._deliver()
             finally:
@@ -116,7 +116,7 @@ class Actor:
                     env.close()
 
     def _begin(self) -> None:
-        """Make the environments and start their first episodes."""
+        """Construct the environments and start their first episodes."""
         for stream in self._streams:
             if self.runners:
                 self._envs.append(self._make())
@@ -125,7 +125,7 @@ class Actor:
             self.runners.append(runner)
 
     def _on_tick(self) -> bool:
-        """Send and hear while an environment is slow; return whether it is still worth waiting for."""
+        """Poll the learner while an environment is slow; return whether to continue."""
         self.client.poll()
         return not self.client.run_is_over
 

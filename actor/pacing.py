@@ -1,28 +1,27 @@
-"""Pace of an actor's env steps, and the decision to go on without its learner.
+"""Pace of an actor's env steps, and the decision to go on without an answer of the learner.
 
-In: the times of env steps and of what was heard. Out: whether to step beyond what the learner allowed. It
-reads no clock and knows no socket.
+In: times of env steps and of the learner's messages. Out: whether to step beyond the learner's allowance.
+Must not know: clocks, sockets.
 """
 
 from collections import deque
 
 REAL_TIME_STEP_S = 0.01
-"""Env steps that take as long as this are taken for a robot's: it cannot stand still while a learner is
-silent, and will not run far ahead of it meanwhile."""
+"""Duration of an env step from which the environment counts as a robot: it cannot pause while a learner is
+silent, and does not run far ahead of it either."""
 SILENT_S = 0.1
-"""Seconds after a learner's last word after which such an actor no longer waits for the next one; a learner
-that only wants it to wait says so more often."""
+"""Seconds without a message after which such an actor goes on; a busy learner sends messages more often."""
 NUM_MEASUREMENTS = 8
-"""Measurements of which the shortest counts: a slow reset among them makes no robot."""
+"""Measurements of which the minimum counts, so that a slow reset has no effect."""
 
 
 class Pace:
-    """Measures env steps between two looks at the clock, waits left out.
+    """Duration of env steps, without pauses.
 
     Attributes:
-        is_ahead: whether steps beyond what the learner allowed were made while it was silent. Who has room
-            again sets it to False; until then a learner that comes back and works off what waits for it does
-            not stop a robot.
+        is_ahead: whether the actor has exceeded the learner's allowance while it was silent. The caller
+            resets it once there is room again; until then a learner that works off its backlog does not stop
+            a robot.
     """
 
     def __init__(self) -> None:
@@ -33,19 +32,19 @@ class Pace:
 
     @property
     def step_s(self) -> float:
-        """Seconds that an env step takes; 0 before that is known."""
+        """Duration of an env step in seconds; 0 before it is known."""
         return min(self._recent) if len(self._recent) == NUM_MEASUREMENTS else 0.0
 
     def stepped(self) -> None:
-        """Count one turn of the loop in which every environment took a step."""
+        """Count one iteration in which every environment took a step."""
         self._steps += 1
 
     def waited(self) -> None:
-        """Leave the time since the last look out."""
+        """Discard the time since the last measurement."""
         self._steps, self._since_s = 0, None
 
     def measure(self, now_s: float) -> None:
-        """Take the measure of the steps since the last look.
+        """Measure the steps since the last measurement.
 
         Args:
             now_s: monotonic time, seconds.
@@ -55,7 +54,7 @@ class Pace:
         self._steps, self._since_s = 0, now_s
 
     def goes_on(self, unacked: int, silent_s: float) -> bool:
-        """Return whether to step although the learner allows no more transitions.
+        """Return whether to step without the learner's allowance.
 
         Args:
             unacked: transitions not yet acknowledged.

@@ -1,4 +1,4 @@
-"""How often an environment may break before it is the environment that is broken."""
+"""Limits of consecutive broken episodes, beyond which the environment counts as broken."""
 
 import logging
 import time
@@ -9,24 +9,24 @@ from common.errors import BrokenEpisodeError, ConfigError
 log = logging.getLogger(__name__)
 
 MAX_BROKEN_STARTS = 20
-"""Episodes in a row that break before their first step is done; their pauses add up to 14 s."""
+"""Consecutive episodes that break before their first step completes; their pauses add up to 14 s."""
 MAX_BROKEN_IN_ROW = 64
-"""Episodes in a row that break before `SOUND_STEPS`; never by chance, though two of three break."""
+"""Consecutive episodes that break before `SOUND_STEPS`; unreachable by chance even if two of three break."""
 SOUND_STEPS = 1000
-"""An episode that lasted so many env steps does not count as one in a row, though it broke at last."""
+"""Env steps after which a broken episode resets the count."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 1.0
-"""Pause after an error before an episode's first step is done; it doubles."""
+"""Pause in seconds after an error before an episode's first step completes; it doubles."""
 
 
 class Patience:
-    """Counts the episodes that break, says so in few lines, and gives up when nothing else happens.
+    """Counts broken episodes, logs some of them, and gives up after too many in a row.
 
     Args:
         name: of the environment.
-        pause: how to wait for some seconds.
+        pause: sleeps for some seconds.
 
     Attributes:
-        broken: episodes so far.
+        broken: broken episodes so far.
         last: what broke the newest of them; None before the first.
     """
 
@@ -39,16 +39,16 @@ class Patience:
         self._starts_in_row = 0
 
     def whole(self) -> None:
-        """Note that an episode came to its own end."""
+        """Note a complete episode."""
         self._in_row = self._starts_in_row = 0
 
     def broke(self, error: BrokenEpisodeError, steps: int, *, bounded: bool = True) -> None:
-        """Note that an episode broke after `steps`, and pause if an error kept it from beginning.
+        """Note a broken episode, and pause if an error prevented its first step.
 
         Args:
-            error: what broke it.
-            steps: env steps of it that were sound.
-            bounded: whether episodes that broke later than at their first step may be too many as well.
+            error: the reason.
+            steps: valid env steps of the episode.
+            bounded: apply `MAX_BROKEN_IN_ROW` too.
 
         Raises:
             ConfigError: too many in a row.
@@ -62,5 +62,5 @@ class Patience:
         most = MAX_BROKEN_IN_ROW if bounded and self._in_row >= MAX_BROKEN_IN_ROW else MAX_BROKEN_STARTS
         if most == MAX_BROKEN_IN_ROW or self._starts_in_row >= MAX_BROKEN_STARTS:
             raise ConfigError(f"--env {self._name}: {most} episodes in a row broke; the last: {error}")
-        if not steps and error.__cause__ is not None:  # a wrong number is no passing fault
+        if not steps and error.__cause__ is not None:  # a pause cannot fix an invalid number
             self._pause(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._starts_in_row - 1)))

@@ -1,4 +1,4 @@
-"""The policies of a run directory, and which of them `graspfleet evaluate` takes."""
+"""The policies of a run directory, and the choice of one by `graspfleet evaluate`."""
 
 import logging
 import math
@@ -22,21 +22,21 @@ from common.specs import EnvSpec
 log = logging.getLogger(__name__)
 
 BOUND_TOLERANCE = 1e-6
-"""Relative; what float32 makes of a bound is still the same one."""
+"""Relative tolerance of action bounds; rounding to float32 stays within it."""
 
 RunEpisodes = Callable[[NumpyPolicy, Iterator[int], int], tuple[Sequence[Episode], int]]
-"""Runs so many episodes on the next seeds; returns whole ones and how many broke."""
+"""Runs `n` episodes on the next seeds; returns the complete ones and the number of broken ones."""
 
 
 @dataclass(frozen=True)
 class PolicyFile:
-    """One policy as a run has written it.
+    """One policy file of a run.
 
     Attributes:
-        path: the file.
+        path: of the file.
         frame: its content.
-        weights: the message in it.
-        policy: what acts.
+        weights: the decoded message.
+        policy: ready to act.
     """
 
     path: Path
@@ -46,19 +46,19 @@ class PolicyFile:
 
     @property
     def key(self) -> Key:
-        """Which policy it is."""
+        """Identity of the policy."""
         return key_of(self.weights)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The policy to evaluate, and how it came to be that one, for people."""
+    """The policy to evaluate, and the reason of the choice, for the user."""
 
     file: PolicyFile
     chosen_by: str
 
     def describe(self) -> str:
-        """Return it as one line for people."""
+        """Return it as one line for the user."""
         return f"policy: {self.file.path}, of env step {self.file.weights.env_steps:,}; {self.chosen_by}"
 
     def summary(self) -> dict[str, str | int]:
@@ -92,18 +92,18 @@ def read_policy(path: Path, spec: EnvSpec) -> PolicyFile:
 
 
 def load_policy(run: RunDirectory, which: str, spec: EnvSpec) -> NumpyPolicy:
-    """Return a run's `best` or `last` policy as it is there now, without a comparison.
+    """Return a run's `best` or `last` policy, without a comparison.
 
     Raises:
-        ConfigError: there is none yet, it is damaged, or it belongs to another environment.
+        ConfigError: it is missing, damaged, or of another environment.
     """
     return RunPolicies(run, spec).choose(which).file.policy
 
 
 def difference(trained: EnvSpec, present: EnvSpec) -> str:
-    """Return in which way a policy does not fit an environment, an empty text if it does.
+    """Return the reason why a policy does not fit an environment; an empty text if it does.
 
-    Discount and n-step are no part of it: they say what it was taught, not what its numbers mean.
+    Discount and n-step are ignored: they do not change the meaning of observations and actions.
     """
     then, now = (spec.env.rpartition(":")[2] for spec in (trained, present))
     if then != now:
@@ -124,9 +124,9 @@ def difference(trained: EnvSpec, present: EnvSpec) -> str:
 
 
 class RunPolicies:
-    """What a run directory holds: the best policy so far, the last one, and the finalists.
+    """The policies of a run directory: the best one so far, the last one, and the finalists.
 
-    A folder with `policy-best.gfp` alone will do.
+    A folder with only `policy-best.gfp` is allowed.
 
     Args:
         run: the directory.
@@ -162,7 +162,7 @@ class RunPolicies:
         return Choice(self._best, chosen_by)
 
     def compared_policies(self) -> dict[Key, PolicyFile]:
-        """Return the policies to compare, the last one first; none if it is missing or unusable."""
+        """Return the policies to compare, the last one first; none if that is missing or unusable."""
         try:
             last = self._find("last")
         except ConfigError as error:
@@ -179,7 +179,7 @@ class RunPolicies:
         return found
 
     def is_open(self, episodes: int) -> bool:
-        """Return whether a comparison would say more than is known; never in a folder of copies."""
+        """Return whether a comparison would add information; never in a folder of copied files."""
         if not self._run.has_begun():
             return False
         keys = self.compared_policies().keys()
@@ -190,12 +190,12 @@ class RunPolicies:
         return not (best_is_chosen and done and done.episodes >= episodes and keys <= set(done.keys))
 
     def compare(self, run_episodes: RunEpisodes, seed: int, episodes: int) -> Choice:
-        """Compare the policies, write down which is the best, and return it; the caller has claimed the run.
+        """Compare the policies, store the choice, and return it; the caller must have claimed the run.
 
         Args:
-            run_episodes: see `RunEpisodes`; what it raises ends the comparison, and nothing is written.
-            seed: root of the episodes' seeds: the same for every policy, none of those of `evaluate` itself.
-            episodes: of each policy at the most.
+            run_episodes: see `RunEpisodes`; its exceptions propagate, and nothing is stored.
+            seed: root of the episodes' seeds, the same for every policy, disjoint from those of `evaluate`.
+            episodes: upper limit per policy.
         """
         files = self.compared_policies()
         last, *others = files
@@ -217,7 +217,7 @@ class RunPolicies:
         try:
             commit(self._run, selected, {each.key: files[each.key].frame for each in selected.finalists})
         except OSError as error:
-            log.warning("which policy is the best could not be written down: %s", error.strerror)
+            log.warning("the choice of the best policy could not be stored: %s", error.strerror)
             return Choice(files[best], comparison.verdict)
         return Choice(replace(files[best], path=self._run.policy("best")), comparison.verdict)
 

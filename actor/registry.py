@@ -1,8 +1,8 @@
-"""Finds and makes the environment that `--env` names, by the same rule in every command.
+"""Construction of the environment named by `--env`.
 
 In: `Id-v0`, `module:Id-v0` or `path/to/file.py:Id-v0`, and arguments. Out: a Gymnasium environment. Modules
-are looked for where Python's are, then in the working directory. No module of the user's stands in for one of
-this program.
+are searched on Python's path, then in the working directory. A module of the user never shadows one of this
+program.
 """
 
 import contextlib
@@ -27,24 +27,24 @@ from common.runtime.files import expand_home
 ALLOWED = "a Gymnasium id, module:Id-v0 or path/to/file.py:Id-v0"
 OURS = ("actor", "common", "learner")
 STATISTICS = "RunningMeanStd"
-"""Class by which wrappers that normalize by running statistics are known, or by an attribute `*_rms`."""
+"""Class that identifies wrappers with running statistics, as does an attribute `*_rms`."""
 MAX_LAYERS = 100
-"""Wrappers around one environment that are looked at."""
+"""Largest number of wrappers that are inspected."""
 
 _theirs: dict[Path, dict[str, ModuleType]] = {}
-"""Folder -> modules of the user's whose names are ours too."""
+"""Folder -> the user's modules with the same names as ours."""
 
 
 def make(name: str, arguments: Mapping[str, Any]) -> "gymnasium.Env[Any, Any]":
     """Return a new environment.
 
     Args:
-        name: what `--env` says.
+        name: value of `--env`.
         arguments: of its constructor.
 
     Raises:
-        ConfigError: there is none of that name, its module or its constructor raises, or it is normalized by
-            statistics of its own.
+        ConfigError: the name is unknown, its module or constructor raises, or a wrapper keeps running
+            statistics.
     """
     if "" not in sys.path and (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
@@ -60,7 +60,7 @@ def make(name: str, arguments: Mapping[str, Any]) -> "gymnasium.Env[Any, Any]":
     except ModuleNotFoundError as error:
         if error.name is not None and f"{place}.".startswith(f"{error.name}."):
             raise ConfigError(f"{words}: {error}; allowed: {ALLOWED}") from None
-        raise ConfigError(f"{words}: {reason(error)}") from None  # it is there; what it imports is not
+        raise ConfigError(f"{words}: {reason(error)}") from None  # a module that it imports is missing
     except gymnasium.error.Error as error:
         hint = "" if place else f"; allowed: {ALLOWED}"
         raise ConfigError(f"{words}: {' '.join(str(error).split())}{hint}") from None
@@ -82,7 +82,7 @@ def _import(place: str) -> None:
     if str(path.parent) not in sys.path:  # for what it imports itself
         sys.path.append(str(path.parent))
     stem = re.sub(r"\W", "_", path.stem)
-    # Under its own name if that leads to this very file, so that an import of it elsewhere finds it loaded.
+    # Under its own name if that resolves to this file, so that other imports of it find it loaded.
     if stem not in OURS and (found := importlib.util.find_spec(stem)) and found.origin == str(path):
         importlib.import_module(stem)
         return
@@ -99,7 +99,7 @@ def _import(place: str) -> None:
 
 
 def _folder(place: str) -> Path | None:
-    """Return the folder that a module of the user's is imported from; None: it is ours, or not found."""
+    """Return the folder of a user's module; None if it is one of ours, or not found."""
     if place.endswith(".py"):
         return expand_home(place).resolve().parent
     root = place.partition(".")[0]
@@ -112,7 +112,7 @@ def _folder(place: str) -> Path | None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds some names in one folder and nowhere else."""
+    """A finder that resolves some names in one folder only."""
 
     def __init__(self, folder: Path, names: list[str]) -> None:
         self._folder, self._names = folder, names
@@ -120,13 +120,13 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """As `importlib.abc.MetaPathFinder.find_spec`."""
+        """Return the spec of a module, see `importlib.abc.MetaPathFinder.find_spec`."""
         return PathFinder.find_spec(fullname, [str(self._folder)]) if fullname in self._names else None
 
 
 @contextlib.contextmanager
 def _names_of(folder: Path | None) -> Iterator[None]:
-    """While code in `folder` is imported, let names that it shares with this program mean its modules."""
+    """Resolve module names shared with this program to the user's modules while `folder` is imported."""
     shared = [] if folder is None else [name for name in OURS if _holds(folder, name)]
     if folder is None or not shared:
         yield
@@ -144,7 +144,7 @@ def _names_of(folder: Path | None) -> Iterator[None]:
 
 
 def _holds(folder: Path, name: str) -> bool:
-    """Whether a folder holds a module called `name` that is not this program's own."""
+    """Return whether a folder contains a module `name` other than this program's."""
     package = Path(sys.modules[name].__path__[0]) if name in sys.modules else None
     candidate = folder / name
     if package is not None and candidate.is_dir() and candidate.samefile(package):
@@ -153,16 +153,16 @@ def _holds(folder: Path, name: str) -> bool:
 
 
 def _take_out(roots: list[str]) -> dict[str, ModuleType]:
-    """Remove these modules and all below them from those that are imported, and return them."""
+    """Remove modules and their submodules from `sys.modules`, and return them."""
     names = [name for name in sys.modules if name.partition(".")[0] in roots]
     return {name: sys.modules.pop(name) for name in names}
 
 
 def _refuse_running_statistics(env: "gymnasium.Env[Any, Any]", name: str) -> None:
-    """Refuse wrappers whose output hangs on what this very process has seen.
+    """Refuse wrappers whose output depends on the history of this process.
 
     Raises:
-        ConfigError: there is one.
+        ConfigError: there is such a wrapper.
     """
     layer: Any = env
     for _ in range(MAX_LAYERS):

@@ -19,17 +19,17 @@ log = logging.getLogger(__name__)
 
 
 class Subscriber:
-    """What a process hears from the learner: run state and weights.
+    """Receives the learner's control messages and weights.
 
     Args:
-        host: the learner's.
+        host: of the learner.
         config: ports and limits.
-        actor_id: whose acknowledgements and refusals to hear; None for none.
-        session_id: of this process; refusals of other ones are passed over.
+        actor_id: id whose acknowledgements and refusals to receive; None: of no id.
+        session_id: of this process; refusals of other sessions are ignored.
 
     Attributes:
-        state: last state that the learner announced; None before the first.
-        refused: whether the learner takes nothing from this process; then nothing more is to be sent.
+        state: last announced state of the learner; None before the first.
+        refused: whether the learner has refused this process, which must send nothing more.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class Subscriber:
         self._heard = False
 
     def next_control(self) -> Message | None:
-        """Return the next control message, None when there is none now.
+        """Return the next control message, None if there is none.
 
         Raises:
-            ConfigError: no learner has answered for `connect_timeout_s`, or it refuses this process.
+            ConfigError: no learner answered within `connect_timeout_s`, or it refuses this process.
         """
         message = self._decode(self.control.receive())
         where = f"{self._host}:{self._config.control_port}"
@@ -70,8 +70,8 @@ class Subscriber:
                 raise ConfigError(
                     f"--learner {where}: it does not let this key in; allowed: one of `graspfleet keys list`"
                 )
-            if self.control.trouble is not None:
-                raise ConfigError(f"--learner {self.control.trouble}; allowed: a host name or address")
+            if self.control.lookup_error is not None:
+                raise ConfigError(f"--learner {self.control.lookup_error}; allowed: a host name or address")
             raise ConfigError(
                 f"--learner {where}: nothing answered for {self._config.connect_timeout_s:g} s"
                 " (--connect-timeout-s); allowed: a host where `graspfleet learner` runs, its ports and keys"
@@ -81,15 +81,15 @@ class Subscriber:
     def newest_policy(
         self, spec: EnvSpec, rng: np.random.Generator, *, evaluation: bool = False
     ) -> tuple[Weights, NumpyPolicy] | None:
-        """Return the newest policy not yet seen, if any, with the message that brought it.
+        """Return the newest unseen policy and its message, None if there is none.
 
         Args:
             spec: of this process's environment.
-            rng: for the policy's exploration noise.
-            evaluation: the one to evaluate, see `Weights`; else the one that explores.
+            rng: source of the policy's exploration noise.
+            evaluation: return the policy to evaluate, see `Weights`, instead of the exploring one.
 
         Raises:
-            ConfigError: the learner trains something else than `spec`.
+            ConfigError: the learner's spec differs from `spec`.
         """
         message = self._decode(self.weights.newest())
         if not isinstance(message, Weights):
@@ -126,4 +126,4 @@ class Subscriber:
     def _refuse(self, error: ProtocolError) -> None:
         self.malformed += 1
         if self.malformed == 1:
-            log.warning("dropped a frame of the learner's: %s (further ones are only counted)", error)
+            log.warning("dropped an invalid frame of the learner: %s (more are only counted)", error)

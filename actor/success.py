@@ -1,4 +1,4 @@
-"""An episode's success as the environment says it: `info[--success-key]` of the last step."""
+"""Success of an episode as reported by the environment: `info[--success-key]` of the last step."""
 
 import logging
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ from common.reports import hint
 log = logging.getLogger(__name__)
 
 LIKELY_KEYS = ("is_success", "success", "task_success", "goal_achieved", "solved")
-"""Names that environments have for it; one that is seen in place of the right key is pointed at."""
+"""Common names of the key; one of them is suggested if the configured key is missing."""
 
 
 class SuccessReader:
-    """Reads success off an info, once an episode.
+    """Reads success from the last info of each episode.
 
     Args:
-        key: where an info says it.
+        key: of the info.
 
     Attributes:
-        likely: another key that an info has, where it does not have that one; None if none was seen.
+        likely: common key found in an info without `key`; None if there was none.
     """
 
     def __init__(self, key: str) -> None:
@@ -31,10 +31,10 @@ class SuccessReader:
         self._has_warned = False
 
     def __call__(self, info: Mapping[str, Any]) -> bool | None:
-        """Return success, None where the environment says nothing or something that is neither yes nor no."""
+        """Return success; None if the environment reports none, or a value that is not boolean."""
         try:
             return self._read(info)
-        except Exception as error:  # an info, or what it holds, may be of any class
+        except Exception as error:  # an info and its values may be of any class
             self._warn(f"info[{self._key!r}] cannot be read: {reason(error)}")
             return None
 

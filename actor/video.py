@@ -1,7 +1,6 @@
-"""Films of episodes: `graspfleet evaluate RUN_DIR --video FILE.mp4`.
+"""Videos of episodes: `graspfleet evaluate RUN_DIR --video FILE.mp4`.
 
-In: any Gymnasium environment that draws pictures. Out: a film whose frames say how it went. It knows neither
-what is seen nor who acts.
+In: a Gymnasium environment that renders images. Out: a video with captions. Must not know: task, policy.
 """
 
 import logging
@@ -13,7 +12,7 @@ import numpy as np
 
 from actor.contract import shown
 from actor.environment import Environment
-from actor.film import BAD, DEFAULT_FPS, GOOD, PLAIN, Film, Picture
+from actor.video_writer import BAD, DEFAULT_FPS, GOOD, PLAIN, Picture, VideoWriter
 from actor.watchdog import Watchdog
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
@@ -23,23 +22,23 @@ log = logging.getLogger(__name__)
 
 MAX_FPS = 1000
 MAX_PICTURE_BYTES = 1 << 28
-"""Of one picture: 9,000 pixels square."""
+"""Largest image, bytes: 9,000 pixels square."""
 HOLD_FRAMES = 15
-"""How often the last picture of an episode is shown, so that its outcome can be read."""
+"""Repetitions of the last frame of an episode, so that its outcome can be read."""
 
 
-class FilmedEnvironment(Environment):
-    """An environment whose first episodes are filmed.
+class RecordedEnvironment(Environment):
+    """An environment that records a video of its first episodes.
 
     Args:
-        config: which environment.
-        returns: as `Environment`.
-        path: of the film.
-        episodes: how many are filmed.
-        watchdog: as `Environment`.
+        config: see `Environment`.
+        returns: see `Environment`.
+        path: of the video.
+        episodes: number of recorded episodes.
+        watchdog: see `Environment`.
 
     Raises:
-        ConfigError: it draws no pictures, or the film cannot be written.
+        ConfigError: the environment renders no images, or the video cannot be written.
     """
 
     def __init__(
@@ -50,19 +49,19 @@ class FilmedEnvironment(Environment):
         episodes: int,
         watchdog: Watchdog | None = None,
     ) -> None:
-        self._film = Film(path)
+        self._writer = VideoWriter(path)
         super().__init__(config, returns, render_mode="rgb_array", watchdog=watchdog)
-        self._film.fps = fps_of(self.env.metadata)
+        self._writer.fps = fps_of(self.env.metadata)
         self._episodes = self._left = episodes
         self._episode = 0
 
     def check(self, seeds: np.random.Generator) -> None:
-        """As `Environment.check`; the environment must draw a picture, too."""
+        """Check the environment and its rendering, see `Environment.check`."""
         super().check(seeds)
         self._picture()
 
     def reset(self, seed: int) -> Floats:
-        """As `Environment.reset`; begins the next scene, or ends the film after the last."""
+        """Reset the environment; start the next recording, or finish the video after the last one."""
         obs = super().reset(seed)
         self._episode += 1
         self._step, self._return = 0, 0.0
@@ -73,7 +72,7 @@ class FilmedEnvironment(Environment):
         return obs
 
     def step(self, action: Floats) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
-        """As `Environment.step`, filmed."""
+        """Take and record a step, see `Environment.step`."""
         result = super().step(action)
         _, reward, terminated, truncated, info = result
         self._step += 1
@@ -90,24 +89,24 @@ class FilmedEnvironment(Environment):
 
     def _shoot(self, word: str, color: tuple[int, int, int], times: int = 1) -> None:
         picture = self._picture()
-        # Like `reinit`, a name of what is dealt with is an environment's own to have.
+        # Like `reinit`, the attribute `object_name` is optional.
         names = [name] if (name := getattr(self.env.unwrapped, "object_name", "")) else []
         text = "   ".join(
             [f"episode {self._episode}", *names, f"step {self._step}", f"return {self._return:.2f}"]
         )
         for _ in range(times):
-            self._film.add(picture, text, word, color)
+            self._writer.add(picture, text, word, color)
 
     def _picture(self) -> Picture:
-        """Return what the environment draws.
+        """Return the environment's image.
 
         Raises:
-            ConfigError: it is no picture.
+            ConfigError: it is not an RGB image.
         """
         try:
             picture = self.render()
         except BrokenEpisodeError as error:
-            raise ConfigError(f"--video: {self.name} draws no pictures: {error}") from None
+            raise ConfigError(f"--video: {self.name} renders no images: {error}") from None
         if not (
             isinstance(picture, np.ndarray)
             and picture.dtype == np.uint8
@@ -116,32 +115,32 @@ class FilmedEnvironment(Environment):
             and 0 < picture.size <= MAX_PICTURE_BYTES
         ):
             raise ConfigError(
-                f"--video: {self.name} draws {shown(picture)};"
+                f"--video: {self.name} renders {shown(picture)};"
                 " allowed: render_mode rgb_array, an array [height, width, 3] of uint8"
             )
         return picture
 
     def finish(self) -> int:
-        """Finish the film and return how many whole episodes it shows.
+        """Finish the video and return the number of complete episodes in it.
 
         Raises:
-            ConfigError: it cannot be written.
+            ConfigError: the video cannot be written.
         """
-        self._film.close()
+        self._writer.close()
         return self._episodes - self._left
 
     def close(self) -> None:
-        """Give back what the environment holds; nothing stays of a film that was not finished."""
-        self._film.drop()
+        """Close the environment, and remove an unfinished video."""
+        self._writer.drop()
         super().close()
 
 
 def fps_of(metadata: Any) -> int:
-    """Return the pictures a second that an environment declares, `DEFAULT_FPS` where it declares none."""
+    """Return the frames per second that an environment declares, by default `DEFAULT_FPS`."""
     said = metadata.get("render_fps") if isinstance(metadata, Mapping) else None
     if said is None:
         return DEFAULT_FPS
     if not isinstance(said, int | float | np.number) or not 1 <= said <= MAX_FPS:  # false for NaN
-        log.warning("render_fps is %s, allowed 1 to %d: the film has %d", shown(said), MAX_FPS, DEFAULT_FPS)
+        log.warning("render_fps is %s, allowed 1 to %d: the video has %d", shown(said), MAX_FPS, DEFAULT_FPS)
         return DEFAULT_FPS
     return round(float(said))

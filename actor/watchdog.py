@@ -1,7 +1,7 @@
-"""Calls into foreign code, which may sleep, hang or never return: the process stays alive and can be stopped.
+"""The watchdog: calls of environment code, which may block, while the process stays responsive and stoppable.
 
-Enters: a function of the environment's. Leaves: what it returned. Meanwhile a thread stands in for the main
-one. It knows neither sockets nor episodes: what must go on and what is left to do at the end are handed in.
+In: a function of the environment. Out: its result. During the call a thread takes over the main thread's
+periodic work. Must not know: sockets, episodes; the periodic and the final work are passed in.
 """
 
 import logging
@@ -24,47 +24,47 @@ from common.runtime.signals import StopSignal
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
-"""The thread looks so often, and stands in for the main one if that is inside a call."""
+"""Period of the thread's checks; during a call, of the periodic work too."""
 GRACE_S = 0.4
-"""A call may last so long after a stop; then it is interrupted."""
+"""Seconds between a stop and the interruption of a call."""
 FORCE_S = 2.0
-"""A call that has been interrupted may last so much longer; then the process leaves without it."""
+"""Seconds between the interruption of a call and the end of the process."""
 CLOSE_S = 5.0
-"""Closing all environments may take so long."""
+"""Seconds for closing all environments."""
 INTERRUPT = signal.SIGUSR2
-"""Sent by the thread to the main one; environments that use signals use others."""
+"""Signal from the thread to the main thread; environments rarely use it."""
 
 
 class Interrupted(BaseException):
-    """Raised inside foreign code that outlasts a stop; no `except Exception` on the way holds it up."""
+    """Raised inside environment code that outlasts a stop; `except Exception` does not catch it."""
 
 
-class UnaskedInterruptError(Exception):
-    """Watchdog code raised a `KeyboardInterrupt`, but nobody has pressed Ctrl-C."""
+class UnexpectedInterruptError(Exception):
+    """A `KeyboardInterrupt` of an environment without a Ctrl-C of the user."""
 
 
 PROCESS_ENDING = (KeyboardInterrupt, Interrupted)
-"""What ends this process when foreign code lets it through. All else that it raises is a fault of its own,
-also what no `except Exception` catches: `SystemExit`, asyncio's `CancelledError`, a panic of Rust."""
+"""Exceptions from environment code that end the process. All others are faults of the environment, including
+those that `except Exception` does not catch: `SystemExit`, asyncio's `CancelledError`, a panic in Rust."""
 
 
 class Watchdog:
-    """The way into foreign code.
+    """Calls environment code, and interrupts it when the process has to stop.
 
-    The main thread holds a lock at all times except inside `call`. The thread does what it does with that
-    lock, so everything that is ours is used by one of them at a time. As a context manager it starts the
-    thread, and an `Interrupted` ends there; without, calls are only calls.
+    The main thread holds a lock except inside `call`; the watchdog's thread works only while it holds the
+    lock, so only one of them uses the actor's state at a time. As a context manager it runs the thread and
+    absorbs an `Interrupted`; otherwise calls are plain calls.
 
     Args:
-        stop: when to leave; calls that outlast it are ended.
-        status: exit status of a process that has to leave without the main thread.
+        stop: the request to stop; calls that outlast it are interrupted.
+        status: exit status if the process has to end without its main thread.
 
     Attributes:
-        meanwhile: called several times a second during calls and by `look`; returns whether to go on.
-            What it raises ends the call, and is raised again where the context ends.
-        on_abandon: called before the process leaves without the main thread.
-        status: as the argument; may be changed later.
-        heartbeat: beats while calls are made or last; who waits for something else beats it himself.
+        on_tick: called several times a second during calls and by `poll`; returns whether to continue. Its
+            exceptions end the call and are raised again at the end of the context.
+        on_abandon: called before the process ends without its main thread.
+        status: see the argument; may be changed later.
+        heartbeat: beats during calls and between them; code that waits for anything else beats it itself.
 
     Raises:
         ConfigError: the heartbeat's file cannot be written.
@@ -83,18 +83,18 @@ class Watchdog:
         self._calls = 0
         self._error: BaseException | None = None
         self._closing = self._over = False
-        self._deadline_s = float("inf")  # calls are ended from here on
-        self._seen, self._since_s = 0, 0.0  # the call that was under way at the last tick, and since when
-        self._interrupting = 0  # number of the call that was interrupted last
+        self._deadline_s = float("inf")  # calls are interrupted after this time
+        self._seen, self._since_s = 0, 0.0  # the call at the last tick, and the time it was first seen
+        self._interrupting = 0  # number of the last interrupted call
         self._signals, self._wake = -1, -1
-        self._told = StopSignal()  # by signals that the main thread may not have come to handle yet
+        self._told = StopSignal()  # of signals that the main thread may not have handled yet
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Return `function(*args)`; not reentrant.
 
         Raises:
             Interrupted: it outlasted a stop.
-            UnaskedInterruptError: it raised a `KeyboardInterrupt` of its own.
+            UnexpectedInterruptError: it raised a `KeyboardInterrupt` of its own.
         """
         self._calls += 1
         self._lock.release()
@@ -104,22 +104,22 @@ class Watchdog:
         except KeyboardInterrupt as error:
             if self._may_be_asked():
                 raise
-            raise UnaskedInterruptError("KeyboardInterrupt, but nobody pressed Ctrl-C") from error
+            raise UnexpectedInterruptError("KeyboardInterrupt, but nobody pressed Ctrl-C") from error
         finally:
-            # Nothing is raised before the lock is held: Python handles no signal between the two lines.
+            # No exception can precede the lock: Python handles no signal between the two lines.
             self._inside = False
             self._lock.acquire()
             if self._error is not None:
                 raise Interrupted
 
     def construct(self, function: Callable[[], Any]) -> Any:
-        """Return what a constructor makes; it may have taken over our signals, so they are taken back."""
+        """Call a constructor; reinstall our signal handlers, which it may have replaced."""
         made = self.call(function)
         self._stop.retake()
         return made
 
     def close(self, function: Callable[[], object]) -> None:
-        """Call `function`, the last of its kind: it is waited for, `CLOSE_S` for all of them together."""
+        """Call `function`, which closes an environment; all such calls together may take `CLOSE_S`."""
         if not self._closing:
             self._closing, self._deadline_s = True, time.monotonic() + CLOSE_S
         try:
@@ -128,14 +128,14 @@ class Watchdog:
             log.warning("the environment did not close within %g s", CLOSE_S)
 
     def pause(self, seconds: float) -> None:
-        """Sleep as a call does."""
+        """Sleep inside a call, so that the periodic work continues."""
         self.call(time.sleep, seconds)
 
     def poll(self) -> None:
-        """Do what must go on, when it is due; for work that makes one quick call after the other.
+        """Do the periodic work if it is due; for loops of many short calls.
 
         Raises:
-            Interrupted: told to stop.
+            Interrupted: a stop was requested.
         """
         if self._look.due_now() and not self._goes_on():
             raise Interrupted
@@ -156,7 +156,7 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        """End the thread; return whether all that happened is that a call was interrupted by a stop."""
+        """End the thread; absorb an `Interrupted` that was caused by a stop."""
         self._over = True
         os.write(self._wake, b"\0")
         self._thread.join()
@@ -170,7 +170,7 @@ class Watchdog:
         return kind is Interrupted
 
     def _may_be_asked(self) -> bool:
-        """Return whether a KeyboardInterrupt may come from a user's Ctrl-C.
+        """Return whether a KeyboardInterrupt may come from the user's Ctrl-C.
 
         Our handlers raise none. An environment may have installed others, but the pipe still has the signal.
         """
@@ -191,7 +191,7 @@ class Watchdog:
                 self._error = error
 
     def _hear(self) -> None:
-        """Note signals themselves: the main thread may be where Python cannot call its handler."""
+        """Read signals from the pipe: the main thread may be where Python cannot call its handlers."""
         with suppress(OSError):  # nothing has arrived, or there is no thread
             for number in os.read(self._signals, 4096):
                 self._told.note(number)
@@ -200,7 +200,7 @@ class Watchdog:
         turned = self._calls != self._seen
         if turned:
             self._seen, self._since_s = self._calls, now_s
-        if self._lock.acquire(blocking=False):  # the main thread is inside a call, and cannot leave it now
+        if self._lock.acquire(blocking=False):  # the main thread is inside a call, and now cannot return
             try:
                 if self._seen == self._calls:
                     self._on_tick(now_s)
@@ -210,13 +210,13 @@ class Watchdog:
             self.heartbeat.beat()
 
     def _on_tick(self, now_s: float) -> None:
-        """Do what must go on during a call, and end the call when it is time."""
+        """Do the periodic work during a call, and interrupt the call when it is time."""
         if not (self._goes_on() or self._closing):
             self._deadline_s = min(self._deadline_s, now_s + GRACE_S)
         end_s = max(self._deadline_s, self._since_s + GRACE_S)
         if now_s >= end_s + FORCE_S:
             self._leave()
-        elif now_s >= end_s and self._interrupting != self._seen:  # once: what it cleans up is left in peace
+        elif now_s >= end_s and self._interrupting != self._seen:  # only once, so that it can clean up
             self._interrupting = self._seen
             signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT)
 
@@ -231,8 +231,8 @@ class Watchdog:
         return goes_on and not self._stop.is_set() and not self._told.is_set()
 
     def _leave(self) -> None:
-        """End the process: the main thread is where no exception reaches it."""
-        log.warning("the environment does not return; leaving without it")
+        """End the process without its main thread, which no exception reaches."""
+        log.warning("the environment does not return; the process ends without closing it")
         status = 1
         try:
             self.on_abandon()

@@ -1,7 +1,7 @@
-"""Batches, numbers and keeps transitions until the learner acknowledges them (go-back-N, sender side).
+"""The sender's half of go-back-N: transitions are batched, numbered, and kept until acknowledged.
 
-In: transitions and finished episodes. Out: frames to send, in order. It opens no socket and reads no
-clock: time comes in as an argument, so every case can be tested without waiting.
+In: transitions and finished episodes. Out: frames to send, in order. Must not know: sockets, clocks; time is
+an argument, so that tests need not wait.
 """
 
 import logging
@@ -19,29 +19,29 @@ from common.specs import EnvSpec, Transition
 log = logging.getLogger(__name__)
 
 MAX_PATIENCE = 16
-"""Times `resend_after_s`: the longest wait between two attempts."""
+"""Longest pause between two attempts, in units of `resend_after_s`."""
 MAX_PARTIAL_BATCHES = 8
-"""Batches on their way beyond which one that is not full waits to fill, as in Nagle's algorithm (RFC 896)."""
+"""Unacknowledged batches beyond which a partial batch waits to fill, as in Nagle's algorithm (RFC 896)."""
 
 
 class Writer:
     """The actor's half of the delivery guarantee.
 
     A batch is sealed when it holds `max_batch_transitions` or its first one has waited `max_batch_delay_s`.
-    Transitions are kept until the learner acknowledges them. A caller that asks `has_room` before it steps
-    never runs further ahead than allowed, and one that asks `fits` never keeps more than `max_unacked_bytes`.
+    Transitions are kept until the learner acknowledges them. A caller that checks `has_room` before it steps
+    never exceeds the learner's allowance, and one that checks `fits` never exceeds `max_unacked_bytes`.
 
     Args:
-        spec: what a transition looks like.
-        actor_id: name of the actor.
-        session_id: 16 hex digits, random for each process start; with `seq` it names a batch for ever.
-        max_batch_transitions: transitions a batch at the most.
+        spec: of the transitions.
+        actor_id: of this actor.
+        session_id: 16 hex digits, random for each process start; with `seq` it identifies a batch.
+        max_batch_transitions: size of a full batch.
         max_batch_delay_s: longest wait of a transition for its batch to fill.
-        max_unacked_transitions: transitions not yet acknowledged at the most; the learner may allow fewer.
-        max_unanswered_transitions: the same before the learner has said anything: it may need few.
-        max_unacked_bytes: bytes kept at the most.
-        resend_after_s: all batches are sent again when the learner has answered and yet for so long taken
-            none of them; then after twice as long, and so on. A learner that says nothing needs no copies.
+        max_unacked_transitions: limit of unacknowledged transitions; the learner may lower it.
+        max_unanswered_transitions: the same limit before the learner's first acknowledgement.
+        max_unacked_bytes: limit of bytes kept.
+        resend_after_s: all batches are resent after so many seconds in which the learner answered without
+            taking any of them; the pause then doubles. Nothing is resent to a silent learner.
     """
 
     def __init__(
@@ -87,19 +87,19 @@ class Writer:
     def has_room(self, count: int = 1) -> bool:
         """Return whether `count` more transitions may be added.
 
-        With nothing unacknowledged they may even if the learner allows fewer, or a caller whose single turn
-        adds more than that would stand still for ever.
+        With nothing unacknowledged they may even beyond the learner's allowance; otherwise a caller that adds
+        more than that in one step would wait forever.
         """
         unacked = self._window_rows + len(self._rows)
         return (unacked + count <= self._allowed or unacked == 0 < self._allowed) and self.fits(count)
 
     def fits(self, count: int = 1) -> bool:
-        """Return whether the memory allows for `count` more transitions, however they are batched."""
+        """Return whether memory suffices for `count` more transitions, however they are batched."""
         more = (len(self._rows) + count) * self._row_bytes + ENVELOPE_BYTES
         return self._window_bytes + more <= self._max_unacked_bytes
 
     def require_room(self, count: int) -> None:
-        """Say how much is kept, and refuse a bound that not even `count` transitions fit.
+        """Log the capacity, and refuse one below `count` transitions.
 
         Raises:
             ConfigError: `max_unacked_bytes` is too small.
@@ -129,7 +129,7 @@ class Writer:
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything that was added has been acknowledged."""
+        """True if everything that was added is acknowledged."""
         return not (self._window or self._rows or self._episodes)
 
     @property
@@ -144,13 +144,13 @@ class Writer:
             self.seal()
 
     def add_episode(self, episode: Episode) -> None:
-        """Add the summary of a finished episode; it travels with the next batch."""
+        """Add the summary of a finished episode; it is sent with the next batch."""
         self._episodes.append(episode)
         if len(self._episodes) == MAX_EPISODES:
             self.seal()
 
     def seal(self) -> None:
-        """Close the batch at hand, if it holds anything."""
+        """Close the current batch if it is not empty."""
         if not (self._rows or self._episodes):
             return
         rows = np.frombuffer(b"".join(self._rows), np.uint8)
@@ -176,7 +176,7 @@ class Writer:
         self._episodes.clear()
 
     def next_frame(self, now_s: float) -> bytes | None:
-        """Return the frame to send now, if any; call `sent` once it is on its way.
+        """Return the frame to send now, None if there is none; call `sent` once it is queued.
 
         Args:
             now_s: monotonic time, seconds.
@@ -190,19 +190,19 @@ class Writer:
         return self._window[self._sent][0] if self._sent < len(self._window) else None
 
     def sent(self, now_s: float) -> None:
-        """Note that the last `next_frame` was handed to the socket."""
+        """Note that the last `next_frame` has been queued by the socket."""
         if self._sent == self._held:
             self._progress_s = now_s
         self._sent += 1
 
     def acknowledge(self, next_seq: int, now_s: float, *, held: int = 0, room: int | None = None) -> None:
-        """Forget every batch below `next_seq`; numbers never sealed or already forgotten change nothing.
+        """Forget every batch below `next_seq`; a number out of range has no effect.
 
         Args:
-            next_seq: the oldest batch that the learner has not taken.
+            next_seq: the oldest batch that the learner has not inserted.
             now_s: monotonic time, seconds.
-            held: batches from `next_seq` on that it has and will take later: they need not be sent again.
-            room: transitions that may be unacknowledged from now on; None: as many as before.
+            held: batches from `next_seq` on that it has received and will insert later.
+            room: new limit of unacknowledged transitions; None: unchanged.
         """
         self._answered_s = now_s
         if not self._acked <= next_seq <= self.next_seq:
@@ -221,7 +221,7 @@ class Writer:
             self._allowed = min(room, self._max_unacked_transitions)
 
     def hello(self, answer: int = 0) -> bytes:
-        """Return the frame that introduces this actor, with its answer to a challenge of the learner's."""
+        """Return a hello, with the answer to a challenge of the learner."""
         return encode(
             Hello(
                 actor_id=self.actor_id,
@@ -233,7 +233,7 @@ class Writer:
         )
 
     def bye(self) -> bytes:
-        """Return the frame that takes leave."""
+        """Return a bye."""
         return encode(Bye(actor_id=self.actor_id, session_id=self.session_id, next_seq=self.next_seq))
 
     def _seal_when_due(self, now_s: float) -> None:

@@ -28,7 +28,7 @@ CLOSE_M = 0.45
 """From the camera to the object in a picture."""
 
 
-class RecordedEnvironment(Environment):
+class StateRecorder(Environment):
     """An environment that remembers the states of its present episode.
 
     Attributes:
@@ -60,7 +60,7 @@ class RecordedEnvironment(Environment):
 
 def open_run(
     path: str, which: str, object_name: str, render_mode: str | None = None
-) -> tuple[RecordedEnvironment, NumpyPolicy]:
+) -> tuple[StateRecorder, NumpyPolicy]:
     """Return the environment with one object and the policy.
 
     Raises:
@@ -70,7 +70,7 @@ def open_run(
     config, returns = evaluated_settings(run, (f"objects={object_name}",), SEED)
     if config.env.rpartition(":")[2] != "Grasp-v0":
         raise ConfigError(f"{path}: trained in {config.env}; allowed: a run of Grasp-v0")
-    env = RecordedEnvironment(config, returns, render_mode=render_mode)
+    env = StateRecorder(config, returns, render_mode=render_mode)
     return env, load_policy(run, which, env.spec)
 
 

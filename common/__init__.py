@@ -1,1 +1,1 @@
-"""What actors and the learner share: config, specs, wire, sockets, policy. Imports neither of them."""
+"""The part that actors and learner share: config, specs, wire, sockets, policy. Imports neither of them."""

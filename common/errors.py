@@ -1,47 +1,47 @@
-"""The one exception tree: whose fault is it?
+"""The exception tree, ordered by fault.
 
-`ConfigError` is the user's, `ProtocolError` the peer's, `StorageError` the disk's, `DivergedError` the
-training's, `BrokenEpisodeError` and `NoResultError` the environment's. Anything else that is raised is our
-own bug and keeps its traceback.
+`ConfigError` is the user's fault, `ProtocolError` the peer's, `StorageError` the disk's, `DivergedError` the
+training's, `BrokenEpisodeError` and `NoResultError` the environment's. Any other exception is a bug of this
+program and keeps its traceback.
 """
 
 import errno
 
 DISK_ERRNOS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS))
-"""Of an `OSError` those that tell of a disk, whatever was being written; never a bug of ours."""
+"""`OSError` numbers that mean a disk problem, whatever was being written."""
 
 
 class GraspfleetError(Exception):
-    """Root of everything this project raises on purpose.
+    """Root of all exceptions that this project defines.
 
     Attributes:
-        status: exit status of a command that ends with it.
+        status: exit status of a command that ends with this error.
     """
 
     status = 1
 
 
 class ConfigError(GraspfleetError):
-    """The user asked for something impossible; the message is one line for them, exit status 2."""
+    """An impossible request of the user; one line for the user, exit status 2."""
 
     status = 2
 
 
 class StorageError(GraspfleetError):
-    """The disk refuses what must be written before going on; one line for the user, exit status 1."""
+    """A required write that the disk refuses; one line for the user, exit status 1."""
 
 
 class DivergedError(GraspfleetError):
-    """Training left the finite numbers and cannot come back; one line for the user, exit status 3."""
+    """Training with non-finite numbers that cannot be recovered; one line for the user, exit status 3."""
 
     status = 3
 
 
 class ProtocolError(GraspfleetError):
-    """A peer sent bytes that are no valid message; count it, log it once, drop it.
+    """An invalid message of a peer: counted, logged once, dropped.
 
     Args:
-        reason: short stable slug, used as the counter's name (``"checksum"``).
+        reason: short stable slug, used as the name of the counter (``"checksum"``).
         detail: the offending values, for the log.
     """
 
@@ -51,10 +51,10 @@ class ProtocolError(GraspfleetError):
 
 
 class BrokenEpisodeError(GraspfleetError):
-    """An environment raised, or returned no finite number: discard the episode, count it, begin another.
+    """An error or a non-finite number of an environment: the episode is discarded, counted, and replaced.
 
     Attributes:
-        steps: env steps of the episode that were sound.
+        steps: valid env steps of the episode.
     """
 
     steps = 0
@@ -65,4 +65,4 @@ class NoResultError(GraspfleetError):
 
 
 class RefusedError(ProtocolError):
-    """Nothing that this peer sends can be taken, whatever it says next; it is told so."""
+    """A peer whose messages can never be accepted; it is told so."""

@@ -32,8 +32,8 @@ class EvaluateFlags(Section):
         None, min_length=1, description="Key of the info that says success; default: the run's."
     )
     headless: bool = Field(True, description="Without a window.")
-    video: str | None = Field(None, description="Film the first episodes: path of an MP4 file.")
-    video_episodes: int = Field(5, ge=1, description="Episodes in the film.")
+    video: str | None = Field(None, description="Record the first episodes: path of an MP4 file.")
+    video_episodes: int = Field(5, ge=1, description="Episodes in the video.")
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = Field(
         False, description="Print one JSON object."
     )

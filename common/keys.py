@@ -1,9 +1,9 @@
-"""`graspfleet keys`: one folder with the learner's key, the actors' keys and the list of those allowed.
+"""`graspfleet keys`: a folder with the learner's key, the actors' keys and the allow-list.
 
 DIR/learner.key          the learner's public key: every actor needs it
 DIR/learner.key_secret   its private key: never leaves the learner's machine
-DIR/NAME.key_secret      an actor's private key: goes to that actor's machine
-DIR/allowed/NAME.key     public keys that the learner lets in; it reads the folder again all the time
+DIR/NAME.key_secret      an actor's private key: belongs on that actor's machine
+DIR/allowed/NAME.key     public keys that the learner accepts; it watches the folder for changes
 """
 
 from collections.abc import Callable, Sequence
@@ -24,19 +24,19 @@ Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="NAME", metavar="
 
 
 class FolderFlags(Section):
-    """Which folder of keys."""
+    """A folder of keys."""
 
     folder: Folder = Field(description="Folder of keys.")
 
 
 class KeyFlags(FolderFlags):
-    """Which key of which folder."""
+    """A key in a folder of keys."""
 
     name: Name = Field(description="Name of an actor's key; its actors' ids are NAME and NAME-...")
 
 
 def init(argv: Sequence[str]) -> None:
-    """Make DIR, with the learner's key and a first actor's, called `actor`."""
+    """Create DIR with the learner's key and a first actor key called `actor`."""
     folder = Path(parse(FolderFlags, argv, prog="graspfleet keys init").folder)
     try:
         folder.mkdir(mode=0o700, parents=True)
@@ -53,7 +53,7 @@ def init(argv: Sequence[str]) -> None:
 
 
 def add(argv: Sequence[str]) -> None:
-    """Make a key for one more actor and let it in; a running learner notices."""
+    """Create and allow a key for another actor; a running learner notices."""
     flags = parse(KeyFlags, argv, prog="graspfleet keys add")
     folder, name = _existing(flags.folder), flags.name
     if not NAME.fullmatch(name) or name == LEARNER:
@@ -69,7 +69,7 @@ def add(argv: Sequence[str]) -> None:
 
 
 def show(argv: Sequence[str]) -> None:
-    """Print the name and the public key of everyone let in."""
+    """Print name and public key of each allowed actor."""
     folder = _existing(parse(FolderFlags, argv, prog="graspfleet keys list").folder)
     for path in sorted((folder / ALLOWED).glob("*" + PUBLIC)):
         try:
@@ -79,7 +79,7 @@ def show(argv: Sequence[str]) -> None:
 
 
 def revoke(argv: Sequence[str]) -> None:
-    """Let a key in no longer, and delete its private half if it is here; a running learner notices."""
+    """Revoke a key and delete its private half if it is here; a running learner notices."""
     flags = parse(KeyFlags, argv, prog="graspfleet keys revoke")
     folder = _existing(flags.folder)
     listed = folder / ALLOWED / (flags.name + PUBLIC)

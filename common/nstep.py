@@ -1,4 +1,4 @@
-"""n-step returns: env steps in, bootstrapped transitions out (as acme's adders do)."""
+"""n-step returns: env steps in, bootstrapped transitions out (like acme's adders)."""
 
 from collections import deque
 from collections.abc import Callable
@@ -7,16 +7,16 @@ from common.specs import Floats, Transition
 
 
 class NStepAdder:
-    """Turns one environment's steps into transitions whose reward sums over n steps.
+    """Converts the steps of one environment to transitions with n-step rewards.
 
     reward = sum_{i<m} discount**i * r_i,   bootstrap factor = discount**m,   m = min(n, steps left)
 
-    Every env step becomes exactly one transition, at the latest when its episode ends.
+    Every env step yields exactly one transition, at the latest when its episode ends.
 
     Args:
         n_step: n, at least 1.
         discount: per env step.
-        sink: gets each finished transition.
+        sink: receives each transition.
     """
 
     def __init__(self, n_step: int, discount: float, sink: Callable[[Transition], None]) -> None:
@@ -45,7 +45,7 @@ class NStepAdder:
             self._emit()
 
     def flush(self) -> None:
-        """Finish the steps at hand as if a time limit had ended the episode after the last of them."""
+        """Emit the transitions of all pending steps, as if a time limit had ended the episode."""
         if self._steps and self._last is not None:
             self._last = (self._last[0], False, True)
             self._emit_all()

@@ -1,7 +1,7 @@
-"""YAML as people read it: the core schema of YAML 1.2, without references, tags of its own or dates.
+"""The core schema of YAML 1.2, without references, custom tags or dates.
 
 In: text of settings or of one value. Out: None, booleans, numbers, strings, lists and mappings. YAML 1.1,
-which PyYAML reads, makes a string of `1e3`, a boolean of `on`, 8 of `010` and 90 of `1:30`.
+which PyYAML implements, reads `1e3` as a string, `on` as a boolean, `010` as 8 and `1:30` as 90.
 """
 
 import re
@@ -25,21 +25,21 @@ SCALARS: dict[str, tuple[str, Callable[[str], Any]]] = {
         lambda text: float(re.sub(r"\.(?=[inIN])", "", text)),
     ),
 }
-"""Tag -> how its plain text looks, what it stands for. All else is a string. Source: YAML 1.2.2, 10.3.2."""
+"""Tag -> pattern of its plain text, conversion. All other text is a string. Source: YAML 1.2.2, 10.3.2."""
 MAX_ERROR_CHARS = 300
 
 
 class PlainLoader(yaml.SafeLoader):
-    """Builds plain values, and refuses references: nine lines of them can stand for billions of values."""
+    """A loader of plain values that refuses references: nine lines of them can expand to billions."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Compose a node that is no reference to another one."""
+        """Compose a node; refuse a reference."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("*references are not allowed")
         return super().compose_node(parent, index)
 
     def construct_scalar_value(self, node: Any) -> Any:
-        """Return a plain value of one of `SCALARS`, which an explicit tag may name as well."""
+        """Return the value of a scalar with an implicit or explicit tag of `SCALARS`."""
         pattern, build = SCALARS[node.tag]
         if not re.fullmatch(pattern, node.value):
             kind = node.tag.rpartition(":")[2]
@@ -55,7 +55,7 @@ class PlainLoader(yaml.SafeLoader):
         return self.construct_sequence(node, deep=True)
 
     def construct_unique_mapping(self, node: Any) -> dict[Any, Any]:
-        """Return a mapping, none of whose keys may stand there twice."""
+        """Return a mapping; refuse duplicate keys."""
         pairs = [
             (self.construct_object(key, deep=True), self.construct_object(value, deep=True))
             for key, value in node.value
@@ -75,7 +75,7 @@ class PlainLoader(yaml.SafeLoader):
 
 
 class PlainDumper(yaml.SafeDumper):
-    """Writes strings in quotes that YAML 1.1 or 1.2 would take for something else."""
+    """A dumper that quotes strings which YAML 1.1 or 1.2 would read as another type."""
 
 
 PlainLoader.yaml_implicit_resolvers = {}
@@ -95,7 +95,7 @@ def parse_yaml(text: str | bytes) -> Any:
     """Return the value of a YAML document.
 
     Raises:
-        ValueError: it is none; the message is one line.
+        ValueError: the text is not valid YAML; the message is one line.
     """
     try:
         return PlainLoader(text).get_single_data()
@@ -106,5 +106,5 @@ def parse_yaml(text: str | bytes) -> Any:
 
 
 def format_yaml(value: Any) -> str:
-    """Return plain values as YAML that `parse_yaml` reads back."""
+    """Return plain values as YAML for `parse_yaml`."""
     return yaml.dump(value, Dumper=PlainDumper, sort_keys=False)

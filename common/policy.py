@@ -1,4 +1,4 @@
-"""The policy's forward pass in NumPy: what actors run, so that an actor host needs no torch.
+"""The policy's forward pass in NumPy, so that an actor host needs no torch.
 
 In: the named arrays of a weights message (a peer's, hence checked) and observations. Out: actions in
 [-1, 1]. Must not know: sockets, environments, how the policy is trained.
@@ -20,20 +20,20 @@ NUM_LAYERS = 3
 """Two hidden layers with ReLU and the output layer [mean, log_std]; layer i is `x @ w{i} + b{i}`."""
 
 NOISE_STEPS = 64
-"""Steps whose exploration noise is drawn at once: a draw costs a step more than all the rest of sampling."""
+"""Steps of exploration noise per draw: one draw per step would cost more than all the rest of sampling."""
 
 _ZERO, _LOW, _HIGH = np.float32(0), np.float32(LOG_STD_MIN), np.float32(LOG_STD_MAX)
 
 
 def policy_bytes(spec: EnvSpec, hidden_dim: int) -> int:
-    """Return the size of a policy with two hidden layers of this width, and of the spec that goes with it."""
+    """Return the size of a policy with two hidden layers of this width, its spec included, in bytes."""
     widths = [spec.obs_dim, hidden_dim, hidden_dim, 2 * spec.action_dim]
     floats = sum(n_in * n_out + n_out for n_in, n_out in pairwise(widths))
     return 4 * floats + len(msgpack.packb(spec.to_mapping()))
 
 
 def _check(arrays: Mapping[str, Floats], spec: EnvSpec) -> None:
-    """Refuse arrays that are not the policy of `spec`."""
+    """Refuse arrays that are not a policy for `spec`."""
     names = {f"{kind}{i}" for i in range(NUM_LAYERS) for kind in "wb"}
     if set(arrays) != names:
         raise ProtocolError("policy", f"arrays {sorted(arrays)}, expected {sorted(names)}")
@@ -57,11 +57,11 @@ def _check(arrays: Mapping[str, Floats], spec: EnvSpec) -> None:
 
 
 class NumpyPolicy:
-    """The squashed-Gaussian policy of one weights version; build a new one for the next version.
+    """The squashed-Gaussian policy of one weights version.
 
-    One call acts for K environments. K may change, at the price of new buffers. On one core of an
-    EPYC, 2 x 256: about 12 us for K = 1 (a product [K, 256] @ [256, 256] with weights [in, out] in C
-    order takes 2.9 us of it; in Fortran order 3.6 us, and 42 us instead of 10 us for K = 8).
+    One call acts for K environments. A change of K reallocates the buffers. On one core of an EPYC, 2 x 256:
+    about 12 us for K = 1 (the product [K, 256] @ [256, 256] with weights [in, out] in C order takes 2.9 us of
+    it; in Fortran order 3.6 us, and 42 us instead of 10 us for K = 8).
 
     Args:
         arrays: `w0 b0 w1 b1 w2 b2`, float32; w0 [obs_dim, H0], b0 [H0], w1 [H0, H1], b1 [H1],
@@ -75,7 +75,7 @@ class NumpyPolicy:
 
     def __init__(self, arrays: Mapping[str, Floats], spec: EnvSpec, rng: np.random.Generator) -> None:
         _check(arrays, spec)
-        # A frame's arrays need be neither aligned nor ours to keep; BLAS would copy them at every call.
+        # Arrays of a frame may be unaligned, and BLAS would copy them at every call.
         self._weights = [np.array(arrays[f"w{i}"], order="C") for i in range(NUM_LAYERS)]
         self._biases = [np.array(arrays[f"b{i}"], order="C") for i in range(NUM_LAYERS)]
         self._action_dim, self._rng = spec.action_dim, rng
@@ -86,7 +86,7 @@ class NumpyPolicy:
 
         Args:
             obs: [K, obs_dim] float32, finite.
-            deterministic: the mean's action, tanh(mean), instead of a sample tanh(mean + std * noise).
+            deterministic: return the mean action, tanh(mean), instead of a sample tanh(mean + std * noise).
 
         Returns:
             [K, action_dim] float32 in [-1, 1], a new array.
@@ -100,7 +100,7 @@ class NumpyPolicy:
         u = self._next_noise()
         u *= np.exp(self._log_std, out=self._log_std)
         u += self._mean
-        return np.tanh(u)  # `u` is a part of a buffer
+        return np.tanh(u)  # a new array: `u` is a view of a buffer
 
     def mean_and_log_std(self, obs: Floats) -> tuple[Floats, Floats]:
         """Return the Gaussian before tanh.
@@ -125,7 +125,7 @@ class NumpyPolicy:
         self._log_std = self._outputs[-1][:, self._action_dim :]
 
     def _next_noise(self) -> Floats:
-        """Return [K, action_dim] standard normal numbers, the caller's to change until the next call."""
+        """Return [K, action_dim] standard normal numbers, which the caller may modify."""
         if self._drawn == NOISE_STEPS:
             self._rng.standard_normal(dtype=np.float32, out=self._noise)
             self._drawn = 0
@@ -134,11 +134,11 @@ class NumpyPolicy:
         return noise
 
     def _forward(self, obs: Floats) -> None:
-        """Leave the Gaussian in the buffers `_mean` and `_log_std`."""
+        """Compute the Gaussian into the buffers `_mean` and `_log_std`."""
         if len(obs) != len(self._mean):
             self._allocate(len(obs))
         first, second, output = self._outputs
-        # With `out`, np.dot itself refuses an obs of another shape or dtype.
+        # With `out`, np.dot raises for an obs of another shape or dtype.
         np.dot(obs, self._weights[0], out=first)
         first += self._biases[0]
         np.maximum(first, _ZERO, out=first)

@@ -2,11 +2,11 @@
 
 A frame is `magic | version | reserved | header length | CRC-32 | msgpack header | raw arrays`, little
 endian. The header is one msgpack map: the message's fields, its `kind`, and `arrays`, a table of (name,
-dtype, shape) in the order of the raw bytes. The CRC covers everything but itself, so a damaged frame is
-always refused. `decode` never trusts a length it was sent, and takes no memory before checking one.
+dtype, shape) in the order of the raw bytes. The CRC covers all other bytes, so a damaged frame is refused.
+`decode` checks every length that a peer declares before it allocates memory for it.
 
-Magic, version and checksum stay where they are in every version, so that a peer of another one is told apart
-from damage and can be named.
+Magic, version and checksum have the same position in every version, so that a peer of another version can be
+told apart from a damaged frame.
 """
 
 import math
@@ -26,17 +26,17 @@ from common.specs import EnvSpec
 MAGIC = b"GFLT"
 VERSION = 3
 OLDEST_POLICY = 1
-"""Version of the oldest policy files that can still be read."""
+"""Oldest readable version of policy files."""
 MAX_HEADER_BYTES = 1 << 20
 MAX_ARRAYS = 64
 MAX_ELEMENTS = 1 << 32
-"""Of an array, an empty side counted as 1: its size in bytes does not bound an empty array's other sides."""
+"""Elements of an array, with empty sides counted as 1: its bytes do not bound the sides of an empty array."""
 DTYPES: dict[str, np.dtype[Any]] = {"u1": np.dtype("u1"), "f4": np.dtype("<f4")}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 PREFIX = struct.Struct("<4sHHII")
 _CRC_AT = 12
 _PEEK_BYTES = 160
-"""Of a header; kind, table of arrays and actor id lie before that."""
+"""Bytes of a header that hold its kind, table of arrays and actor id."""
 _ACTOR_KEY = msgpack.packb("actor_id")
 _EVALUATION = b"evaluation"
 
@@ -44,7 +44,7 @@ Buffer = bytes | memoryview
 
 
 def encode(message: Message) -> bytes:
-    """Return the one frame of a message; its arrays must be C-contiguous and of an allowed dtype."""
+    """Return a message as a frame; its arrays must be C-contiguous and of an allowed dtype."""
     arrays = message.arrays()
     header = msgpack.packb(
         {
@@ -64,10 +64,10 @@ def decode(frame: Buffer, *, oldest: int = VERSION) -> Message:
 
     Args:
         frame: the bytes.
-        oldest: version that is still read; a peer always speaks the present one.
+        oldest: oldest accepted version; peers must use the current one.
 
     Raises:
-        ProtocolError: anything at all is wrong with the frame.
+        ProtocolError: the frame is invalid in any way.
     """
     view = memoryview(frame)
     header, raw = _split(view, oldest)
@@ -90,11 +90,11 @@ def decode(frame: Buffer, *, oldest: int = VERSION) -> Message:
 
 
 class Glimpse(NamedTuple):
-    """What a frame says of itself at its beginning; nothing of it has been checked.
+    """Unvalidated information from the beginning of a frame.
 
     Attributes:
-        actor_id: None if it is not where `encode` puts it.
-        is_evaluation: whether it says that it is one, or that one begins.
+        actor_id: None if it is not where `encode` writes it.
+        is_evaluation: whether the frame claims to be an evaluation or the start of one.
     """
 
     actor_id: str | None
@@ -102,14 +102,14 @@ class Glimpse(NamedTuple):
 
 
 def peek(frame: Buffer) -> Glimpse:
-    """Look at a frame before it is decoded, for a small part of the time: whose is it, and how costly?"""
+    """Return sender and cost of a frame without decoding it, in a small fraction of the time."""
     head = bytes(frame[PREFIX.size : PREFIX.size + _PEEK_BYTES])
     at = head.find(_ACTOR_KEY)
     if at < 0:
         return Glimpse(None, False)
     start = at + len(_ACTOR_KEY) + 1
     size = head[start - 1] & 0x1F if start <= len(head) else 0
-    if head[start - 1 : start] == b"\xd9":  # longer than 31 bytes: the length stands in the next one
+    if head[start - 1 : start] == b"\xd9":  # longer than 31 bytes: the length is in the next byte
         start, size = start + 1, head[start] if start < len(head) else 0
     return Glimpse(head[start : start + size].decode("ascii", "replace"), _EVALUATION in head[:at])
 
@@ -122,7 +122,7 @@ def _crc(prefix: Buffer, *body: Buffer) -> int:
 
 
 def _split(view: memoryview, oldest: int) -> tuple[memoryview, memoryview]:
-    """Return a checked frame's header and raw arrays."""
+    """Return header and raw arrays of a frame after checking prefix and checksum."""
     if len(view) < PREFIX.size:
         raise ProtocolError("short", f"{len(view)} bytes")
     magic, version, reserved, header_bytes, crc = PREFIX.unpack_from(view)
@@ -139,7 +139,7 @@ def _split(view: memoryview, oldest: int) -> tuple[memoryview, memoryview]:
 
 
 def _read_arrays(table: object, raw: memoryview) -> Arrays:
-    """Cut the raw bytes into the arrays that the table names; they must fill it exactly."""
+    """Return the arrays of the table as views of the raw bytes, which they must cover exactly."""
     if not isinstance(table, tuple) or len(table) > MAX_ARRAYS:
         raise ProtocolError("arrays", "no table, or too long")
     arrays: Arrays = {}

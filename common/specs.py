@@ -20,11 +20,11 @@ from common.errors import ProtocolError
 from common.fields import Finite, Record
 
 MAX_DIM = 65_536
-"""Largest observation or action that a spec may declare (a peer declares it)."""
+"""Largest size of an observation or action that a spec may declare."""
 
 MAX_MAGNITUDE = float(1 << 24)
-"""Largest observation or n-step reward; beyond it float32 does not even tell integers apart. What a network
-makes of it stays far from where float32 ends, whereas one batch of 3e38 would turn every weight into NaN."""
+"""Largest observation or n-step reward: float32 represents all integers up to here. A network's outputs stay
+far below the float32 limit, whereas one batch of 3e38 would turn every weight into NaN."""
 
 RANGES = {
     "obs": (-MAX_MAGNITUDE, MAX_MAGNITUDE),
@@ -33,7 +33,7 @@ RANGES = {
     "reward": (-MAX_MAGNITUDE, MAX_MAGNITUDE),
     "discount": (0.0, 1.0),
 }
-"""Least and most of a record's numbers."""
+"""Smallest and largest allowed numbers of a record."""
 
 RECORD_END = struct.Struct("<ff??2x")
 """The last fields of a record: reward, discount, terminated, truncated, padding."""
@@ -138,15 +138,14 @@ class EnvSpec(Record):
 
     @cached_property
     def digest(self) -> bytes:
-        """8 bytes that differ when anything about the spec does."""
+        """8-byte hash of the spec."""
         return hashlib.blake2b(msgpack.packb(self.to_mapping()), digest_size=8).digest()
 
     @cached_property
     def record(self) -> np.dtype[np.void]:
         """Packed little-endian record of one transition; its size is a multiple of 4 bytes.
 
-        `reward` is the n-step sum of discounted rewards, `next_obs` the observation n steps on and
-        `discount` the factor of the bootstrap there (discount**n; n is shorter at an episode's end).
+        The fields are those of `Transition`.
         """
         return np.dtype(
             [
@@ -163,7 +162,7 @@ class EnvSpec(Record):
 
     @cached_property
     def limits(self) -> NDArray[np.float32]:
-        """[2, F] least and most of each of the F floats that a record begins with, see `RANGES`."""
+        """[2, F] lower and upper bounds of the F floats that a record begins with, see `RANGES`."""
         ends = np.zeros(2, self.record)
         for name, (least, most) in RANGES.items():
             ends[name][0], ends[name][1] = least, most
@@ -198,7 +197,7 @@ class EnvSpec(Record):
 
 
 def differences(given: Mapping[str, Any], allowed: Mapping[str, Any]) -> str:
-    """Return where two mappings of specs differ, for people: flags by their names."""
+    """Return the differences of two specs as text for the user, with flags by their names."""
     flags = {"env": "--env", "discount": "--discount", "n_step": "--n-step"}
     return "; ".join(
         f"{flags.get(name, name)} {given.get(name)}, allowed {allowed.get(name)}"

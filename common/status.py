@@ -1,4 +1,4 @@
-"""`graspfleet status`: what a running learner says of itself once a second."""
+"""`graspfleet status`: the state of a running learner."""
 
 import contextlib
 import json
@@ -15,14 +15,14 @@ from common.runtime.metric_rows import Row, read_rows
 from common.runtime.run_directory import RunDirectory
 
 AUDIT = ("produced", "inserted", "rejected", "duplicates", "gaps", "resent", "lost")
-"""Counters that together say where every transition went; see docs/metrics.md."""
+"""Counters that account for every transition; see docs/metrics.md."""
 
 
 def read_status(control: ControlSubscriber) -> Status | None:
-    """Return the next status that has arrived, if any; what is none is passed over.
+    """Return the next status, None if there is none; other messages are skipped.
 
     Raises:
-        ConfigError: the learner speaks another version.
+        ConfigError: the learner uses another protocol version.
     """
     frame = control.receive()
     if frame is None:
@@ -50,9 +50,9 @@ def main(argv: list[str]) -> int:
             if control.wait(left_s) and (status := read_status(control)) is not None:
                 print(json.dumps(status.model_dump()) if flags.json_output else describe(status))
                 return 0
-        trouble = control.trouble
-    if trouble is not None and flags.run_dir is None:
-        raise ConfigError(f"--learner {trouble}; allowed: a host name or address")
+        lookup_error = control.lookup_error
+    if lookup_error is not None and flags.run_dir is None:
+        raise ConfigError(f"--learner {lookup_error}; allowed: a host name or address")
     name = f"RUN_DIR {flags.run_dir}" if flags.run_dir is not None else f"--learner {host}:{port}"
     raise ConfigError(
         f"{name}: no learner answered within {flags.timeout_s:g} s (--timeout-s);"
@@ -70,7 +70,7 @@ def _keys(flags: StatusFlags) -> dict[str, str | bool | None]:
 
 
 def audit(run: RunDirectory) -> str:
-    """Return where a run's transitions went, as one line; from the last whole row of its metrics."""
+    """Return the audit of a run's transitions as one line, from the last complete row of its metrics."""
     last: Row | None = None
     with contextlib.suppress(OSError):
         for row in read_rows(run.metrics):
@@ -81,7 +81,7 @@ def audit(run: RunDirectory) -> str:
 
 
 def _in_words(row: Row) -> str:
-    """Return what the counters of an audit mean."""
+    """Return the meaning of an audit's counters in words."""
     lost, twice = (int(row[name]) for name in ("lost", "duplicates"))
     told = f"{lost:,} batches lost" if lost else "nothing lost"
     if twice:  # an actor that hears no acknowledgement in time sends again, whatever became of its batch
@@ -90,7 +90,7 @@ def _in_words(row: Row) -> str:
 
 
 def describe(status: Status) -> str:
-    """Return a status as lines for people."""
+    """Return a status as text for the user."""
     metrics = status.metrics
     lines = [f"state              {status.state}"]
     if metrics.get("insecure"):

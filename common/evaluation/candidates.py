@@ -1,6 +1,6 @@
-"""The policies that may be the best of a run, what their episodes say, and which of them is the best so far.
+"""Candidates for the best policy of a run, their evaluation episodes, and the best one so far.
 
-In and out: values. No files, no sockets, no clocks: `common.evaluation.policy_files` brings them to the disk.
+In and out: values. No files, no sockets, no clocks: `common.evaluation.policy_files` stores them.
 """
 
 import zlib
@@ -14,49 +14,49 @@ from common.fields import MAX_EPISODES, Count, Episode, Record
 from common.messages import Weights
 
 NUM_FINALISTS = 3
-"""Policies that training hands on to the comparison at its end, besides the last one."""
+"""Policies that are compared with the last one after training."""
 MAX_REPORTS = 1024
-"""Evaluations of one policy that are told apart from repetitions."""
+"""Evaluations of one policy that are remembered to detect repetitions."""
 MAX_COMPARED = 16
-"""Policies of one comparison at the most."""
+"""Largest number of policies in a comparison."""
 
 
 class Key(NamedTuple):
-    """Names one published policy of a run."""
+    """Identity of a published policy within its run."""
 
     version: int
     env_steps: int
 
 
 class Score(NamedTuple):
-    """How good a policy is at least, by its episodes; compared field by field, the largest is the best.
+    """Lower confidence bounds of a policy's performance, compared field by field; the largest is the best.
 
-    Lower ends of intervals stand in for means, so that few lucky episodes are worth less than many good ones.
+    Lower bounds take the place of means, so that a few lucky episodes count less than many good ones.
 
     Attributes:
-        success_low: Wilson's lower bound of the success rate, a broken episode counted as a failure; 0 where
-            the environment reports no success.
-        whole_share: episodes that did not break / all. What a broken one would have returned is not known, so
-            no return makes up for it.
-        return_low: lower end of the mean return's 95 % interval over whole episodes.
-        mean_return: decides where a single episode leaves the interval open.
+        success_low: Wilson's lower bound of the success rate, with broken episodes as failures; 0 if the
+            environment reports no success.
+        complete_fraction: complete episodes / all episodes. It precedes the return, because the return of a
+            broken episode is unknown.
+        return_low: lower bound of the 95 % interval of the mean return over complete episodes.
+        mean_return: decides if a single episode gives no interval.
     """
 
     success_low: float
-    whole_share: float
+    complete_fraction: float
     return_low: float
     mean_return: float
 
 
 class Candidate(Record):
-    """One policy with all deterministic episodes that were reported of it.
+    """One policy with all deterministic episodes reported for it.
 
     Attributes:
         version: of its weights.
-        env_steps: the learner's when it was published.
-        episodes: whole ones, each seed once.
-        broken: episodes that broke off.
-        reports: checksums of the evaluations that counted, so that each counts once however often it arrives.
+        env_steps: of the learner when the policy was published.
+        episodes: complete ones, one per seed.
+        broken: number of broken episodes.
+        reports: checksums of the counted evaluations, so that a repeated one is not counted again.
     """
 
     version: Count
@@ -67,12 +67,12 @@ class Candidate(Record):
 
     @property
     def key(self) -> Key:
-        """Which policy it is."""
+        """Identity of the policy."""
         return Key(self.version, self.env_steps)
 
     @property
     def score(self) -> Score:
-        """How good it is at least."""
+        """Lower bounds of its performance."""
         returns = [episode[0] for episode in self.episodes]
         successes = [episode[2] for episode in self.episodes if episode[2] is not None]
         success_low = wilson_interval(sum(successes), len(successes) + self.broken)[0] if successes else 0.0
@@ -81,7 +81,7 @@ class Candidate(Record):
         return Score(success_low, len(returns) / total if total else 0.0, mean_low(returns), mean)
 
     def with_report(self, episodes: tuple[Episode, ...], broken: int) -> "Candidate":
-        """Return the candidate after an evaluation of it; itself if that has been counted before."""
+        """Return the candidate with an evaluation added; unchanged if that is already counted."""
         checksum = zlib.crc32(repr((episodes, broken)).encode())
         known = {episode[3] for episode in self.episodes}
         if checksum in self.reports or (episodes and all(episode[3] in known for episode in episodes)):
@@ -90,7 +90,7 @@ class Candidate(Record):
         return self.with_episodes(episodes, broken).model_copy(update={"reports": reports})
 
     def with_episodes(self, episodes: Iterable[Episode], broken: int) -> "Candidate":
-        """Return the candidate with more episodes; of each seed the first one counts."""
+        """Return the candidate with episodes added; the first episode of each seed counts."""
         pooled = {episode[3]: episode for episode in self.episodes}
         for episode in episodes:
             pooled.setdefault(episode[3], episode)
@@ -99,12 +99,12 @@ class Candidate(Record):
 
 
 class Compared(Record):
-    """That policies were compared on the same seeds after training.
+    """A comparison of policies on the same seeds after training.
 
     Attributes:
-        episodes: of each at the most.
-        keys: which policies.
-        verdict: how the decision came about, for people.
+        episodes: upper limit per policy.
+        keys: the compared policies.
+        verdict: reason of the decision, for the user.
     """
 
     episodes: Count
@@ -113,12 +113,12 @@ class Compared(Record):
 
 
 class Selected(Record):
-    """What a run knows of its best policies: the content of `selection.json`.
+    """The best policies of a run: the content of `selection.json`.
 
     Attributes:
-        finalists: those with the highest scores and the best.
-        best: which of them is the best; None before the first evaluation.
-        comparison: what named the best; None if evaluations during training did.
+        finalists: the best policy and those with the highest scores.
+        best: the best of them; None before the first evaluation.
+        comparison: the comparison that chose the best; None if evaluations during training did.
     """
 
     finalists: Annotated[tuple[Candidate, ...], Field(max_length=NUM_FINALISTS)] = ()
@@ -126,13 +126,13 @@ class Selected(Record):
     comparison: Compared | None = None
 
     def find(self, key: Key) -> Candidate | None:
-        """Return the finalist called `key`, if it is one."""
+        """Return the finalist `key`; None if it is not a finalist."""
         return next((candidate for candidate in self.finalists if candidate.key == key), None)
 
     def with_candidate(self, candidate: Candidate) -> "Selected":
-        """Return what is known once `candidate` has been evaluated (again).
+        """Return the selection after a new evaluation of `candidate`.
 
-        The best stays the best until another's evaluation scores higher, or its own falls below another's.
+        The best policy changes when another one's new score is higher, or when its own falls below another's.
         """
         entries = {each.key: each for each in self.finalists} | {candidate.key: candidate}
         best = entries.get(self.best) if self.best is not None else None
@@ -145,13 +145,13 @@ class Selected(Record):
         return self._keeping(entries.values(), best, None)
 
     def compared(self, candidates: Iterable[Candidate], best: Key, episodes: int, verdict: str) -> "Selected":
-        """Return what is known after a comparison of `candidates`, each with its new episodes.
+        """Return the selection after a comparison.
 
         Args:
-            candidates: all that were compared.
-            best: which of them it named.
-            episodes: of each at the most.
-            verdict: how the decision came about.
+            candidates: all compared policies, with their new episodes.
+            best: the chosen one.
+            episodes: upper limit per policy.
+            verdict: reason of the decision, for the user.
         """
         entries = {each.key: each for each in candidates}
         record = Compared(episodes=episodes, keys=tuple(entries), verdict=verdict)
@@ -159,21 +159,21 @@ class Selected(Record):
 
     @staticmethod
     def _keeping(candidates: Iterable[Candidate], best: Candidate, comparison: Compared | None) -> "Selected":
-        """Keep the best and those with the highest scores besides."""
+        """Return a selection of the best and of those with the highest scores."""
         ranked = sorted(candidates, key=lambda each: (each is best, each.score), reverse=True)
         return Selected(finalists=tuple(ranked[:NUM_FINALISTS]), best=best.key, comparison=comparison)
 
     def chosen_by(self, key: Key) -> str:
-        """Return how `key` came to be the best, for people."""
+        """Return the reason why `key` is the best, for the user."""
         candidate = self.find(key)
         if candidate is None or key != self.best:
-            return "it is not said how it was chosen"
+            return "the run has no record of how it was chosen"
         if self.comparison is not None:
             return self.comparison.verdict
         count = len(candidate.episodes) + candidate.broken
-        return f"chosen by evaluations during training, {count} episodes of it"
+        return f"chosen by evaluations during training, {count} episodes"
 
 
 def key_of(weights: Weights) -> Key:
-    """Return which policy a frame holds."""
+    """Return the identity of the policy in a message."""
     return Key(weights.version, weights.env_steps)

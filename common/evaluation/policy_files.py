@@ -1,7 +1,7 @@
-"""The policies of a run directory: which there are, and how a new best one is brought to the disk.
+"""The policy files of a run directory: reading them, and storing a new best policy.
 
-`selection.json` says it all and is replaced in one step. Frames of finalists are there before it names them,
-`policy-best.gfp` follows it: whatever moment a process is killed in, another `commit` puts the rest right.
+`selection.json` is authoritative and replaced atomically. The frames of finalists are written before it,
+`policy-best.gfp` after it, so that another `commit` completes an interrupted one.
 """
 
 import logging
@@ -20,9 +20,9 @@ from common.runtime.run_directory import RunDirectory
 log = logging.getLogger(__name__)
 
 MAX_POLICY_BYTES = 4 << 30
-"""Twice the policy of the widest settings; a larger file is none."""
+"""Largest policy file: twice the largest possible policy."""
 MAX_SELECTION_BYTES = 16 << 20
-"""A larger file says nothing of finalists."""
+"""Largest `selection.json`."""
 
 Frames = Mapping[Key, bytes]
 
@@ -33,11 +33,11 @@ def candidate_path(run: RunDirectory, key: Key) -> Path:
 
 
 def read_weights(path: Path) -> tuple[Weights, bytes]:
-    """Return the policy in a file, and the frame that it came in.
+    """Return the policy in a file, decoded and as a frame.
 
     Raises:
-        OSError: it cannot be read.
-        ProtocolError: it is damaged, or no policy.
+        OSError: the file cannot be read.
+        ProtocolError: the file is damaged or contains no policy.
     """
     frame = read_limited(path, MAX_POLICY_BYTES)
     weights = decode(frame, oldest=OLDEST_POLICY)
@@ -47,21 +47,21 @@ def read_weights(path: Path) -> tuple[Weights, bytes]:
 
 
 def read_selected(run: RunDirectory) -> Selected:
-    """Return what `selection.json` says; nothing at all when it is damaged, which is logged, or not there."""
+    """Return the selection in `selection.json`; an empty one if the file is missing or (logged) damaged."""
     try:
         return Selected.model_validate_json(read_limited(run.selection, MAX_SELECTION_BYTES))
     except FileNotFoundError:
         return Selected()
     except (OSError, ValidationError) as error:
         reason = getattr(error, "strerror", None) or "no record of finalists"
-        log.warning("%s is damaged (%s): evaluations so far are forgotten", run.selection, reason)
+        log.warning("%s is damaged (%s): earlier evaluations are lost", run.selection, reason)
         return Selected()
 
 
 def read_finalists(run: RunDirectory, selected: Selected) -> tuple[Selected, dict[Key, bytes]]:
-    """Return the finalists whose frames can be read, with these frames.
+    """Return the selection of those finalists whose frames are readable, and the frames.
 
-    A finalist without a frame is left out and logged; the best's own frame is also that in `policy-best.gfp`.
+    A finalist without a frame is logged and left out; the best one's frame is also in `policy-best.gfp`.
     """
     frames: dict[Key, bytes] = {}
     whole: list[Candidate] = []
@@ -88,15 +88,15 @@ def read_finalists(run: RunDirectory, selected: Selected) -> tuple[Selected, dic
 
 
 def commit(run: RunDirectory, selected: Selected, frames: Frames) -> None:
-    """Bring finalists, `selection.json` and `policy-best.gfp` to the disk, and sweep what they do not name.
+    """Store finalists, `selection.json` and `policy-best.gfp`, and remove the files of former finalists.
 
     Args:
         run: claimed by this process.
-        selected: with at least one finalist.
+        selected: selection with at least one finalist.
         frames: of every finalist.
 
     Raises:
-        OSError: the disk refuses; calling again completes it.
+        OSError: the disk refuses; another call completes the work.
     """
     assert selected.best is not None
     run.candidates.mkdir(exist_ok=True)
@@ -111,7 +111,7 @@ def commit(run: RunDirectory, selected: Selected, frames: Frames) -> None:
 
 
 def sweep(run: RunDirectory, named: Iterable[Path]) -> None:
-    """Remove the finalists' files that are not `named`, and what an interrupted write left beside them."""
+    """Remove finalists' files that are not `named`, and temporary files of interrupted writes."""
     kept = set(named)
     if run.candidates.is_dir():
         for path in run.candidates.iterdir():
@@ -120,7 +120,7 @@ def sweep(run: RunDirectory, named: Iterable[Path]) -> None:
 
 
 def _stored(path: Path) -> bytes | None:
-    """Return a policy file's content; None when there is none that can be read."""
+    """Return the content of a policy file; None if it is missing or unreadable."""
     try:
         return read_limited(path, MAX_POLICY_BYTES)
     except OSError:

@@ -1,4 +1,4 @@
-"""Summaries of episodes: the same numbers for the evaluator, the learner and `graspfleet evaluate`."""
+"""Summaries of episodes, shared by the evaluator, the learner and `graspfleet evaluate`."""
 
 import math
 from collections.abc import Sequence
@@ -32,11 +32,11 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def mean_low(values: Sequence[float] | NDArray[np.float64]) -> float:
-    """Return the lower end of a mean's 95 % interval; minus infinity for fewer than two values.
+    """Return the lower bound of a mean's 95 % interval; minus infinity for fewer than two values.
 
     mean − t s / √n,   s² = Σ (x − mean)² / ν,   t ≈ z + (z³ + z) / 4ν + (5z⁵ + 16z³ + 3z) / 96ν²,   ν = n − 1
 
-    Source: Abramowitz and Stegun 1964, 26.7.5, of the quantile of Student's distribution.
+    Source: Abramowitz and Stegun 1964, 26.7.5, quantile of Student's distribution.
     """
     free = len(values) - 1
     if free < 1:
@@ -47,12 +47,12 @@ def mean_low(values: Sequence[float] | NDArray[np.float64]) -> float:
 
 
 def summarize(episodes: Sequence[Episode], broken: int = 0, cut: int = 0) -> Summary:
-    """Return success rate with interval (None where the environment names no success), return and counts.
+    """Return success rate with interval (None if the environment reports no success), return and counts.
 
     Args:
-        episodes: whole ones; all means run over these, and are None when there is none.
-        broken: episodes that broke off, which have neither a return nor a success.
-        cut: how many of the whole ones had no end of their own.
+        episodes: complete ones; all means are over these, and None without any.
+        broken: number of broken episodes, which have neither a return nor a success.
+        cut: number of `episodes` cut at the evaluation's step limit.
     """
     returns = np.array([episode[0] for episode in episodes])
     successes = [episode[2] for episode in episodes if episode[2] is not None]
@@ -71,7 +71,7 @@ def summarize(episodes: Sequence[Episode], broken: int = 0, cut: int = 0) -> Sum
 
 
 def describe(summary: Summary) -> str:
-    """Return a summary as one line for people."""
+    """Return a summary as one line for the user."""
     parts = []
     if summary["episodes"]:
         line = (
@@ -87,6 +87,6 @@ def describe(summary: Summary) -> str:
     if broken := summary.get("broken_episodes"):
         parts.append(f"{broken} of {broken + (summary['episodes'] or 0):g} episodes broke")
     if cut := summary.get("cut_episodes"):
-        length = "--max-episode-steps says how long an episode is"
-        parts.append(f"{cut} of {summary['episodes']} episodes had no end and were cut ({length})")
+        hint = "--max-episode-steps sets the length of an episode"
+        parts.append(f"{cut} of {summary['episodes']} episodes did not end and were cut ({hint})")
     return "; ".join(parts) or "no episodes"

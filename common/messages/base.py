@@ -11,11 +11,11 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Message(Record):
-    """What every message is: immutable fields, checked strictly, unknown ones refused.
+    """Base of all messages: immutable, strictly validated fields.
 
     Attributes:
         kind: name of the class in a header.
-        carried: names of the fields that travel as raw bytes behind the header.
+        carried: names of the fields that are sent as raw bytes after the header.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -23,10 +23,10 @@ class Message(Record):
     carried: ClassVar[frozenset[str]] = frozenset()
 
     def arrays(self) -> Arrays:
-        """Return what the carried fields hold, by the names that they travel under."""
+        """Return the arrays of the carried fields by their names in the frame."""
         return {}
 
     @classmethod
     def fields_of(cls, arrays: Arrays) -> dict[str, Any]:
-        """Return the carried fields that `arrays` came from."""
+        """Return the carried fields made of `arrays`: the inverse of `arrays()`."""
         return dict(arrays)

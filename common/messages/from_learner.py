@@ -28,8 +28,8 @@ class Weights(Message):
     """A published policy; also the format of the policy files in a run directory.
 
     Attributes:
-        policy: float32 arrays that `common.policy.NumpyPolicy` takes; what actors act by.
-        ema: arrays of the same names, the exponential moving average of the policy; empty if none is kept.
+        policy: float32 arrays for `common.policy.NumpyPolicy`; actors use these.
+        ema: exponential moving average of the policy, arrays of the same names; empty if none is kept.
     """
 
     kind = "weights"
@@ -43,11 +43,11 @@ class Weights(Message):
 
     @property
     def eval_policy(self) -> Arrays:
-        """Arrays that deterministic episodes are run with."""
+        """Arrays for deterministic episodes: the average, or the policy if there is none."""
         return self.ema or self.policy
 
     def arrays(self) -> Arrays:
-        """Return the policy and, under names of its own, its moving average."""
+        """Return the policy and, under prefixed names, its moving average."""
         return {**self.policy, **{_EMA + name: array for name, array in self.ema.items()}}
 
     @classmethod
@@ -61,13 +61,15 @@ class Weights(Message):
 
 
 class Ack(Message):
-    """Every batch of this session below `next_seq` is in the replay (or rejected) and may be forgotten.
+    """An acknowledgement: the actor may forget every batch of this session below `next_seq`.
+
+    Those batches are in the replay, or were rejected.
 
     Attributes:
-        held: batches from `next_seq` on that the learner has and will take when it is their turn.
-        room: transitions that this actor may have made beyond those below `next_seq`.
-        challenge: to be said again in a hello at once: two processes use this actor's id, and the learner
-            asks which of them live.
+        held: batches from `next_seq` on that the learner has received and will insert later.
+        room: transitions that this actor may have outstanding beyond those below `next_seq`.
+        challenge: number to repeat in a hello at once: two processes use this actor id, and the learner
+            checks which of them is alive.
     """
 
     kind = "ack"
@@ -79,15 +81,15 @@ class Ack(Message):
 
 
 class Refusal(Message):
-    """One process is told that nothing it sends will be taken, and why.
+    """A refusal: the learner drops all messages of one process.
 
-    Everybody can listen to the control channel and so learn a session id: a peer with keys believes only a
-    refusal that names its own public key, which nobody else can bring about.
+    Anyone can subscribe to the control channel and learn session ids, so a peer with keys accepts only a
+    refusal that names its own public key, which no other peer can provoke.
 
     Attributes:
-        key: public key (Z85) of whoever sent what was refused; empty in plaintext.
+        key: public key (Z85) of the refused sender; empty in plaintext.
         reason: short stable slug.
-        detail: the offending values and what is allowed.
+        detail: the offending values and the allowed ones.
     """
 
     kind = "refusal"
@@ -98,12 +100,12 @@ class Refusal(Message):
 
 
 class Status(Message):
-    """What the learner says of itself once a second.
+    """The learner's state, published once a second.
 
     Attributes:
         actors: state of each actor by its id.
-        evaluators: likewise.
-        refused: why those last refused were, by id.
+        evaluators: state of each evaluator by its id.
+        refused: reasons of the latest refusals by id.
     """
 
     kind = "status"

@@ -13,13 +13,13 @@ from common.specs import EnvSpec, Records
 
 
 class Hello(Message):
-    """A peer's first message; again every second while it has nothing else to say.
+    """A peer's first message, repeated every second while it sends nothing else.
 
     Attributes:
-        next_seq: the oldest batch that the actor still keeps; lower ones it will never send again.
+        next_seq: the oldest batch that the actor still keeps; it will never resend lower ones.
         spec: of its environment.
-        role: who speaks; an evaluator sends no batches.
-        answer: the newest challenge heard, see `Ack`.
+        role: of the sender; an evaluator sends no batches.
+        answer: the last challenge received, see `Ack`.
     """
 
     kind = "hello"
@@ -35,11 +35,11 @@ class Batch(Message):
     """Transitions and finished episodes.
 
     Attributes:
-        digest: of the spec that the rows are packed by.
-        weights_version: of the newest policy behind these transitions; 0 is random actions.
-        produced: transitions that this session made in all, these included.
-        discarded: env steps and resets that this session threw away, one for each broken episode.
-        resent: batches that this session had sent again when it sealed this one.
+        digest: of the spec that the rows are packed with.
+        weights_version: newest policy version behind these transitions; 0: random actions.
+        produced: transitions of this session so far, including these.
+        discarded: env steps and resets that this session discarded, one per broken episode.
+        resent: batches that this session had resent when it sealed this one.
         rows: [n, EnvSpec.record.itemsize] uint8, packed records.
     """
 
@@ -64,7 +64,7 @@ class Batch(Message):
         """View the rows as transitions of `spec`.
 
         Raises:
-            ProtocolError: they were packed by another spec, or a value is not finite or out of range.
+            ProtocolError: they are packed with another spec, or a value is not finite or out of range.
         """
         if self.digest != spec.digest:
             raise ProtocolError("spec", f"digest {self.digest.hex()}, allowed {spec.digest.hex()}")
@@ -74,7 +74,7 @@ class Batch(Message):
 
 
 class Bye(Message):
-    """A peer leaves; everything before `next_seq` has been sent."""
+    """A peer leaves, having sent everything before `next_seq`."""
 
     kind = "bye"
     actor_id: ActorId
@@ -84,11 +84,11 @@ class Bye(Message):
 
 
 class EvaluationStarted(Message):
-    """Deterministic episodes of one published policy begin: it is to be kept until they are reported.
+    """The start of an evaluation: the learner keeps the policy until the report.
 
     Attributes:
         weights_version: of the policy.
-        env_steps: the learner's, when it was published.
+        env_steps: of the learner when the policy was published.
     """
 
     kind = "evaluation_started"
@@ -99,13 +99,13 @@ class EvaluationStarted(Message):
 
 
 class Evaluation(Message):
-    """Deterministic episodes of one published policy.
+    """The result of an evaluation: deterministic episodes of one published policy.
 
     Attributes:
         weights_version: of the policy.
-        env_steps: the learner's, when it was published.
-        episodes: those that the environment ended; a broken one is none.
-        broken: episodes that the environment broke off, by an error or a value that is not finite.
+        env_steps: of the learner when the policy was published.
+        episodes: complete episodes.
+        broken: number of episodes aborted by an error or a non-finite value of the environment.
     """
 
     kind = "evaluation"

@@ -1,4 +1,4 @@
-"""Host names and addresses: which form is allowed, and which addresses a name stands for."""
+"""Host names and addresses: their syntax, and the lookup of names."""
 
 import ipaddress
 import re
@@ -6,22 +6,22 @@ import socket
 import threading
 
 FORM = "a host name or address alone (127.0.0.1, ::1, learner.example); ports have flags of their own"
-"""Allowed for a host, for the user."""
+"""Description of a valid host for error messages."""
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _MAX_NAME = 253
-_SOON_S = 0.2
-"""Names from this machine's own table are resolved by then."""
+_LOCAL_LOOKUP_S = 0.2
+"""Seconds to wait for a lookup: enough for names in this machine's own table."""
 
 
 def host_of(text: str, *, wildcard: bool = False) -> str:
-    """Return a host as the sockets take it: an IPv6 address loses its brackets.
+    """Return a validated host; the brackets of an IPv6 address are removed.
 
     Args:
-        text: what the user wrote.
-        wildcard: `*` is allowed too.
+        text: the user's spelling.
+        wildcard: whether `*` is allowed.
 
     Raises:
-        ValueError: it is an endpoint, a path, empty, or has blanks.
+        ValueError: an endpoint, a path, an empty text, or one with blanks.
     """
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if inner != text or ":" in inner:
@@ -45,20 +45,20 @@ def _is_address(text: str, version: int) -> bool:
 
 
 class Addresses:
-    """The addresses of a host, one after the other, round and round.
+    """The addresses of a host, in an endless cycle.
 
-    A name is looked up in a thread of its own, as nothing bounds how long that takes, and again in each
-    round: it may stand for something else by then.
+    A name is looked up in a separate thread, because a lookup has no time limit, and again in each cycle,
+    because its addresses may change.
 
     Args:
         host: a name or an address.
 
     Attributes:
-        trouble: why there is no address; None when there is one, or it is still looked for.
+        error: reason of a failed lookup, for the user; None after a success and before the first result.
     """
 
     def __init__(self, host: str) -> None:
-        self.trouble: str | None = None
+        self.error: str | None = None
         self._host = host
         self._left: list[str] = []
         self._found: list[str] = []
@@ -68,10 +68,10 @@ class Addresses:
         else:
             self._begin()
             assert self._search is not None
-            self._search.join(_SOON_S)
+            self._search.join(_LOCAL_LOOKUP_S)
 
     def next(self) -> str | None:
-        """Return the next address to try, None while none is known."""
+        """Return the next address to try; None while none is known."""
         if not self._left:
             self._left = list(self._found)
             if self._search is not None and not self._search.is_alive():
@@ -86,7 +86,7 @@ class Addresses:
         try:
             answers = socket.getaddrinfo(self._host, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            self.trouble = f"{self._host}: {getattr(error, 'strerror', None) or error}"
+            self.error = f"{self._host}: {getattr(error, 'strerror', None) or error}"
             return
         self._found = list(dict.fromkeys(str(address[0]) for *_, address in answers))
-        self.trouble = None
+        self.error = None

@@ -1,6 +1,6 @@
 """CURVE keys on disk, in the ZeroMQ certificate format (what czmq and pyzmq read and write).
 
-In and out: files. Keys and what each may do are the subject of `common.net.security` and
+In and out: files. The permissions of each key are decided in `common.net.security` and
 `learner.access.allow_list`.
 """
 
@@ -13,9 +13,9 @@ import zmq
 from common.runtime.files import read_limited, write_atomically
 
 MAX_BYTES = 4096
-"""A longer file is no certificate."""
+"""Largest certificate file."""
 NAME = re.compile(r"[A-Za-z0-9_.]{1,32}")
-"""What a key may be called. No dash: the ids it may use are NAME and NAME-..., so no two keys share one."""
+"""Names of keys. Without dashes: a key may use the ids NAME and NAME-..., so no two keys share an id."""
 PUBLIC, SECRET = ".key", ".key_secret"
 """Suffixes of public and of private certificates."""
 
@@ -24,7 +24,7 @@ _Z85_KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
 
 class CertificateError(ValueError):
-    """A file is no certificate; the message says why, without its path."""
+    """An invalid certificate file; the message has the reason without the path."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Certificate:
     """A key pair, or the public half of one.
 
     Attributes:
-        name: whose it is; empty when the file does not say.
+        name: of the holder; empty if the file has none.
         public: 40 characters, Z85.
         secret: 40 characters, Z85; None in a public certificate.
     """
@@ -52,16 +52,16 @@ class Certificate:
         Raises:
             OSError: it cannot be written.
         """
-        write_atomically(path, self._text("public: hand it to whom it concerns").encode())
+        write_atomically(path, self._text("public: copy it to the machines that need it").encode())
 
     def write_secret(self, path: Path) -> None:
-        """Write both halves to a file that only its owner can read.
+        """Write both halves to a file with mode 0600.
 
         Raises:
             OSError: it cannot be written.
         """
         assert self.secret is not None
-        text = self._text("PRIVATE: only for the process that it names; mode 0600")
+        text = self._text("PRIVATE: for the named process only; mode 0600")
         write_atomically(path, f'{text}    secret-key = "{self.secret.decode()}"\n'.encode(), 0o600)
 
     def _text(self, remark: str) -> str:
@@ -72,15 +72,15 @@ class Certificate:
 
 
 def read_certificate(path: Path, *, private: bool) -> Certificate:
-    """Return what a file holds.
+    """Return the certificate in a file.
 
     Args:
         path: the file.
-        private: it must hold a private key, and be readable by its owner alone.
+        private: require a private key, and a file that only its owner can read.
 
     Raises:
-        OSError: it cannot be read, is too large, or a private one is readable by others.
-        CertificateError: it is no certificate.
+        OSError: the file is unreadable, too large, or a private one that others can read.
+        CertificateError: the content is no certificate.
     """
     try:
         lines = read_limited(path, MAX_BYTES, private=private).decode().splitlines()
@@ -99,5 +99,5 @@ def read_certificate(path: Path, *, private: bool) -> Certificate:
     except (zmq.ZMQError, ValueError):
         fits = False
     if not fits:
-        raise CertificateError("its private and public key do not belong together")
+        raise CertificateError("its private and public keys do not match")
     return Certificate(name, public.encode(), secret.encode())

@@ -1,4 +1,4 @@
-"""A ZeroMQ socket with the project's limits on it: bind or connect, send and receive whole frames.
+"""A ZeroMQ socket with this project's limits: bind or connect, send and receive whole frames.
 
 Every limit comes from `TransportConfig` and is set before bind or connect (CONFLATE and HWM have no effect
 afterwards). No call blocks except `wait`, and a peer that is absent, slow or gone is not an error.
@@ -20,24 +20,24 @@ from common.protocol import Buffer
 
 _KEEPALIVE_MS = 1000
 LOST_AFTER_MS = 10_000
-_LOST_HOSTS = {
+_KEEPALIVE = {
     zmq.TCP_KEEPALIVE: 1,
     zmq.TCP_KEEPALIVE_IDLE: _KEEPALIVE_MS // 1000,
     zmq.TCP_KEEPALIVE_INTVL: _KEEPALIVE_MS // 1000,
     zmq.TCP_KEEPALIVE_CNT: LOST_AFTER_MS // _KEEPALIVE_MS,
     zmq.TCP_MAXRT: LOST_AFTER_MS,
 }
-"""The kernels notice a peer whose host died and sends no FIN. ZeroMQ's own heartbeats must stay off: with
-them libzmq 4.3 aborts the process when a peer dies while its messages wait unread (an assertion on
-`_io_error`), and a subscriber's pings would add to the bytes that the learner bounds."""
+"""TCP keepalive detects a peer whose host died without a FIN. ZeroMQ's own heartbeats must stay off: with
+them libzmq 4.3 aborts the process when a peer dies with unread messages (an assertion on `_io_error`), and a
+subscriber's pings would add to the bytes that the learner bounds."""
 SUBSCRIPTION_MAX_BYTES = 1024
-"""Longest message to a publisher: a subscription, or a part of the handshake (400 bytes)."""
+"""Longest message to a publisher: a subscription, or a handshake command (400 bytes)."""
 ZAP_DOMAIN = b"graspfleet"
-"""Any non-empty name: with it, and enforced, a socket without a gatekeeper lets nobody in."""
+"""ZAP domain of every bound socket. Enforced: without a running authenticator a socket accepts nobody."""
 
 
 class Channel:
-    """One socket with the project's limits on it.
+    """One socket with this project's limits.
 
     Args:
         kind: ZeroMQ socket type.
@@ -46,7 +46,7 @@ class Channel:
         conflate: keep only the newest message.
 
     Attributes:
-        silent_after_s: a connection over which nothing has come for so long is renewed; None: never.
+        silent_after_s: seconds without a message after which a connection is renewed; None: never.
     """
 
     silent_after_s: float | None = None
@@ -62,7 +62,7 @@ class Channel:
             zmq.LINGER: 0,
             zmq.RECONNECT_IVL: 50,
             zmq.RECONNECT_IVL_MAX: round(config.reconnect_max_s * 1000),
-            **_LOST_HOSTS,
+            **_KEEPALIVE,
             zmq.HANDSHAKE_IVL: round(config.handshake_timeout_s * 1000),
             zmq.IPV6: 1,
         }
@@ -102,11 +102,11 @@ class Channel:
         return int(endpoint.rstrip(b"\0").rsplit(b":", 1)[1])
 
     def connect(self, host: str, port: int) -> None:
-        """Connect now or as soon as the peer is there; reconnect for ever.
+        """Connect now or as soon as the peer listens, and reconnect forever.
 
         Raises:
-            ConfigError: `host` is no host name or address, leaves this machine unprotected, or the keys are
-                unusable.
+            ConfigError: `host` is no host name or address, is another machine although there are no keys, or
+                the keys are unusable.
         """
         host = _checked("--learner", host)
         keys = actor_keys(self.config)
@@ -120,7 +120,7 @@ class Channel:
         self._reconnector = Reconnector(self.socket, host, port, key=key, silent_after_s=self.silent_after_s)
 
     def wait(self, timeout_s: float) -> bool:
-        """Return whether something can be received, after at most `timeout_s`."""
+        """Wait up to `timeout_s` for a message; return whether there is one."""
         if self._reconnector is None:
             return bool(self.socket.poll(max(0, round(timeout_s * 1000))))
         deadline_s = time.monotonic() + timeout_s
@@ -133,7 +133,7 @@ class Channel:
                 return False
 
     def close(self, linger_s: float = 0.0) -> None:
-        """Close; what is still unsent is tried for `linger_s`."""
+        """Close the socket; unsent messages are retried for `linger_s`."""
         if self._reconnector is not None:
             self._reconnector.close()
         self.socket.close(round(linger_s * 1000))
@@ -149,13 +149,13 @@ class Channel:
         self.close()
 
     @property
-    def trouble(self) -> str | None:
-        """Why the learner cannot be looked for, for the user; None when it can."""
-        return None if self._reconnector is None else self._reconnector.trouble
+    def lookup_error(self) -> str | None:
+        """Reason of a failed lookup of the learner's host, for the user; None if there is none."""
+        return None if self._reconnector is None else self._reconnector.lookup_error
 
     @property
     def refused(self) -> bool:
-        """Whether the learner does not let this process's key in."""
+        """The learner rejects this process's key."""
         return self._reconnector is not None and self._reconnector.refused
 
     def _send(self, parts: Sequence[Buffer]) -> bool:
@@ -176,7 +176,7 @@ class Channel:
             return None
         if self._reconnector is not None:
             self._reconnector.heard()
-        # pyzmq asks the socket after every part whether there is more; the frame knows, at half the price.
+        # pyzmq queries the socket for more parts after each one; reading it off the frame costs half as much.
         return [first, *self.socket.recv_multipart(copy=False)] if first.more else [first]
 
 

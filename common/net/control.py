@@ -7,7 +7,7 @@ from common.net.channel import LOST_AFTER_MS, Channel
 from common.protocol import Buffer
 
 ACK_TOPIC = b"ack/%s\0"
-"""One actor's: its acknowledgements, and the refusal if it is refused."""
+"""Topic of one actor: its acknowledgements, and its refusal."""
 STATUS_TOPIC = b"status\0"
 
 
@@ -31,7 +31,7 @@ class ControlPublisher(Channel):
 
 
 class ControlSubscriber(Channel):
-    """Hears the learner's status, and what is said to one actor (or evaluator) if `actor_id` is given."""
+    """A subscriber to the learner's status and, given `actor_id`, to messages for that actor or evaluator."""
 
     silent_after_s = LOST_AFTER_MS / 1000
 
@@ -42,6 +42,6 @@ class ControlSubscriber(Channel):
             self.socket.subscribe(ACK_TOPIC % actor_id.encode())
 
     def receive(self) -> memoryview | None:
-        """Return the next frame, or None when there is none now."""
+        """Return the next frame, None if there is none."""
         parts = self._receive()
         return None if parts is None else parts[-1].buffer

@@ -9,17 +9,17 @@ from common.net.channel import Channel
 from common.protocol import Buffer
 
 MESSAGE_OVERHEAD_BYTES = 42 + 128
-"""What a message adds to the bytes of a connection: header and encryption, and pings since the last one."""
+"""Bytes that a message adds to a connection: header and encryption, and pings since the previous message."""
 RECEIVES_PER_CHECK = 4
-"""Receives between two looks at who else has something; each costs 3 us, a receive 2 us."""
+"""Receives between two checks for other peers with messages; a check costs 3 us, a receive 2 us."""
 
 
 class Received(NamedTuple):
-    """A frame, and whose it is.
+    """A frame and its authenticated sender.
 
     Attributes:
-        frame: bytes that may hold anything.
-        key: name of the key that its sender proved to have; None when nothing is encrypted.
+        frame: unvalidated bytes.
+        key: name of the sender's key; None without encryption.
     """
 
     frame: Buffer
@@ -33,7 +33,7 @@ class ExperienceSender(Channel):
         super().__init__(zmq.PUSH, config, hwm=config.experience_hwm)
 
     def send(self, frame: Buffer) -> bool:
-        """Queue a frame; False when the queue is full (try again later)."""
+        """Queue a frame; return False if the queue is full (try again later)."""
         return self._send([frame])
 
 
@@ -41,9 +41,9 @@ class ExperienceReceiver(Channel):
     """The learner's end of the experience channel.
 
     Attributes:
-        taken: libzmq's descriptor of a connection -> bytes received that came over it; only grows, so that
-            another thread may read it.
-        emptied: how often there was nothing to receive.
+        taken: libzmq's descriptor of a connection -> bytes received over it; only grows, so another thread
+            may read it.
+        emptied: receives that found nothing.
     """
 
     def __init__(self, config: TransportConfig) -> None:
@@ -53,10 +53,10 @@ class ExperienceReceiver(Channel):
         self._receives = 0
 
     def receive(self) -> Received | None:
-        """Return the next frame, or None when there is none now; several parts are one bad frame.
+        """Return the next frame, None if there is none; a multipart message becomes one empty frame.
 
-        Peers take turns. libzmq alone notices a peer that has something again only when the others have
-        nothing left or at every hundredth receive; reading a socket's events makes it notice.
+        Peers are served in turn. By itself libzmq notices a newly active peer only when the others are idle
+        or at every hundredth receive; reading the socket's events makes it notice.
         """
         self._receives += 1
         if self._receives % RECEIVES_PER_CHECK == 0:

@@ -1,7 +1,7 @@
-"""Watching what happens to a socket's connections, without the two traps of libzmq's monitors.
+"""Connection events of a socket, without the two traps of libzmq's monitors.
 
-libzmq's I/O thread waits for a watcher that does not read, or is gone, and with it waits every connection of
-the process. So nothing limits what is queued here, and `Monitor.close` ends the watching before the watcher.
+libzmq's I/O thread, and with it every connection of the process, blocks on a monitor socket that is full or
+gone. The queue here is therefore unlimited, and `Monitor.close` ends monitoring before it closes the socket.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ class Monitor:
 
     Args:
         watched: the socket, not yet bound or connected.
-        events: which (`zmq.EVENT_...`), or-ed.
+        events: bitwise or of `zmq.EVENT_...`.
 
     Attributes:
-        socket: has something to receive when something has happened; for pollers.
+        socket: readable when there are events; for pollers.
     """
 
     def __init__(self, watched: "zmq.Socket[bytes]", events: int) -> None:
@@ -33,12 +33,12 @@ class Monitor:
         self.socket.connect(endpoint)
 
     def events(self) -> Iterator[tuple[int, int, bytes]]:
-        """Yield (event, value, endpoint) for all that has happened since the last call."""
+        """Yield (event, value, endpoint) of each event since the last call."""
         while self.socket.poll(0):
             event = recv_monitor_message(self.socket)
             yield event["event"], int(event["value"]), event["endpoint"]
 
     def close(self) -> None:
-        """Stop; before the watched socket is closed, and in the thread that owns it."""
+        """Stop monitoring; call it in the thread that owns the watched socket, before closing that."""
         self._watched.monitor(None, 0)
         self.socket.close(0)

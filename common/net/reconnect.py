@@ -1,9 +1,9 @@
-"""Keeps a connecting socket connected where libzmq itself would give up.
+"""Reconnection of a socket where libzmq itself gives up.
 
-libzmq reconnects after a lost connection, but never again after one that answered nonsense or refused our
-key, and it only ever tries one of the addresses that a name stands for. Something else on the learner's port
-for a moment, a key that is listed a minute late, or a `localhost` that is `::1` first would cut an actor off
-for ever. This watches the socket's events and connects anew, to one address after the other.
+libzmq reconnects after a lost connection, but never after a protocol error or a rejected key, and of all
+addresses of a name it only tries the first. Another program on the learner's port for a moment, a key listed
+a minute late, or a `localhost` that resolves to `::1` first would therefore disconnect an actor forever. This
+module monitors the socket's events and reconnects to each address in turn.
 """
 
 import logging
@@ -19,23 +19,23 @@ log = logging.getLogger(__name__)
 
 POLL_INTERVAL_S = 0.5
 RETRY_AFTER_S = 1.0
-"""A connection that libzmq has not begun to renew by then is renewed here."""
+"""Seconds that libzmq has to begin a reconnection itself."""
 NEXT_AFTER_S = 5.0
-"""An address that has not answered by then is left for the next one."""
+"""Seconds that an address has to answer before the next one is tried."""
 
 
 class Reconnector:
-    """Connects one socket; call `poll` now and then.
+    """Connects one socket, and reconnects it for as long as `poll` is called.
 
     Args:
         socket: not yet connected.
         host: a name or an address.
-        port: at the host.
-        key: name of the key that it shows, for the log.
-        silent_after_s: a connection over which nothing has come for so long is renewed; None: never.
+        port: of the peer.
+        key: name of our key, for the log.
+        silent_after_s: seconds without a message after which a connection is renewed; None: never.
 
     Attributes:
-        refused: whether the peer's last word was that it does not let our key in.
+        refused: whether the peer rejected our key at the last handshake.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Reconnector:
         self._due = Interval(POLL_INTERVAL_S)
         self._lost_s: float | None = None
         self._next_s = self._heard_s = time.monotonic()
-        self._connected = self._complained = False
+        self._connected = self._warned = False
         self._monitor = Monitor(
             socket,
             zmq.EVENT_DISCONNECTED
@@ -65,16 +65,16 @@ class Reconnector:
         self._connect(time.monotonic(), anew=True)
 
     @property
-    def trouble(self) -> str | None:
-        """Why no address is known, for the user; None when one is."""
-        return self._addresses.trouble if self._endpoint is None else None
+    def lookup_error(self) -> str | None:
+        """Reason of a failed lookup, for the user; None if an address is known or the lookup still runs."""
+        return self._addresses.error if self._endpoint is None else None
 
     def heard(self) -> None:
-        """Note that something has come."""
+        """Note that a message has arrived."""
         self._heard_s = time.monotonic()
 
     def poll(self) -> None:
-        """Look at what happened, and connect anew if libzmq does not."""
+        """Process the socket's events, and reconnect if libzmq does not."""
         now_s = time.monotonic()
         if not self._due.due(now_s):
             return
@@ -87,23 +87,23 @@ class Reconnector:
             self._connect(now_s, anew=lost or silent)
 
     def close(self) -> None:
-        """Stop watching; before the socket is closed."""
+        """Stop monitoring; call it before the socket is closed."""
         self._monitor.close()
 
     def _connect(self, now_s: float, *, anew: bool) -> None:
-        """Connect to the next address, in place of the last one.
+        """Connect to the next address instead of the current one.
 
         Args:
             now_s: monotonic time.
-            anew: also if it is the same one, where libzmq does not try again by itself.
+            anew: reconnect even if the address is the same, because libzmq does not retry it.
         """
         self._lost_s, self._next_s, self._heard_s = None, now_s + NEXT_AFTER_S, now_s
         address = self._addresses.next()
         if address is None:
             self._next_s = now_s
-            if self.trouble is not None and not self._complained:
-                self._complained = True
-                log.warning("%s; looking for it again and again", self.trouble)
+            if self.lookup_error is not None and not self._warned:
+                self._warned = True
+                log.warning("%s; retrying", self.lookup_error)
             return
         endpoint = f"tcp://{bracketed(address)}:{self._port}"
         if endpoint == self._endpoint and not anew:
@@ -119,7 +119,7 @@ class Reconnector:
             self.refused, self._connected, self._lost_s = False, True, None
             self._heard_s = now_s
             return
-        if event == zmq.EVENT_CONNECT_RETRIED:  # libzmq tries the same address again by itself
+        if event == zmq.EVENT_CONNECT_RETRIED:  # libzmq retries the same address itself
             self._lost_s = None
             if not self._connected:
                 self._next_s = now_s
@@ -129,10 +129,10 @@ class Reconnector:
             self._next_s = now_s + NEXT_AFTER_S
             return
         if not self.refused:
-            log.warning("%s: the learner refuses key %s: revoked, or not added", self._endpoint, self._key)
+            log.warning("%s: the learner rejects key %s: revoked, or not added", self._endpoint, self._key)
         self.refused = True
 
 
 def bracketed(host: str) -> str:
-    """Return `host` as it stands in an endpoint; IPv6 addresses go in brackets."""
+    """Return `host` as part of an endpoint: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host

@@ -1,4 +1,4 @@
-"""Who may be spoken to, and with which key: plaintext stays on this machine, everything else is CURVE."""
+"""Keys of each process, and the rule that plaintext stays on this machine unless the user allows more."""
 
 import ipaddress
 import logging
@@ -12,16 +12,16 @@ from common.net.certificates import NAME, PUBLIC, SECRET, Certificate, Certifica
 log = logging.getLogger(__name__)
 
 LEARNER, FIRST_ACTOR, ALLOWED = "learner", "actor", "allowed"
-"""In a folder of keys: the learner's key, the first actor's, and the folder of those let in."""
+"""Names in a folder of keys: the learner's key, the first actor's key, the folder of allowed keys."""
 
 
 @dataclass(frozen=True)
 class LearnerKeys:
-    """What the learner's sockets need.
+    """Keys for the learner's sockets.
 
     Attributes:
         secret: the learner's private key, Z85.
-        allowed: folder of the public keys that it lets in.
+        allowed: folder of the public keys that it accepts.
     """
 
     secret: bytes
@@ -30,11 +30,11 @@ class LearnerKeys:
 
 @dataclass(frozen=True)
 class ActorKeys:
-    """What an actor's sockets need.
+    """Keys for an actor's sockets.
 
     Attributes:
-        name: of its key; the ids it may use are NAME and NAME-anything.
-        learner: the learner's public key, Z85: nobody else is believed.
+        name: of its key, which may use the ids NAME and NAME-anything.
+        learner: the learner's public key, Z85; no other server is accepted.
         public: its own public key, Z85.
         secret: its own private key, Z85.
     """
@@ -46,10 +46,10 @@ class ActorKeys:
 
 
 def learner_keys(config: KeysConfig) -> LearnerKeys | None:
-    """Return the keys of the learner that the flags name; None when it speaks plaintext.
+    """Return the learner's keys; None in plaintext.
 
     Raises:
-        ConfigError: a file is missing, malformed or readable by others, or only an actor's are named.
+        ConfigError: a file is missing, malformed or readable by others, or only an actor's keys are named.
     """
     if config.keys is not None:
         folder = Path(config.keys)
@@ -81,7 +81,7 @@ def learner_keys(config: KeysConfig) -> LearnerKeys | None:
 
 
 def actor_keys(config: KeysConfig) -> ActorKeys | None:
-    """Return the keys of the actor (or of whoever else connects); None when it speaks plaintext.
+    """Return the keys of an actor, or of any other connecting process; None in plaintext.
 
     Raises:
         ConfigError: a file is missing, malformed or readable by others, or only the learner's are named.
@@ -108,22 +108,22 @@ def actor_keys(config: KeysConfig) -> ActorKeys | None:
 
 
 def may_use(key: str | None, actor_id: str) -> bool:
-    """Return whether the holder of a key may speak for an actor; without keys anyone may for anyone."""
+    """Return whether the holder of a key may use an actor id; without keys everyone may use every id."""
     return key is None or actor_id == key or actor_id.startswith(f"{key}-")
 
 
 def require_own(key: str | None, actor_id: str) -> None:
-    """Refuse a message in another's name.
+    """Refuse a message with an id that its sender may not use.
 
     Raises:
         RefusedError: the key of its sender may not use the id.
     """
     if not may_use(key, actor_id):
-        raise RefusedError("actor-id", f"key {key} may not speak for {actor_id}; allowed: {key} or {key}-...")
+        raise RefusedError("actor-id", f"key {key} may not use id {actor_id}; allowed: {key} or {key}-...")
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether traffic to `host` cannot leave this machine."""
+    """Return whether traffic to `host` stays on this machine."""
     if host.removesuffix(".").lower() == "localhost":
         return True
     try:
@@ -133,15 +133,15 @@ def is_loopback(host: str) -> bool:
 
 
 def require_private(name: str, host: str, *, insecure: bool) -> None:
-    """Refuse plaintext beyond this machine unless the user asked for it.
+    """Refuse plaintext beyond this machine unless the user allows it.
 
     Args:
-        name: the flag that `host` came from, for the message.
+        name: flag that names `host`, for the message.
         host: address or host name to bind or connect to.
         insecure: the user's explicit consent; it is logged.
 
     Raises:
-        ConfigError: `host` is another machine (or faces one) and `insecure` is false.
+        ConfigError: `host` is another machine, or an interface that others reach, and `insecure` is false.
     """
     if is_loopback(host):
         return
@@ -165,7 +165,7 @@ def _read(name: str, path: Path, *, private: bool) -> Certificate:
 
 
 def _only_actor(config: KeysConfig) -> Path:
-    """Return the private key of `--keys` that the flags mean."""
+    """Return the file of the actor's private key in the folder `--keys`."""
     assert config.keys is not None
     folder = Path(config.keys)
     found = {path.name.removesuffix(SECRET): path for path in folder.glob("*" + SECRET)}

@@ -8,7 +8,7 @@ from common.protocol import Buffer
 
 
 class WeightsPublisher(Channel):
-    """The learner's end of the weights channel; a slow reader gets the newest frame alone."""
+    """The learner's end of the weights channel; a slow subscriber gets only the newest frame."""
 
     def __init__(self, config: TransportConfig) -> None:
         super().__init__(zmq.PUB, config, hwm=1, conflate=True)
@@ -26,6 +26,6 @@ class WeightsSubscriber(Channel):
         self.socket.subscribe(b"")
 
     def newest(self) -> memoryview | None:
-        """Return the newest frame not yet seen, if any."""
+        """Return the newest unseen frame, None if there is none."""
         parts = self._receive()
         return parts[0].buffer if parts else None

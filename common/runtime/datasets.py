@@ -1,4 +1,4 @@
-"""Where a Minari dataset is on disk: one rule for those who write and those who read."""
+"""Location of a Minari dataset on disk, for reading and writing."""
 
 import os
 import re
@@ -8,12 +8,11 @@ from common.runtime.files import expand_home
 
 
 def dataset_folder(where: str) -> Path:
-    """Return the folder of a dataset that a user names.
+    """Return the folder of a dataset.
 
     Args:
-        where: a path, if it has a separator in it that leads somewhere or begins with a dot or a slash; else
-            the dataset's name in Minari's own folder (`MINARI_DATASETS_PATH`), its version `-v0` if it has
-            none.
+        where: a path, if it is an existing folder or begins with `.`, `/` or `~`; otherwise the name of a
+            dataset in Minari's own folder (`MINARI_DATASETS_PATH`), with version `-v0` by default.
     """
     path = expand_home(where)
     if where.startswith((".", "/", "~")) or path.is_dir():
@@ -23,6 +22,6 @@ def dataset_folder(where: str) -> Path:
 
 
 def dataset_name(where: str) -> str:
-    """Return the name that Minari knows the dataset by: the last part of a path, always with a version."""
+    """Return Minari's name of the dataset: the last part of a path, always with a version."""
     name = Path(where).name if where.startswith((".", "/", "~")) else where
     return name if re.search(r"-v\d+$", name) else f"{name}-v0"

@@ -1,4 +1,4 @@
-"""Reading files that may be damaged, endless or links, and writing files that no crash can tear."""
+"""Reading of untrusted files, with bounds, and atomic writing of files."""
 
 import errno
 import os
@@ -10,20 +10,20 @@ from typing import BinaryIO
 from common.errors import ConfigError
 
 _TEMPORARY = re.compile(r"\.[A-Za-z0-9_-]+\.(yaml|json|jsonl|bin|pt|gfp|png)\.\d+")
-"""How `write_atomically` names a run's file that is not whole yet: .NAME.PID."""
+"""Names of `write_atomically`'s temporary files: .NAME.PID."""
 
 
 def read_limited(path: Path, at_most_bytes: int, *, private: bool = False) -> bytes:
-    """Return the content of a regular file; takes no memory for one that is too large.
+    """Return the content of a regular file; allocate nothing for one that is too large.
 
     Args:
         path: the file, or a link to it.
-        at_most_bytes: largest size that makes sense.
-        private: refuse a file that other users of this machine could read or replace.
+        at_most_bytes: largest allowed size.
+        private: refuse a file that other users of this machine can access.
 
     Raises:
-        OSError: it cannot be read, is no regular file (a pipe would block for ever), is too large, or is
-            not private; `strerror` says which.
+        OSError: the file is unreadable, not a regular one (a pipe would block forever), too large, or not
+            private; `strerror` has the reason.
     """
     with open_regular(path) as file:
         found = os.fstat(file.fileno())
@@ -36,13 +36,13 @@ def read_limited(path: Path, at_most_bytes: int, *, private: bool = False) -> by
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Return a file opened for reading.
+    """Open a regular file for reading.
 
     Args:
         path: the file, or a link to it.
 
     Raises:
-        OSError: it cannot be read, or is no regular file; `strerror` says which.
+        OSError: the file is unreadable or not a regular one; `strerror` has the reason.
     """
     file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -52,15 +52,15 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
-    """Return a descriptor of a file that only this program writes.
+    """Open a file that only this program writes, and return its descriptor.
 
     Args:
-        path: the file; a symbolic link there is not followed, for it may lead to somebody else's.
+        path: the file. A symbolic link is not followed, because it may lead to a file of somebody else.
         flags: of `os.open`.
         mode: permissions of a new file, less the umask.
 
     Raises:
-        OSError: it cannot be opened, or is a link, a pipe or a folder; `strerror` says which.
+        OSError: the file cannot be opened, or is a link, a pipe or a folder; `strerror` has the reason.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
@@ -75,20 +75,20 @@ def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
 
 
 def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Replace a file by `data` in one step that a crash or a full disk cannot leave half done.
+    """Replace a file by `data`: after a crash or on a full disk there is either the old or the new content.
 
-    A symbolic link of that name is replaced itself; what it points to is not touched.
+    A symbolic link is replaced itself; its target stays unchanged.
 
     Args:
         path: the file.
-        data: all of its new content.
-        mode: permissions; default: those of the file replaced, for a new one those of the umask.
+        data: its complete new content.
+        mode: permissions; default: those of the replaced file, or of the umask for a new one.
 
     Raises:
-        OSError: it cannot be written; the old file is as it was.
+        OSError: the file cannot be written; the old one is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)  # of a killed process with this number; containers use few numbers
+    temporary.unlink(missing_ok=True)  # left by a killed process with the same id; containers reuse ids
     kept = _mode_of(path) if mode is None else mode
     descriptor = open_own(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if kept is None else 0o600)
     try:
@@ -131,7 +131,7 @@ def expand_home(path: str | Path) -> Path:
 
 
 def is_temporary(name: str) -> bool:
-    """Return whether a file of this name is one that `write_atomically` has not finished."""
+    """Return whether this is the name of a temporary file of `write_atomically`."""
     return _TEMPORARY.fullmatch(name) is not None
 
 

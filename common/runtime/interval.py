@@ -1,13 +1,13 @@
-"""Something that is due every so often."""
+"""A periodic deadline."""
 
 import time
 
 
 class Interval:
-    """A deadline that moves on each time it is met.
+    """A deadline that restarts whenever it is found due.
 
     Args:
-        seconds: from one due time to the next; the first look is due at once.
+        seconds: period; the first check is due at once.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -15,7 +15,7 @@ class Interval:
         self._due_s = float("-inf")
 
     def due(self, now_s: float) -> bool:
-        """Return whether the time has come, and if so start waiting for the next one.
+        """Return whether the deadline has passed; if so, restart it.
 
         Args:
             now_s: monotonic time, seconds.
@@ -26,9 +26,9 @@ class Interval:
         return True
 
     def restart(self, now_s: float) -> None:
-        """Put the next due time off to a whole interval from now."""
+        """Move the deadline to one period from now."""
         self._due_s = now_s + self._seconds
 
     def due_now(self) -> bool:
-        """Return `due` of the present moment."""
+        """Return `due` at the current time."""
         return self.due(time.monotonic())

@@ -1,6 +1,6 @@
-"""The rows of a run's `metrics.jsonl`, as far as they can be read.
+"""Reading of a run's `metrics.jsonl`.
 
-The file grows while it is read, ends in a torn row after a crash, and may have been edited.
+The file may grow while it is read, end in a partial row after a crash, or have been edited.
 """
 
 import json
@@ -15,12 +15,12 @@ from common.runtime.files import open_regular
 log = logging.getLogger(__name__)
 
 MAX_ROW_BYTES = 65_536
-"""A longer line is no row."""
+"""Longest valid line."""
 Row = dict[str, float]
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Return all rows that can be read, oldest first; the others are counted in the log at the end.
+    """Yield all valid rows, oldest first; the others are counted in one log line at the end.
 
     Raises:
         OSError: the file cannot be read.
@@ -31,13 +31,13 @@ def read_rows(path: Path) -> Iterator[Row]:
             number += 1
             row, rest = _row(line), line
             while not rest.endswith(b"\n") and (rest := file.readline(MAX_ROW_BYTES)):
-                row = None  # it is longer than a row
+                row = None  # too long
             if row is not None:
                 yield row
             elif line.strip():
                 unreadable, first = unreadable + 1, first or number
     if unreadable:
-        log.warning("%s: line %d%s no row; left out", path, first, _others(unreadable - 1))
+        log.warning("%s: line %d%s not valid; skipped", path, first, _others(unreadable - 1))
 
 
 def _others(count: int) -> str:
@@ -45,7 +45,7 @@ def _others(count: int) -> str:
 
 
 def _row(line: bytes) -> Row | None:
-    """Return what a row says, finite numbers by name; None if it is no row."""
+    """Return the finite numbers of a row by name; None if the line is invalid."""
     try:
         values: Any = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""When a process should leave: SIGINT, SIGTERM, or the death of the process that started it."""
+"""Requests to stop: SIGINT, SIGTERM, or the death of the parent process."""
 
 import gc
 import os
@@ -12,14 +12,14 @@ from types import FrameType
 PARENT_VARIABLE = "GRASPFLEET_PARENT_PID"
 """Set by a launcher for its children: they leave when they are orphaned."""
 EXIT_S = 5.0
-"""Threads and exit handlers of foreign code may hold a process up for so long that is done."""
+"""Seconds that third-party threads and exit handlers have at the end of a process."""
 
 
 class StopSignal:
-    """A flag that the loops look at; a second SIGINT leaves at once.
+    """A flag that the loops check; a second SIGINT ends the process at once.
 
     Attributes:
-        is_installed: whether the signals of this process have been taken over.
+        is_installed: whether this process's handlers are installed.
     """
 
     def __init__(self) -> None:
@@ -36,16 +36,16 @@ class StopSignal:
         return self
 
     def retake(self) -> None:
-        """Take the signals over again if they were: foreign code may have installed handlers of its own."""
+        """Reinstall the handlers, which third-party code may have replaced."""
         if self.is_installed:
             self.install()
 
     def is_set(self) -> bool:
-        """Return whether to leave."""
+        """Return whether to stop."""
         return self._stopped or (self._parent_pid is not None and os.getppid() != self._parent_pid)
 
     def note(self, number: int) -> None:
-        """Take note of a signal; those that do not ask to leave change nothing."""
+        """Note a signal; only SIGINT and SIGTERM have an effect."""
         if number in (signal.SIGINT, signal.SIGTERM):
             if self._stopped and number == signal.SIGINT:
                 os._exit(130)
@@ -56,7 +56,7 @@ class StopSignal:
 
 
 def exit_within_bound(status: int) -> None:
-    """Let the interpreter shut down, but end it with `status` if that takes longer than `EXIT_S`."""
+    """Let the interpreter shut down; end the process with `status` if that takes longer than `EXIT_S`."""
 
     def watch() -> None:
         threading.main_thread().join()
@@ -71,7 +71,7 @@ def exit_within_bound(status: int) -> None:
 
 
 def _forget() -> None:
-    """Give a forked process its default signals: whoever forked it ends it with them."""
+    """Restore default signal handlers in a forked process, whose parent ends it by signals."""
     for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if isinstance(getattr(signal.getsignal(number), "__self__", None), StopSignal):
             signal.signal(number, default)

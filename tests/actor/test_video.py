@@ -10,8 +10,8 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from actor import video
-from actor.film import DEFAULT_FPS, GOOD, Film
-from actor.video import FilmedEnvironment, fps_of
+from actor.video import RecordedEnvironment, fps_of
+from actor.video_writer import DEFAULT_FPS, GOOD, VideoWriter
 from common.config import EnvConfig, ReturnConfig
 from common.errors import BrokenEpisodeError, ConfigError
 from tests.actor import misbehaving_envs
@@ -34,7 +34,7 @@ def config_of(kind: type[Counting]) -> EnvConfig:
 
 
 def test_a_film_has_every_picture_with_its_text(tmp_path: Path) -> None:
-    film = Film(tmp_path / "film.mp4")
+    film = VideoWriter(tmp_path / "film.mp4")
     for number in range(12):
         film.add(PICTURE, f"step {number}", "success", GOOD)
     film.close()
@@ -51,7 +51,7 @@ def test_a_film_has_every_picture_with_its_text(tmp_path: Path) -> None:
 def test_the_first_episodes_are_filmed_and_no_others(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     config = EnvConfig(env="Grasp-v0", env_args=("physics=fast",), max_episode_steps=3)
-    env = FilmedEnvironment(config, ReturnConfig(), path, episodes=1)
+    env = RecordedEnvironment(config, ReturnConfig(), path, episodes=1)
     for seed in range(2):
         env.reset(seed)
         for _ in range(3):
@@ -63,19 +63,19 @@ def test_the_first_episodes_are_filmed_and_no_others(tmp_path: Path) -> None:
 
 def test_what_cannot_be_filmed_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--video .*a file in a folder that exists"):
-        Film(tmp_path / "nowhere" / "film.mp4")
+        VideoWriter(tmp_path / "nowhere" / "film.mp4")
     with pytest.raises(ConfigError, match=r"--video .*a file in a folder that exists"):
-        Film(tmp_path)
+        VideoWriter(tmp_path)
     for name in ("film.gif", "film.avi", "film", "film.mp4.txt"):
         with pytest.raises(ConfigError, match=r"--video .*ends in \.mp4"):
-            Film(tmp_path / name)
+            VideoWriter(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_film_that_cannot_go_on_leaves_the_older_one(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     path.write_text("older")
-    film = Film(path)
+    film = VideoWriter(path)
     film.add(PICTURE, "", "")
     with pytest.raises(ConfigError, match=r"\(61, 81, 3\); allowed: \(60, 81, 3\)"):
         film.add(np.zeros((61, 81, 3), np.uint8), "", "")
@@ -86,7 +86,7 @@ def test_a_film_that_cannot_go_on_leaves_the_older_one(tmp_path: Path) -> None:
 
 def test_a_folder_that_takes_no_files_is_one_line() -> None:
     with pytest.raises(ConfigError, match=r"\A--video /proc/film.mp4: cannot be written \([^\n]+\)\Z"):
-        Film(Path("/proc/film.mp4"))
+        VideoWriter(Path("/proc/film.mp4"))
 
 
 class FailingEncoder:
@@ -100,7 +100,7 @@ class FailingEncoder:
 
 
 def test_an_encoder_that_fails_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    film = Film(tmp_path / "film.mp4")
+    film = VideoWriter(tmp_path / "film.mp4")
     film._encoder = FailingEncoder()
     film.add(PICTURE, "", "")
     with pytest.raises(ConfigError, match=r"\A--video [^\n]*cannot be written \(the encoder failed\)\Z"):
@@ -131,16 +131,16 @@ class Drawing(Counting):
 
 
 @pytest.mark.parametrize("name", [*PICTURES, "raises", "undefined"])
-def test_what_an_environment_draws_is_checked_before_it_is_filmed(
+def test_what_an_environment_draws_is_checked_before_it_is_recorded(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Drawing, "picture", PICTURES.get(name, RuntimeError("no display")))
     if name == "undefined":
         monkeypatch.delattr(Drawing, "render")
-    env = FilmedEnvironment(config_of(Drawing), ReturnConfig(), tmp_path / "film.mp4", 1)
+    env = RecordedEnvironment(config_of(Drawing), ReturnConfig(), tmp_path / "film.mp4", 1)
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
         env.check(np.random.default_rng(0))
-    assert str(caught.value).startswith("--video: Drawing-v0 draws ")
+    assert str(caught.value).startswith("--video: Drawing-v0 renders ")
     env.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -157,7 +157,7 @@ def test_the_speed_is_the_environments(tmp_path: Path) -> None:
 
 def test_a_film_of_broken_episodes_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Drawing, "length", 2)
-    env = FilmedEnvironment(config_of(Drawing), ReturnConfig(), tmp_path / "film.mp4", 1)
+    env = RecordedEnvironment(config_of(Drawing), ReturnConfig(), tmp_path / "film.mp4", 1)
     env.check(np.random.default_rng(0))
     env.reset(0)
     monkeypatch.setattr(Drawing, "observe", lambda self: np.full(3, np.nan, np.float32))

@@ -16,7 +16,7 @@ import pytest
 
 from actor import watchdog as module
 from actor.heartbeat import BEAT_INTERVAL_S, HEARTBEAT_VARIABLE
-from actor.watchdog import FORCE_S, GRACE_S, Interrupted, UnaskedInterruptError, Watchdog
+from actor.watchdog import FORCE_S, GRACE_S, Interrupted, UnexpectedInterruptError, Watchdog
 from common.errors import ConfigError
 from common.runtime.signals import EXIT_S, StopSignal
 
@@ -277,7 +277,7 @@ def test_an_interrupt_that_nobody_asked_for_is_a_fault_of_the_watchdog_code(stop
         raise KeyboardInterrupt
 
     for watchdog in (Watchdog(stop), Watchdog(stop).__enter__()):
-        with pytest.raises(UnaskedInterruptError):
+        with pytest.raises(UnexpectedInterruptError):
             watchdog.call(interrupts)
         assert watchdog.call(divmod, 7, 2) == (3, 1)  # the lock is held again
     watchdog.__exit__(None, None, None)

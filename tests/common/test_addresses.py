@@ -127,11 +127,11 @@ def test_a_name_may_be_known_late(monkeypatch: pytest.MonkeyPatch) -> None:
     names = Names(monkeypatch)
     with receiver() as (bound, port), ExperienceSender(CONFIG) as sender:
         sender.connect("localhost", port)
-        until(lambda: not sender.send(b"x") and sender.trouble and names.asked >= 2, "it is looked for", 10)
-        assert sender.trouble == "localhost: Name or service not known"
+        until(lambda: not sender.send(b"x") and sender.lookup_error and names.asked >= 2, "a lookup", 10)
+        assert sender.lookup_error == "localhost: Name or service not known"
         names.addresses = (HERE,)
         delivered(sender, bound)
-        assert sender.trouble is None
+        assert sender.lookup_error is None
 
 
 def test_waiting_goes_on_looking(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def test_what_a_comparison_named_stays_until_a_later_evaluation_beats_it() -> No
     assert selected.best == Key(4, 400)
     assert selected.comparison is None
     assert "evaluations during training, 2 episodes" in selected.chosen_by(Key(4, 400))
-    assert "not said" in selected.chosen_by(last.key)
+    assert "no record" in selected.chosen_by(last.key)
 
 
 @pytest.mark.parametrize("broken", [0, 3])

@@ -45,7 +45,7 @@ def test_a_revocation_under_load_stops_one_and_costs_the_others_nothing(fleet: F
     until(lambda: row(fleet).get("keys") == 1, "the learner has noticed", REVOKED_WITHIN_S)
     goal = row(fleet)["env_steps"] + 2000
     until(lambda: row(fleet)["env_steps"] >= goal, "the other one goes on")
-    until(lambda: "refuses key lab" in fleet.output("lab-1"), "the revoked one is told")
+    until(lambda: "rejects key lab" in fleet.output("lab-1"), "the revoked one is told")
     until(lambda: row(fleet).get("actors_alive") == 1, "the revoked one is silent")
     main(["add", keys, "fresh"])
     fleet.start_actor("fresh-1", "--keys", keys, "--key-name", "fresh")

@@ -146,7 +146,7 @@ def test_an_evaluation_of_episodes_without_an_end_ends_and_says_so(trained: Flee
     assert trained.wait("cut") == 0, trained.output("cut")
     said = trained.output("cut")
     assert "return -10000.00" in said
-    assert "2 of 2 episodes had no end and were cut (--max-episode-steps says" in said
+    assert "2 of 2 episodes did not end and were cut (--max-episode-steps sets" in said
     trained.start("asked", *command, "--max-episode-steps", "30", "--json")
     assert trained.wait("asked") == 0, trained.output("asked")
     summary = json.loads(trained.output("asked").splitlines()[-1])

@@ -67,4 +67,4 @@ def test_a_key_that_the_learner_knows_by_another_name_is_told(fleet: Fleet, tmp_
     Path(keys, "allowed", "lab.key").rename(Path(keys, "allowed", "robot.key"))
     fleet.start_learner(*ENDLESS, "--keys", keys)
     fleet.start_actor("lab-1", "--keys", keys, "--key-name", "lab")
-    assert "key robot may not speak for lab-1" in last_line(fleet, "lab-1")
+    assert "key robot may not use id lab-1" in last_line(fleet, "lab-1")

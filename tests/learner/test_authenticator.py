@@ -62,7 +62,7 @@ def test_a_key_that_is_not_listed_is_refused_counted_and_logged_on_both_sides(
         assert door.hears(actor, b"weights")
         assert not door.hears(stranger, b"weights")
     assert door.sockets.metrics()["refused_handshakes"] >= 2
-    assert "refuses key actor" in caplog.text
+    assert "rejects key actor" in caplog.text
     assert "refused a key that is not let in" in caplog.text
 
 

@@ -1,6 +1,6 @@
-"""An MP4 file of pictures, each with a line of text below it.
+"""An MP4 file of captioned images.
 
-In: pictures and words. Out: a file, once it is finished, and nothing before. It knows no environment.
+In: images and text. Out: a complete file, or none. Must not know: environments.
 """
 
 import contextlib
@@ -23,21 +23,21 @@ BAND_PX, MARGIN_PX, TEXT_PX = 30, 10, 16
 BAND, PLAIN, GOOD, BAD = (24, 27, 32), (236, 239, 242), (88, 214, 141), (240, 120, 105)
 
 
-class Film:
-    """An MP4 file: begun by its first picture, in place of an older file once it is finished.
+class VideoWriter:
+    """Writes an MP4 file, which replaces an older one when it is complete.
 
     Args:
         path: of the file.
 
     Attributes:
-        fps: pictures a second; may be set before the first picture.
+        fps: frames per second; may be set before the first frame.
 
     Raises:
-        ConfigError: a package for it is missing, there is no such folder, or it is another kind of file.
+        ConfigError: a package is missing, the folder does not exist, or the file name does not end in .mp4.
     """
 
     def __init__(self, path: Path) -> None:
-        """Check that it can be written."""
+        """Check that the file can be written."""
         if not path.parent.is_dir() or path.is_dir():
             raise ConfigError(f"--video {path}: cannot be written; allowed: a file in a folder that exists")
         if path.suffix.lower() != ".mp4":
@@ -51,7 +51,7 @@ class Film:
         self._encoder, self._drawing = imageio_ffmpeg, PIL.ImageDraw
         self._path, self.fps = path, DEFAULT_FPS
         self._unfinished = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
-        try:  # before any episode, and before the encoder says it in lines of its own
+        try:  # before any episode, and before the encoder prints errors of its own
             self._unfinished.touch()
             self._unfinished.unlink()
         except OSError as error:
@@ -60,16 +60,16 @@ class Film:
         self._frames: Generator[None, Any, None] | None = None
 
     def add(self, picture: Picture, left: str, right: str, color: tuple[int, int, int] = PLAIN) -> None:
-        """Append a picture with a line of text below it.
+        """Append an image with a caption.
 
         Args:
-            picture: all of one film have the same shape.
-            left: said in plain color.
-            right: said in `color`.
+            picture: of the same shape as the first one.
+            left: text in the default color.
+            right: text in `color`.
             color: red, green, blue, 0 to 255.
 
         Raises:
-            ConfigError: another shape than the first picture's, or the file cannot be written.
+            ConfigError: the shape differs from the first image's, or the file cannot be written.
         """
         self._shape = self._shape or picture.shape
         if picture.shape != self._shape:
@@ -85,7 +85,7 @@ class Film:
             raise self._unwritable(error) from None
 
     def _begun(self, width: int, height: int) -> Generator[None, Any, None]:
-        """Return the running encoder."""
+        """Start the encoder and return it."""
         frames: Generator[None, Any, None] = self._encoder.write_frames(
             str(self._unfinished),
             (width, height),
@@ -110,7 +110,7 @@ class Film:
         return np.asarray(image)
 
     def close(self) -> None:
-        """Finish the file; calling it again does nothing.
+        """Complete the file; later calls have no effect.
 
         Raises:
             ConfigError: it cannot be written.
@@ -125,7 +125,7 @@ class Film:
             raise self._unwritable(error) from None
 
     def drop(self) -> None:
-        """Leave nothing of a file that was not finished."""
+        """Remove an incomplete file."""
         if self._frames is not None:
             with contextlib.suppress(OSError):
                 self._frames.close()
