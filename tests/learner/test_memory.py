@@ -151,4 +151,4 @@ def test_where_the_kernel_does_not_count_bytes_actors_get_through(
         for _ in range(5):
             actor = stack.enter_context(door.sender())
             assert door.delivered(actor, b"x") == "actor"
-        assert door.sockets.counts()["cut_handshakes"] == 0
+        assert door.sockets.metrics()["cut_handshakes"] == 0

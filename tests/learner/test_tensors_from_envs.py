@@ -1,4 +1,4 @@
-"""Tensors from an environment are read like arrays; here, because the actor's tests need no torch."""
+"""Tensors from an environment are read like arrays; the tests of the actor need no torch."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from actor.success import SuccessReader
-from tests.actor.misbehaving_envs import OwnBuffer
+from tests.actor.foreign_envs import OwnBuffer
 from tests.actor.test_contract import STILL, check, check_rows, first, make, rewards
 
 
