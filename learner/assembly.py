@@ -18,7 +18,7 @@ from learner.checkpoint import Checkpoints
 from learner.experience.demonstrations.loader import load_demos
 from learner.experience.ingest import Ingest
 from learner.experience.journal import Journal, Recovered
-from learner.experience.rate_limiter import make_limiter
+from learner.experience.rate_limiter import RateLimiter, make_limiter
 from learner.experience.replay import Mixture, Replay, Sampler
 from learner.experience.sessions import Sessions
 from learner.experience.throttle import Throttle
@@ -112,14 +112,8 @@ def assemble(
     """
     num_updates = definition.updates_per_dispatch(flags.algorithm, flags.learner)
     replay, sampler = build_sampler(flags, spec, run)
-    limiter, limits, progress = make_limiter(flags, num_updates), flags.transport, Progress()
-    sessions = Sessions(
-        silent_after_s=limits.silent_after_s,
-        gone_after_s=limits.gone_after_s,
-        max_actors_per_key=limits.max_actors_per_key,
-    )
-    throttle = Throttle(limits.max_actor_batches_per_s, limits.max_actor_bytes_per_s)
-    ingest = Ingest(spec, replay, journal, sessions, throttle, limiter, refusals=sockets.refusals)
+    limiter, progress = make_limiter(flags, num_updates), Progress()
+    ingest = _build_ingest(flags, spec, replay, journal, limiter, sockets.refusals)
     publisher = PolicyPublisher(
         spec,
         algorithm,
@@ -129,8 +123,7 @@ def assemble(
         reserve=lambda version: ingest.note({"weights_version": version}),
         published=ingest.lag.published,
     )
-    selection = Selection(publisher.frames, run)
-    metrics = declared(definition.METRICS)
+    selection, metrics = Selection(publisher.frames, run), declared(definition.METRICS)
     reporter = Reporter(
         counters=(progress, replay, publisher, sockets, ingest, selection),
         gauges=(limiter, ingest.lag, ingest.episodes, algorithm),
@@ -140,7 +133,8 @@ def assemble(
         publish=sockets.status,
         peers=ingest.peers,
     )
-    checkpoints = Checkpoints(run.checkpoints, flags.learner.keep_checkpoints)
+    name, kept = flags.algorithm.algorithm, flags.learner.keep_checkpoints
+    checkpoints = Checkpoints(run.checkpoints, kept, name)
     parts = Parts(
         algorithm, sampler, limiter, ingest, sockets, publisher, selection, checkpoints, reporter, progress
     )
@@ -150,6 +144,25 @@ def assemble(
         reporter.continue_from(ingest.said)
     _begin(learner, run)
     return learner
+
+
+def _build_ingest(
+    flags: LearnerFlags,
+    spec: EnvSpec,
+    replay: Replay,
+    journal: Journal,
+    limiter: RateLimiter,
+    refusals: Refusals,
+) -> Ingest:
+    """Return the way in, with the limits of the flags."""
+    limits = flags.transport
+    sessions = Sessions(
+        silent_after_s=limits.silent_after_s,
+        gone_after_s=limits.gone_after_s,
+        max_actors_per_key=limits.max_actors_per_key,
+    )
+    throttle = Throttle(limits.max_actor_batches_per_s, limits.max_actor_bytes_per_s)
+    return Ingest(spec, replay, journal, sessions, throttle, limiter, refusals=refusals)
 
 
 def _resume(learner: Learner, recovered: Recovered, flags: LearnerFlags) -> None:

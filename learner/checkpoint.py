@@ -14,6 +14,8 @@ from learner.divergence import require_state
 log = logging.getLogger(__name__)
 
 BEST = "best.pt"
+NAME = "algorithm_name"
+"""Key of the algorithm's name in a state."""
 MAX_BYTES = 32 << 30
 """A larger file is no checkpoint, whatever the settings."""
 
@@ -24,10 +26,11 @@ class Checkpoints:
     Args:
         folder: where they lie.
         keep_n: newest ones kept.
+        algorithm: name of the one whose states these are; another one's are refused.
     """
 
-    def __init__(self, folder: Path, keep_n: int) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, keep_n: int, algorithm: str) -> None:
+        self._folder, self._algorithm = folder, algorithm
         self._keep_n = keep_n
 
     def save(self, state: dict[str, Any], env_steps: int, *, best: bool = False) -> Path | None:
@@ -50,7 +53,7 @@ class Checkpoints:
         require_state(state)
         path = self._folder / (BEST if best else f"step-{env_steps:012d}.pt")
         buffer = io.BytesIO()
-        torch.save(state, buffer)
+        torch.save({**state, NAME: self._algorithm}, buffer)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(path, buffer.getvalue())
@@ -65,19 +68,14 @@ class Checkpoints:
         """Return the newest readable state.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: there is none, or it is of another algorithm.
         """
         for path in reversed(self._numbered()):
-            try:
-                data = io.BytesIO(read_limited(path, MAX_BYTES))
-                state = torch.load(data, map_location="cpu", weights_only=True)
-                assert isinstance(state, dict)
-                require_state(state)
-                return state
-            except Exception as error:  # there is no end to what a damaged file makes torch raise
-                log.warning(
-                    "%s is damaged (%s); trying the one before", path, " ".join(str(error).split())[:200]
-                )
+            if (state := _read(path)) is None:
+                continue
+            if (found := state.pop(NAME, "another one")) != self._algorithm:
+                raise ConfigError(f"--algorithm {self._algorithm}: the run has {found}; allowed: the same")
+            return state
         raise ConfigError(f"--resume: no readable checkpoint in {self._folder}")
 
     def _remove_others(self, newest: Path) -> None:
@@ -89,3 +87,16 @@ class Checkpoints:
 
     def _numbered(self) -> list[Path]:
         return sorted(self._folder.glob("step-*.pt"))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return a state, None if it is damaged."""
+    try:
+        data = io.BytesIO(read_limited(path, MAX_BYTES))
+        state = torch.load(data, map_location="cpu", weights_only=True)
+        assert isinstance(state, dict)
+        require_state(state)
+        return state
+    except Exception as error:  # there is no end to what a damaged file makes torch raise
+        log.warning("%s is damaged (%s); trying the one before", path, " ".join(str(error).split())[:200])
+        return None

@@ -50,9 +50,10 @@ def updates_per_dispatch(settings: Settings, learner: LearnerConfig) -> int:
     Raises:
         ConfigError: a GPU was asked for and there is none.
     """
-    from learner.device import on_gpu
+    if learner.device != "cpu":
+        from learner.device import on_gpu
 
-    on_gpu(learner)
+        on_gpu(learner)
     return learner.updates_per_dispatch or 1
 
 

@@ -22,7 +22,7 @@ def state(number: int) -> dict[str, Any]:
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Checkpoints:
-    return Checkpoints(tmp_path / "checkpoints", keep_n=2)
+    return Checkpoints(tmp_path / "checkpoints", keep_n=2, algorithm="sac")
 
 
 def names(tmp_path: Path) -> list[str]:
@@ -134,7 +134,7 @@ def test_a_folder_that_cannot_be_made_is_only_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
-    assert Checkpoints(tmp_path / "file" / "checkpoints", 1).save(state(1), 1) is None
+    assert Checkpoints(tmp_path / "file" / "checkpoints", 1, "sac").save(state(1), 1) is None
     assert "no checkpoint written" in caplog.text
 
 
