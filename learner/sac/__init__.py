@@ -56,10 +56,6 @@ def updates_per_dispatch(settings: Settings, learner: LearnerConfig) -> int:
     """
     if learner.device == "cpu" and settings.precision != "bf16":  # always to be had, and known without torch
         return learner.updates_per_dispatch or 1
-    if (
-        learner.device == "cpu" and settings.precision != "bf16"
-    ):  # nothing to ask torch, which is slow to import
-        return learner.updates_per_dispatch or 1
     from learner.sac.backends import require_possible, updates_per_dispatch
 
     require_possible(settings, learner)
