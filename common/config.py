@@ -30,9 +30,9 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 ENV_ARGS = (
     "KEY=VALUE, the value in YAML 1.2: 2, -0.5, 1e-3 and .inf are numbers, true and false booleans, null is"
-    " None, [1, 2] is a list; all else is a string (yes, on, 1:30, 2026-01-31), as is what stands in quotes."
+    " None, [1, 2] is a list; all else is a string (yes, on, 1:30, 2026-01-31), and so is quoted text."
 )
-"""How `--env-args` are read."""
+"""Syntax of `--env-args`."""
 
 
 def flag(name: str) -> str:
@@ -81,29 +81,29 @@ class Section(BaseModel):
 
 
 class EnvConfig(Section):
-    """Which environment, and how long an episode is."""
+    """The environment and its episodes."""
 
     env: str = Field(
         "Grasp-v0",
-        description="Gymnasium id with flat Box spaces, or module:Id-v0, or path/to/file.py:Id-v0.",
+        description="Environment with flat Box spaces: Gymnasium id, module:Id-v0, or path/to/file.py:Id-v0.",
     )
     env_args: tuple[str, ...] = Field((), description=f"Arguments of the environment: {ENV_ARGS}")
     max_episode_steps: int | None = Field(
-        None, ge=1, description="Episode length, env steps; default: its own."
+        None, ge=1, description="Episode length, env steps; default: the environment's own."
     )
-    headless: bool = Field(True, description="Without a window; --no-headless shows the first environment.")
+    headless: bool = Field(True, description="No window; --no-headless shows the first environment.")
     render_mode: str | None = Field(
-        None, min_length=1, description="Gymnasium's render_mode, for environments that ask for one."
+        None, min_length=1, description="Gymnasium's render_mode, for environments that require one."
     )
     success_key: str = Field(
         "is_success",
         min_length=1,
-        description="Key of an episode's last info that says if it succeeded.",
+        description="Key of the success flag in an episode's last info.",
     )
     seed: int = Field(
         0,
         ge=0,
-        description="Of networks and of what is sampled; actors mix it with their start, so none repeats.",
+        description="Root of all random streams; actors combine it with their session, so none repeats.",
     )
 
     @field_validator("env")
@@ -121,17 +121,17 @@ class EnvConfig(Section):
 
 
 class ReturnConfig(Section):
-    """What a transition's reward sums over; actors and learner must agree on it."""
+    """Discount and n of the returns, the same for actors and learner."""
 
     discount: Fraction = Field(0.99, description="Discount per env step.")
-    n_step: int = Field(1, ge=1, le=1000, description="Env steps that one transition's reward sums over.")
+    n_step: int = Field(1, ge=1, le=1000, description="Env steps per transition (n-step return).")
 
 
-ALGORITHM = "Name of the algorithm; each has settings of its own, and --help shows those of the one named."
+ALGORITHM = "Name of the algorithm; --help shows its settings."
 
 
 class AlgorithmConfig(Section):
-    """Which algorithm learns; each has settings of its own, in a model derived from this one."""
+    """The algorithm. Each one adds its own settings in a model derived from this one."""
 
     algorithm: str = Field("sac", description=ALGORITHM)
 
@@ -142,24 +142,30 @@ class AlgorithmConfig(Section):
 
 
 class ReplayConfig(Section):
-    """Transitions that are stored, and how a batch of them is mixed."""
+    """Storage of transitions and composition of batches."""
 
-    batch_size: int = Field(256, ge=1, le=65_536, description="Transitions an update.")
-    replay_capacity: int = Field(1_000_000, ge=1, description="Transitions kept; the oldest are overwritten.")
-    demos: str | None = Field(None, description="Demonstrations: folder of a Minari dataset, or its name.")
-    demo_fraction: Fraction = Field(0.5, description="Share of each batch drawn from the demonstrations.")
+    batch_size: int = Field(256, ge=1, le=65_536, description="Transitions per update.")
+    replay_capacity: int = Field(
+        1_000_000, ge=1, description="Transitions stored; the oldest are overwritten."
+    )
+    demos: str | None = Field(None, description="Demonstrations: folder or name of a Minari dataset.")
+    demo_fraction: Fraction = Field(0.5, description="Fraction of each batch drawn from the demonstrations.")
 
 
 class RateConfig(Section):
-    """Who waits for whom: updates per env step, or samples per inserted transition."""
+    """The rate limiter: updates per env step, or samples per inserted transition."""
 
-    updates_per_step: float | None = Field(1.0, gt=0, description="Updates an env step; none: free-running.")
-    samples_per_insert: float | None = Field(None, gt=0, description="Instead of it: samples a transition.")
+    updates_per_step: float | None = Field(
+        1.0, gt=0, description="Updates per env step; None: as many as possible."
+    )
+    samples_per_insert: float | None = Field(
+        None, gt=0, description="Alternative to it: samples per transition."
+    )
     rate_tolerance: int | None = Field(
         None,
         ge=1,
-        description="Transitions by which actors may be ahead or behind; default: 4 at --updates-per-step,"
-        " 100 at --samples-per-insert.",
+        description="Transitions that actors may be ahead or behind; default: 4 with --updates-per-step,"
+        " 100 with --samples-per-insert.",
     )
 
     @model_validator(mode="after")
@@ -172,17 +178,21 @@ class RateConfig(Section):
 
 
 class KeysConfig(Section):
-    """How the learner and its actors know each other; without keys, plaintext on loopback."""
+    """Authentication of learner and actors; without keys, plaintext on loopback."""
 
-    keys: str | None = Field(None, description="Folder made by `graspfleet keys init`: encrypts everything.")
+    keys: str | None = Field(None, description="Folder made by `graspfleet keys init`; enables encryption.")
     key_name: str | None = Field(
-        None, description="Which actor key of --keys; default: the only one, or `actor`."
+        None, description="Name of the actor key in --keys; default: the only one, or `actor`."
     )
-    learner_secret: str | None = Field(None, description="Instead of --keys, learner: its private key.")
-    allowed: str | None = Field(None, description="Instead of --keys, learner: folder of keys let in.")
-    learner_public: str | None = Field(None, description="Instead of --keys, actor: the learner's key.")
-    actor_secret: str | None = Field(None, description="Instead of --keys, actor: its own private key.")
-    insecure: bool = Field(False, description="Speak plaintext beyond this machine.")
+    learner_secret: str | None = Field(None, description="Learner, instead of --keys: its private key.")
+    allowed: str | None = Field(
+        None, description="Learner, instead of --keys: folder of allowed public keys."
+    )
+    learner_public: str | None = Field(
+        None, description="Actor, instead of --keys: the learner's public key."
+    )
+    actor_secret: str | None = Field(None, description="Actor, instead of --keys: its private key.")
+    insecure: bool = Field(False, description="Allow plaintext beyond this machine.")
 
     @model_validator(mode="after")
     def _whole_pairs(self) -> "KeysConfig":
@@ -200,63 +210,75 @@ class KeysConfig(Section):
 class TransportConfig(KeysConfig):
     """Ports and every limit of the sockets."""
 
-    experience_port: Port = Field(5555, description="Transitions, actors to learner; 0 takes a free port.")
-    weights_port: Port = Field(5556, description="Policy weights, learner to actors; 0 takes a free port.")
-    control_port: Port = Field(5557, description="Acknowledgements and status; 0 takes a free port.")
+    experience_port: Port = Field(
+        5555, description="Port for transitions, actors to learner; 0: any free port."
+    )
+    weights_port: Port = Field(
+        5556, description="Port for policy weights, learner to actors; 0: any free port."
+    )
+    control_port: Port = Field(5557, description="Port for acknowledgements and status; 0: any free port.")
     experience_hwm: int = Field(64, ge=1, description="Experience messages queued per connection.")
     control_hwm: int = Field(1000, ge=1, description="Control messages queued per connection.")
-    max_message_bytes: int = Field(16 << 20, ge=1024, description="A longer message ends its connection.")
-    handshake_timeout_s: float = Field(
-        10.0, gt=0, description="A connection that has not shown its key by then is closed."
+    max_message_bytes: int = Field(
+        16 << 20, ge=1024, description="Largest message, bytes; a larger one ends its connection."
     )
-    linger_s: float = Field(5.0, ge=0, description="A leaving actor waits so long for acknowledgements.")
-    resend_after_s: float = Field(2.0, gt=0, description="Unacknowledged batches are sent again after this.")
-    reconnect_max_s: float = Field(2.0, gt=0, description="Longest pause between attempts to reconnect.")
+    handshake_timeout_s: float = Field(
+        10.0, gt=0, description="Seconds that a new connection has for its handshake."
+    )
+    linger_s: float = Field(5.0, ge=0, description="Seconds that a leaving actor waits for acknowledgements.")
+    resend_after_s: float = Field(
+        2.0, gt=0, description="Seconds after which unacknowledged batches are resent."
+    )
+    reconnect_max_s: float = Field(
+        2.0, gt=0, description="Longest pause between reconnection attempts, seconds."
+    )
     connect_timeout_s: float = Field(
-        60.0, gt=0, description="An actor that heard no learner so long gives up."
+        60.0, gt=0, description="Seconds without an answer of a learner after which a new actor gives up."
     )
     max_connections: int = Field(
-        12_288, ge=3, description="Open connections of the learner at the most; each actor takes three."
+        12_288, ge=3, description="Limit of open connections of the learner; each actor takes three."
     )
-    max_handshakes: int = Field(
-        512, ge=3, description="Connections that have not shown their keys yet at the most, at a time."
-    )
+    max_handshakes: int = Field(512, ge=3, description="Limit of simultaneous unfinished handshakes.")
     max_unread_bytes: int = Field(
         1 << 30,
         ge=1 << 20,
-        description="Bytes of all actors together that have arrived and wait for the learner at the most.",
+        description="Limit of received bytes of all actors together that the learner has not read yet.",
     )
-    max_actors_per_key: int = Field(
-        4096, ge=1, description="Actors alive at a time that one key may stand for at the most."
-    )
+    max_actors_per_key: int = Field(4096, ge=1, description="Limit of simultaneous actors per key.")
     max_actor_batches_per_s: float = Field(
         50_000.0,
         gt=0,
-        description="Messages a second that one actor may send; more are dropped and sent again.",
+        description="Limit of messages per second of one actor; others are dropped and resent.",
     )
     max_actor_bytes_per_s: float = Field(
-        float(512 << 20), gt=0, description="Bytes a second that one actor may send, likewise."
+        float(512 << 20),
+        gt=0,
+        description="Limit of bytes per second of one actor; others are dropped and resent.",
     )
-    silent_after_s: float = Field(5.0, gt=0, description="An actor silent for so long is listed as late.")
-    gone_after_s: float = Field(30.0, gt=0, description="An actor silent for so long is listed as gone.")
+    silent_after_s: float = Field(
+        5.0, gt=0, description="Seconds of silence after which an actor is listed as late."
+    )
+    gone_after_s: float = Field(
+        30.0, gt=0, description="Seconds of silence after which an actor is listed as gone."
+    )
 
 
 class RunConfig(Section):
-    """Where a run is kept, and where its settings come from."""
+    """Directory of a run and sources of its settings."""
 
     run_dir: str | None = Field(
-        None, min_length=1, description="Everything of this run goes here; default: runs/ENV-TIME."
+        None, min_length=1, description="Directory of this run; default: runs/ENV-TIME."
     )
     resume: str | None = Field(
-        None, min_length=1, description="Go on with this run directory and its settings."
+        None, min_length=1, description="Run directory to continue, with its settings."
     )
     auto_resume: bool = Field(
-        False, description="Go on with --run-dir if a run has begun there, as a restarted process must."
+        False, description="Continue the run in --run-dir if there is one, for restarted processes."
     )
     preset: str | None = Field(
-        None, description="Named settings; default: those made for --env, if any; or: plain."
+        None, description="Named settings; plain: none; default: those made for --env, if any."
     )
-    config: str | None = Field(None, description="YAML file of settings, by section; flags go before it.")
+    config: str | None = Field(None, description="YAML file of settings by section; flags override it.")
 
     @model_validator(mode="after")
     def _one_run(self) -> "RunConfig":
@@ -273,28 +295,28 @@ class LearnerConfig(Section):
     max_run_bytes: int = Field(
         4 << 30,
         ge=1 << 20,
-        description="Bytes of replay and networks at the most; whoever needs more is refused.",
+        description="Limit of replay and networks, bytes; an actor whose spec needs more is refused.",
     )
-    total_env_steps: int = Field(1_000_000, ge=1, description="Stop after so many env steps.")
+    total_env_steps: int = Field(1_000_000, ge=1, description="Length of the run, env steps.")
     explore_steps: int = Field(1000, ge=0, description="Uniform random env steps before the first update.")
     learner_threads: int = Field(1, ge=1, le=1024, description="Threads of one update.")
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "cpu", description="Where updates run; auto: on a GPU where there is one."
+        "cpu", description="Device of the updates; auto: a GPU if there is one."
     )
     updates_per_dispatch: int | None = Field(
-        None, ge=1, le=256, description="Updates in one go; default: 1, on a GPU 16."
+        None, ge=1, le=256, description="Updates per call; default: 1, on a GPU 16."
     )
     publish_interval_s: float | None = Field(
         None,
         gt=0,
         description="Seconds between weight broadcasts; default: 0.2, or with --updates-per-step every second"
-        " env step, more rarely with more than five actors.",
+        " env step, less often with more than five actors.",
     )
-    checkpoint_interval_s: float = Field(30.0, gt=0, description="A checkpoint is written so often.")
-    keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept, besides the best.")
-    log_interval_s: float = Field(2.0, gt=0, description="A row of metrics is written so often.")
+    checkpoint_interval_s: float = Field(30.0, gt=0, description="Seconds between checkpoints.")
+    keep_checkpoints: int = Field(3, ge=1, description="Number of newest checkpoints kept, besides the best.")
+    log_interval_s: float = Field(2.0, gt=0, description="Seconds between rows of metrics.")
     drain_timeout_s: float = Field(
-        10.0, ge=0, description="The end waits so long for the actors' last batches."
+        10.0, ge=0, description="Seconds that a finished run waits for the actors' last batches."
     )
 
 
@@ -305,54 +327,56 @@ class ActorConfig(Section):
     actor_id: str = Field(
         "",
         pattern=r"^[A-Za-z0-9._-]{0,64}$",
-        description="Name, unique among the actors; default: HOST-RANDOM.",
+        description="Unique id of the actor; default: HOST-RANDOM.",
     )
-    envs_per_actor: int = Field(1, ge=1, le=1024, description="Environments stepped in turn by one process.")
-    max_episodes: int | None = Field(None, ge=1, description="Leave after so many episodes.")
-    reinit_episodes: int = Field(20, ge=1, description="Rebuild an environment after so many episodes.")
-    deterministic: bool = Field(False, description="Take the policy's mean action, without exploring.")
+    envs_per_actor: int = Field(1, ge=1, le=1024, description="Environments per process, stepped in turn.")
+    max_episodes: int | None = Field(None, ge=1, description="Episodes after which the actor leaves.")
+    reinit_episodes: int = Field(20, ge=1, description="Episodes between two rebuilds of an environment.")
+    deterministic: bool = Field(False, description="Take the policy's mean action, without exploration.")
     random_action_prob: Fraction = Field(
-        0.0, description="Share of env steps that take a uniform random action, not the policy's."
+        0.0, description="Probability of a uniform random action in each env step."
     )
-    max_batch_transitions: int = Field(32, ge=1, le=4096, description="Transitions a message at the most.")
+    max_batch_transitions: int = Field(32, ge=1, le=4096, description="Transitions per message, upper limit.")
     max_batch_delay_s: float = Field(
-        0.05, ge=0, description="A transition waits so long for its batch to fill."
+        0.05, ge=0, description="Longest wait of a transition for its batch to fill, seconds."
     )
     max_unacked_transitions: int | None = Field(
         None,
         ge=1,
         le=1 << 24,
-        description="Transitions not yet acknowledged at the most; the learner may allow fewer. Default: 256,"
-        " and one batch before it has answered.",
+        description="Limit of unacknowledged transitions; the learner may lower it. Default: 256,"
+        " and one batch before the learner has answered.",
     )
     max_unacked_bytes: int = Field(
         64 << 20,
         ge=1 << 16,
-        description="Bytes of transitions kept until acknowledged at the most; an environment whose env steps"
-        " take 10 ms or more (a robot) goes on up to here while its learner is silent.",
+        description="Limit of unacknowledged transitions, bytes; an environment whose env steps"
+        " take 10 ms or more (a robot) continues up to this limit while its learner is silent.",
     )
 
 
 class EvaluatorConfig(Section):
-    """Deterministic episodes, beside the training and after it."""
+    """Deterministic episodes, during and after training."""
 
-    eval_episodes: int = Field(20, ge=1, le=MAX_EPISODES, description="Episodes an evaluation.")
+    eval_episodes: int = Field(20, ge=1, le=MAX_EPISODES, description="Episodes per evaluation.")
     compare_episodes: int = Field(
         100,
         ge=0,
         le=MAX_EPISODES,
-        description="Episodes of each finalist and of the last policy, after training, to choose the best by;"
-        " fewer than 20: none.",
+        description="Episodes per policy when finalists and last policy are compared after training;"
+        " fewer than 20: no comparison.",
     )
-    eval_interval_s: float = Field(10.0, gt=0, description="Pause between the starts of two evaluations.")
+    eval_interval_s: float = Field(10.0, gt=0, description="Seconds between the starts of two evaluations.")
     eval_env_args: tuple[str, ...] = Field(
-        (), description="Added to --env-args for evaluation; later words win."
+        (), description="Additional --env-args for evaluation; they override."
     )
 
 
 class LaunchConfig(Section):
-    """What `graspfleet train` starts on one machine."""
+    """Processes of `graspfleet train` on one machine."""
 
     actors: int | None = Field(None, ge=1, description="Actor processes; default: cores - 1, at least 1.")
-    max_restarts: int = Field(10, ge=0, description="Dead actors started again during the run, in all.")
-    final_episodes: int = Field(200, ge=0, description="Deterministic episodes at the end, on fresh seeds.")
+    max_restarts: int = Field(10, ge=0, description="Limit of restarts of dead actors during the run.")
+    final_episodes: int = Field(
+        200, ge=0, description="Deterministic episodes of the final evaluation, on fresh seeds."
+    )

@@ -14,13 +14,13 @@ class EvaluateFlags(Section):
     """Run deterministic episodes of a run's policy, on seeds that training never saw."""
 
     run_dir: tyro.conf.Positional[str]
-    episodes: int = Field(100, ge=1, description="Episodes.")
-    policy: Literal["best", "last"] = Field("best", description="Which policy of the run.")
+    episodes: int = Field(100, ge=1, description="Number of episodes.")
+    policy: Literal["best", "last"] = Field("best", description="Policy of the run.")
     compare_episodes: int | None = Field(
         None,
         ge=0,
         le=MAX_EPISODES,
-        description="Episodes of each policy to choose the best by; fewer than 20: none; default: the run's,"
+        description="Episodes per policy to compare for the best; fewer than 20: none; default: the run's,"
         " at most --episodes.",
     )
     seed: int = Field(HELD_OUT_ROOT, ge=0, description="Root of the episodes' seeds.")
@@ -29,9 +29,9 @@ class EvaluateFlags(Section):
         None, ge=1, description="Episode length, env steps; default: the run's."
     )
     success_key: str | None = Field(
-        None, min_length=1, description="Key of the info that says success; default: the run's."
+        None, min_length=1, description="Key of the success flag in the info; default: the run's."
     )
-    headless: bool = Field(True, description="Without a window.")
+    headless: bool = Field(True, description="No window.")
     video: str | None = Field(None, description="Record the first episodes: path of an MP4 file.")
     video_episodes: int = Field(5, ge=1, description="Episodes in the video.")
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = Field(
@@ -44,8 +44,10 @@ class StatusFlags(KeysConfig):
 
     run_dir: tyro.conf.Positional[str | None] = None
     learner: Host = Field("127.0.0.1", description="Host of the learner, without RUN_DIR.")
-    control_port: int = Field(5557, ge=1, le=65_535, description="Its control port, without RUN_DIR.")
-    timeout_s: float = Field(5.0, gt=0, description="Give up after this.")
+    control_port: int = Field(
+        5557, ge=1, le=65_535, description="Control port of the learner, without RUN_DIR."
+    )
+    timeout_s: float = Field(5.0, gt=0, description="Seconds to wait for an answer.")
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = Field(
         False, description="Print one JSON object."
     )

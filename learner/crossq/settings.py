@@ -13,7 +13,7 @@ class CrossQConfig(AlgorithmConfig):
     algorithm: Literal["crossq"] = Field("crossq", description=ALGORITHM)
     hidden_dim: int = Field(256, ge=1, le=8192, description="Units of each hidden layer of the policy.")
     critic_dim: int = Field(2048, ge=1, le=8192, description="Units of each hidden layer of the critics.")
-    num_critics: int = Field(2, ge=1, le=64, description="Critics, each of its own initial weights.")
+    num_critics: int = Field(2, ge=1, le=64, description="Number of critics, initialized independently.")
     learning_rate: float = Field(1e-3, gt=0, description="Adam's step size for policy and critics.")
     temperature_learning_rate: float | None = Field(
         None, gt=0, description="Adam's step size for the temperature; default: --learning-rate."
@@ -24,9 +24,7 @@ class CrossQConfig(AlgorithmConfig):
     renorm_warmup: int = Field(
         100_000, ge=0, description="Updates with plain batch normalization, before the renormalized one."
     )
-    initial_temperature: float = Field(
-        1.0, gt=0, description="Entropy temperature at the start, reward per nat."
-    )
+    initial_temperature: float = Field(1.0, gt=0, description="Initial entropy temperature, reward per nat.")
     target_entropy: float | None = Field(None, description="Nats; default: minus the action's dimension.")
     reward_scale: float = Field(1.0, gt=0, description="Factor on every reward inside the loss.")
 

@@ -12,7 +12,7 @@ class SACConfig(AlgorithmConfig):
 
     algorithm: Literal["sac"] = Field("sac", description=ALGORITHM)
     hidden_dim: int = Field(256, ge=1, le=8192, description="Units of each of the two hidden layers.")
-    num_critics: int = Field(2, ge=1, le=64, description="Critics, each of its own initial weights.")
+    num_critics: int = Field(2, ge=1, le=64, description="Number of critics, initialized independently.")
     critic_subset: int | None = Field(
         None,
         ge=1,
@@ -23,24 +23,21 @@ class SACConfig(AlgorithmConfig):
     temperature_learning_rate: float | None = Field(
         None, gt=0, description="Adam's step size for the temperature; default: --learning-rate."
     )
-    tau: float = Field(
-        0.005, gt=0, le=1, description="Share of the critic moved into its target each update."
-    )
+    tau: float = Field(0.005, gt=0, le=1, description="Polyak coefficient of the target critics, per update.")
     ema_tau: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="Share of the policy moved into its average each update, for evaluations; 1: none.",
+        description="Polyak coefficient of the policy's average for evaluations, per update; 1: none.",
     )
-    initial_temperature: float = Field(
-        1.0, gt=0, description="Entropy temperature at the start, reward per nat."
-    )
+    initial_temperature: float = Field(1.0, gt=0, description="Initial entropy temperature, reward per nat.")
     auto_entropy: bool = Field(True, description="Tune the temperature toward --target-entropy.")
     target_entropy: float | None = Field(None, description="Nats; default: minus the action's dimension.")
     reward_scale: float = Field(1.0, gt=0, description="Factor on every reward inside the loss.")
     critic_layer_norm: bool = Field(False, description="LayerNorm after each hidden layer of the critics.")
     precision: Literal["fp32", "bf16", "auto"] = Field(
-        "fp32", description="Of matrix products; auto: bf16 for networks that gain by it, else fp32."
+        "fp32",
+        description="Precision of matrix products; auto: bf16 where it is faster, else fp32.",
     )
 
     @model_validator(mode="after")
