@@ -1,7 +1,7 @@
 """The simulated grasping task, `Grasp-v0`.
 
-Enters: nothing; importing this package only puts the task into Gymnasium's registry.
-Leaves: `register()` and, on first use, the class `GraspEnv`.
+In: nothing; importing this package registers the task with Gymnasium.
+Out: `register()` and, on first use, the class `GraspEnv`.
 Must not know: sockets, policies, learners. Importing it must not import PyBullet, so that a process which
 only wants the name of the task does not pay for the simulator.
 

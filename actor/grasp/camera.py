@@ -1,6 +1,6 @@
 """Pictures of the scene.
 
-Enters: a client id. Leaves: [height, width, 3] uint8.
+In: a client id. Out: [height, width, 3] uint8.
 Must not know: the task, Gymnasium.
 """
 
@@ -16,7 +16,7 @@ DISTANCE_M = 0.95
 YAW_DEG, PITCH_DEG = 52.0, -24.0
 FIELD_OF_VIEW_DEG = 46.0
 LIGHT = (0.5, 0.6, 1.5)
-"""Where it comes from."""
+"""Direction of the light."""
 NEAR_M, FAR_M = 0.05, 8.0
 
 

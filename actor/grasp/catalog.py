@@ -1,6 +1,6 @@
 """The 1,000 random objects that come with PyBullet, and what is known about each.
 
-Enters: an id, 0 to 999, and `data/random_objects.csv`. Leaves: models that `objects` makes sets of.
+In: an id, 0 to 999, and `data/random_objects.csv`. Out: models that `objects` makes sets of.
 Must not know: the robot, the task, where an object is placed.
 
 How an object lies, how large it is and whether the scripted expert lifts it are the same for ever, so
@@ -57,12 +57,12 @@ class RandomObject:
 
     @property
     def feasible(self) -> bool:
-        """Whether the scripted expert has ever lifted it."""
+        """True if the scripted expert has lifted it."""
         return self.lifted_at_try > 0
 
     @property
     def held_out(self) -> bool:
-        """Whether it is kept for evaluation."""
+        """True if it is reserved for evaluation."""
         return self.object_id % HELD_OUT_EVERY == 0
 
     def load(self, simulation: Simulation) -> int:

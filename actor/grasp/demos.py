@@ -1,6 +1,6 @@
 """`graspfleet demos`: episodes of the scripted expert, stored as a Minari dataset.
 
-Enters: how many, of which objects. Leaves: a dataset that `--demos` and any other reader of Minari take.
+In: how many, of which objects. Out: a dataset that `--demos` and any other reader of Minari take.
 Must not know: learners, sockets.
 """
 

@@ -1,6 +1,6 @@
 """`GraspEnv`: the grasping task as a Gymnasium environment.
 
-Enters: actions, [5] float32 in [-1, 1]. Leaves: observations, [39] float32 in [-1, 1], rewards, episode ends.
+In: actions, [5] float32 in [-1, 1]. Out: observations, [39] float32 in [-1, 1], rewards, episode ends.
 Must not know: policies, learners, sockets.
 
 This module only conducts: `scene` is what is simulated (`simulation` the world, `robot` the arm, `objects`
@@ -31,7 +31,7 @@ from actor.grasp.scene import Scene
 from actor.grasp.simulation import CONTROL_HZ, physics_preset
 
 START_LOW_M, START_HIGH_M = (0.47, -0.03, 0.15), (0.53, 0.03, 0.20)
-"""Where the grasp point starts, above the middle of the objects."""
+"""Bounds of the grasp point's initial position (m), above the middle of the objects."""
 OBJECT_LOW, OBJECT_HIGH = (0.40, -0.10, -math.pi), (0.60, 0.10, math.pi)
 """x (m), y (m) and yaw (rad) of the object at the start."""
 STILL = [0.0, 0.0, 0.0, 0.0, 1.0]
@@ -98,7 +98,7 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     @property
     def scene(self) -> Scene:
-        """What is simulated, for those who may know more than a policy."""
+        """The simulation, for code that may use more information than a policy."""
         return self._scene
 
     @property

@@ -1,6 +1,6 @@
 """Episodes of the scripted expert.
 
-Enters: an environment and a seed. Leaves: what happened.
+In: an environment and a seed. Out: what happened.
 Must not know: how episodes are stored, sockets, learners.
 """
 

@@ -1,6 +1,6 @@
 """`python -m actor.grasp.gallery FOLDER`: a picture of each object set, for the documentation.
 
-Enters: a folder. Leaves: `SET.png` in it.
+In: a folder. Out: `SET.png` in it.
 Must not know: policies, learners, sockets.
 """
 

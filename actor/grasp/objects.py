@@ -1,6 +1,6 @@
-"""What lies on the table: the named sets that an episode's object is drawn from.
+"""Objects on the table: named sets, from which each episode draws one.
 
-Enters: the name of a set, a random generator. Leaves: an object model.
+In: the name of a set, a random generator. Out: an object model.
 Must not know: the robot, the task, where an object is placed.
 
 A new set is one more entry of `OBJECT_SETS`; a new kind of model is one more class with the attributes of
@@ -22,9 +22,9 @@ from actor.grasp.simulation import Simulation
 
 
 class ObjectModel(Protocol):
-    """What the environment needs to know about an object.
+    """An object as the environment uses it.
 
-    Models compare equal when one loaded body can stand for both; the environment then loads nothing.
+    Models compare equal if they can share a loaded body; the environment then does not load another one.
     """
 
     @property
@@ -41,11 +41,11 @@ class ObjectModel(Protocol):
 
     @property
     def rest_height_m(self) -> float:
-        """Height of the object's frame above the table when it lies still."""
+        """Height of the object's frame above the table at rest."""
 
     @property
     def rest_quaternion(self) -> tuple[float, float, float, float]:
-        """How it lies then, world_from_object, before it is turned about the vertical."""
+        """Orientation at rest, world_from_object, before the rotation about the vertical."""
 
     def load(self, simulation: Simulation) -> int:
         """Create the body in `simulation` and return its id."""

@@ -1,6 +1,6 @@
 """From the state of the world to the vector that a policy sees.
 
-Enters: a `GraspState`. Leaves: [39] float32 in [-1, 1].
+In: a `GraspState`. Out: [39] float32 in [-1, 1].
 Must not know: PyBullet, rewards, episodes.
 
 | index | part | frame | divided by |
@@ -68,17 +68,17 @@ _SCALE = np.array(
         *[GAP_MAX_M] * 8,
     ]
 )
-"""What each number of an observation is divided by."""
+"""Scale of each number of an observation."""
 OBSERVATION_SIZE = len(_SCALE)
 
 
 class Gap(NamedTuple):
-    """What lies between a finger and the object.
+    """The gap between a finger and the object.
 
     Attributes:
-        distance_m: from the finger to the object's surface, at most `GAP_MAX_M`; 0 when they touch.
-        way_m: from the finger's nearest point to the object's, world frame; 0 when they touch, and where the
-            gap is wider.
+        distance_m: from the finger to the object's surface, at most `GAP_MAX_M`; 0 in contact.
+        way_m: vector from the finger's nearest point to the object's, world frame; 0 in contact, and for gaps
+            of `GAP_MAX_M`.
     """
 
     distance_m: float

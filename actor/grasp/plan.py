@@ -1,6 +1,6 @@
-"""Where to take hold of an object, found by feeling its outline with rays.
+"""Grasp planning from an object's outline, which is measured by ray casts.
 
-Enters: a scene, whose geometry it may know although no policy does. Leaves: a `Grasp`.
+In: a scene, including geometry that policies do not observe. Out: a `Grasp`.
 Must not know: actions, rewards, Gymnasium.
 
 For each yaw of the gripper and each lateral offset, rays from both sides along the closing direction find the
@@ -51,7 +51,7 @@ class Grasp(NamedTuple):
 
 
 class Outline(NamedTuple):
-    """What the rays felt, [yaw, lateral, height] each; positions along the closing axis from the object.
+    """An object's outline measured by rays, arrays [yaw, lateral, height], along the closing axis.
 
     Attributes:
         far: outermost surface on the positive side, m; -inf where there is nothing.

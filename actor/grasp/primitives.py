@@ -1,6 +1,6 @@
 """Objects described by a few numbers: boxes and cylinders.
 
-Enters: a simulation. Leaves: the body id of a loaded object.
+In: a simulation. Out: the body id of a loaded object.
 Must not know: the robot, the task, where an object is placed.
 """
 

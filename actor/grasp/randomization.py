@@ -1,6 +1,6 @@
 """Domain randomization: what differs from episode to episode so that a policy cannot rely on it.
 
-Enters: ranges, a random generator. Leaves: the values of one episode.
+In: ranges, a random generator. Out: the values of one episode.
 Must not know: PyBullet, Gymnasium.
 """
 
@@ -31,7 +31,7 @@ Ordered = AfterValidator(_ordered)
 
 
 class Sample(NamedTuple):
-    """What holds for one episode: the fields of `Randomization`, `start_m` as x, y and z."""
+    """The parameters of one episode: the fields of `Randomization`, with `start_m` as x, y and z."""
 
     mass: float
     friction: float

@@ -1,6 +1,6 @@
 """The Franka Panda arm: where its gripper is, and how an action moves it.
 
-Enters: 5 numbers in [-1, 1] per control step. Leaves: motor commands to PyBullet, and the measured pose.
+In: 5 numbers in [-1, 1] per control step. Out: motor commands to PyBullet, and the measured pose.
 Must not know: the object, the task, Gymnasium.
 
 The gripper always points straight down, so a pose is (x, y, z, yaw). An action moves the *commanded* pose,
@@ -62,7 +62,7 @@ _ELBOW_BIAS = math.atan2(_UPPER, _ELBOW_OFFSET) + math.atan2(_FORE, _ELBOW_OFFSE
 
 
 class Measurement(NamedTuple):
-    """Where the gripper is: position (m), world_from_gripper, velocity (m/s), finger opening (m)."""
+    """State of the gripper: position (m), world_from_gripper, velocity (m/s), finger opening (m)."""
 
     position: Vector
     rotation: Rotation

@@ -1,6 +1,6 @@
-"""What is simulated: one world with the arm and one object, between two resets.
+"""The simulated scene: one world with the arm and one object, between two resets.
 
-Enters: an object model and poses, then actions. Leaves: a `GraspState` after each step.
+In: an object model and poses, then actions. Out: a `GraspState` after each step.
 Must not know: rewards, observations, episodes, random numbers.
 """
 
@@ -26,12 +26,12 @@ from actor.grasp.robot import Measurement, Panda
 from actor.grasp.simulation import PhysicsPreset, Simulation, UnstableSimulationError
 
 LOADS_PER_WORLD = 64
-"""PyBullet keeps about 70 KB for each mesh it has ever loaded, until its world ends: so a new world begins
-after so many objects. That takes 40 ms, under 1 ms an episode."""
+"""Objects loaded before the world is replaced: PyBullet keeps about 70 KB per loaded mesh until its world
+ends. A new world takes 40 ms, under 1 ms per episode."""
 AWAY_M = (0.0, 0.0, 3.0)
-"""Where an object touches nothing."""
+"""Position at which an object touches nothing."""
 UNSTABLE_ABOVE = 50.0
-"""Bound on the sum of all speeds (m/s) and distances (m); nothing in a sound simulation comes near it."""
+"""Bound on the sum of all speeds (m/s) and distances (m), far above that of a stable simulation."""
 
 
 class Scene:

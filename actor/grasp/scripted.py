@@ -1,6 +1,6 @@
 """A scripted expert for `GraspEnv`: hover, descend, close, lift.
 
-Enters: observations, and a grasp that somebody planned. Leaves: actions, [5] float32 in [-1, 1].
+In: observations, and a grasp that somebody planned. Out: actions, [5] float32 in [-1, 1].
 Must not know: PyBullet. Where to take hold is planned from more than a policy knows (`plan`), and so is how
 the object has turned since; all else is read from what a policy reads, so its episodes can serve as
 demonstrations.

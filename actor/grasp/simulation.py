@@ -1,7 +1,7 @@
 """One PyBullet world: the client, the physics preset, the ground, save and restore.
 
-Enters: a physics preset and whether anything will ever be looked at.
-Leaves: a client id for the other modules of this package, `step`, `save`, `restore`, `close`.
+In: a physics preset, and whether visual shapes are needed.
+Out: a client id for the other modules of this package, `step`, `save`, `restore`, `close`.
 Must not know: the robot, the object, the task, Gymnasium.
 """
 
@@ -36,7 +36,7 @@ class UnstableSimulationError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class PhysicsPreset:
-    """How one control step of 1 / `CONTROL_HZ` s is simulated.
+    """Parameters of the simulation of one control step of 1 / `CONTROL_HZ` s.
 
     Attributes:
         substeps: PyBullet steps per control step.

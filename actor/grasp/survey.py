@@ -1,6 +1,6 @@
 """`python -m actor.grasp.survey`: measure the random objects once, for `catalog`.
 
-Enters: the meshes that come with PyBullet. Leaves: `data/random_objects.csv`, and a summary on the terminal.
+In: the meshes that come with PyBullet. Out: `data/random_objects.csv`, and a summary on the terminal.
 Must not know: policies, learners, sockets.
 
 How an object lies: it is put down as its file has it and left alone until it is still. Whether it is

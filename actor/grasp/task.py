@@ -1,6 +1,6 @@
-"""What counts as a grasp: rewards, success, and when an episode is lost.
+"""The grasping task: rewards, success, and termination.
 
-Enters: a `GraspState`. Leaves: numbers and truths about it.
+In: a `GraspState`. Out: numbers and booleans.
 Must not know: PyBullet, actions, time.
 """
 

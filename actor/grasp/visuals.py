@@ -1,6 +1,6 @@
-"""What is there to be looked at only: table, floor, colors.
+"""Visual bodies of the scene: table, floor, walls, colors.
 
-Enters: a simulation. Leaves: nothing; no body that it makes can be touched.
+In: a simulation. Out: nothing; the bodies have no collision shapes.
 Must not know: the task, Gymnasium.
 """
 

@@ -1,4 +1,4 @@
-"""Where everything of one training run lies, and whether a run may start there."""
+"""The directory of a training run: its files, and the claim of one process on them."""
 
 import contextlib
 import json
@@ -13,19 +13,19 @@ from common.runtime.files import is_temporary, read_limited, write_atomically
 from common.runtime.run_lock import take_lock
 
 _BEFORE_IT_BEGINS = {"config.yaml", "endpoints.json", "logs", "lock"}
-"""What a run leaves behind that failed before it met an actor; it may be started again in the same place."""
+"""Files of a run that failed before its first actor; the directory can be used again."""
 _WHILE_IT_BEGINS = {"replay.bin", "journal.bin", "metrics.jsonl", "tensorboard", "checkpoints"}
-"""What there may be besides until the first checkpoint; nothing was acknowledged before it."""
+"""Further files that may precede the first checkpoint; nothing is acknowledged before it."""
 _WITH_TEMPORARIES = (".", "candidates", "checkpoints", "logs")
 """Folders of a run in which files are replaced atomically."""
 
 MAX_ENDPOINTS_BYTES = 4096
-"""A larger file does not say where a learner listens."""
+"""Largest `endpoints.json`."""
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where a learner listens."""
+    """Addresses of a learner's sockets."""
 
     host: str
     experience_port: int
@@ -34,19 +34,19 @@ class Endpoints:
 
     @property
     def local_host(self) -> str:
-        """Address at which processes on the learner's own machine reach it."""
+        """Address of the learner for processes on its own machine."""
         return {"0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
 
 
 class RunDirectory:
-    """Names of a run's files, and the claim that one process has on all of them.
+    """Paths of a run's files, and the claim of one process on them.
 
     Args:
         path: the directory; it need not exist yet.
-        made: it and folders above it, innermost first, that have been made for it.
+        made: folders created for it, itself included, innermost first.
 
     Attributes:
-        is_lent: the claim came from the launcher of this process, which keeps the settings too.
+        is_lent: whether the claim belongs to this process's launcher, which also stores the settings.
     """
 
     def __init__(self, path: str | Path, made: Iterable[Path] = ()) -> None:
@@ -72,7 +72,7 @@ class RunDirectory:
         return self.path / f"policy-{which}.gfp"
 
     def has_begun(self) -> bool:
-        """Return whether a run has begun here: a checkpoint comes before the first acknowledgement."""
+        """Return whether a run has begun here: the first checkpoint precedes the first acknowledgement."""
         return any(self.checkpoints.glob("*.pt"))
 
     def claim(self, *, resume: bool, unbegun: bool = False) -> None:
