@@ -37,7 +37,7 @@ from learner.algorithm import definition, settings_of
 from learner.experience.replay import Replay
 
 UPDATES_PER_STEP = 0.36
-"""What the free-running learner comes to on two cores."""
+"""Updates per env step of a free-running learner on two cores."""
 PUBLISH_INTERVAL_STEPS = 400
 """Env steps between two policies of the actor."""
 EVAL_INTERVAL_STEPS, FIRST_EVAL_STEPS = 4000, 8000

@@ -59,7 +59,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
-"""What each setting changes of SB3's defaults, and how many environments step side by side.
+"""Changes of each setting to SB3's defaults, and its number of parallel environments.
 
 `defaults`: nothing. `tuned`: discount, learning rate, target rate and first temperature for the task.
 `cube-fast`: our preset of that name as far as SB3 has it (not the LayerNorm of the critics, the random

@@ -1,4 +1,4 @@
-"""How a grasp failed, read off its states: the rule of `benchmarks.failures`.
+"""Classification of failed grasps by their states, for `benchmarks.failures`.
 
 In: what the simulation was like after each step. Out: one word for how it ended. Must not know: PyBullet,
 policies, pictures. Contacts are those at the end of each control step, so a knock between two of them shows
@@ -21,7 +21,7 @@ TIPPED_RAD = math.radians(45)
 
 
 class Outcome(StrEnum):
-    """How an episode ended; the first that applies, in this order."""
+    """Outcome of an episode; the first that applies, in this order."""
 
     SUCCESS = "success"
     BROKEN = "broken simulation"

@@ -32,7 +32,7 @@ from common.evaluation.statistics import wilson_interval
 from common.runtime.seeds import seed_sequence
 
 EDGES_CM = (2, 4, 8, 10)
-"""Where the rows of the tables by width and height part."""
+"""Boundaries of the rows in the tables by width and height."""
 
 
 def totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How long an evaluation waits for the learner's ear beside actors that never stop sending: p99, ms.
+"""Latency of an evaluation beside actors that send constantly: p99, ms.
 
 From `send` in the evaluator's process to the end of `decode` in the learner's. Two actors send batches faster
 than they can be decoded. Beside ours the same loop in the order in which libzmq alone hands messages out.

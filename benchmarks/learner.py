@@ -35,7 +35,7 @@ class LearnerProcess:
 
     @property
     def transport(self) -> TransportConfig:
-        """Where it listens."""
+        """Addresses of its sockets."""
         return TransportConfig(**self.ports)
 
     def newest_row(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from learner.experience.replay import Replay
 
 EXPLORE_STEPS = 2000
 MAX_BATCH_DELAY_S = 4.0
-"""So that slow actors fill their batches about as well as 16 fast ones would."""
+"""Long enough for slow actors to fill their batches about as well as 16 fast ones."""
 PUBLISH_INTERVAL_S = 2.0
 """A policy of 320 kB to a thousand actors five times a second would be 1.6 GB/s."""
 REPLAY_CAPACITY = 1_000_000

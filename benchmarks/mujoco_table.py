@@ -73,12 +73,12 @@ def claims(sides: Mapping[str, Runs], steps: int) -> Iterator[tuple[str, bool]]:
 
 
 def keeps(reported: float, last: float) -> bool:
-    """Whether the reported policy's mean return is at most a tenth of the last one's below it."""
+    """Return whether the reported policy's mean return is at most 10 % below the last one's."""
     return reported >= last - (1 - KEPT_SHARE) * abs(last)
 
 
 def is_in_step(run: Result, steps: int) -> bool:
-    """Whether a run made the env steps asked for, and one update for each of them after exploration."""
+    """Return whether a run made all env steps, and one update for each of them after exploration."""
     updates = steps - LearnerConfig().explore_steps
     return all(
         abs(run[name] - wanted) <= IN_STEP * wanted

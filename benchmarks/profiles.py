@@ -1,4 +1,4 @@
-"""Where the time of a learner and of an actor goes in a running training, as a table of functions.
+"""Profiles of a learner and an actor during training, as a table of functions.
 
     python -m benchmarks.profiles --out docs/results
 

@@ -38,12 +38,12 @@ class StateRecorder(Environment):
 
     @property
     def scene(self) -> Scene:
-        """What is simulated."""
+        """The simulated scene."""
         assert isinstance(self.env.unwrapped, GraspEnv)
         return self.env.unwrapped.scene
 
     def reset(self, seed: int) -> Floats:
-        """As `Environment.reset`."""
+        """Reset, see `Environment.reset`."""
         self.states: list[GraspState] = []
         self.terminated = False
         obs = super().reset(seed)
@@ -51,7 +51,7 @@ class StateRecorder(Environment):
         return obs
 
     def step(self, action: Floats) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
-        """As `Environment.step`."""
+        """Step, see `Environment.step`."""
         result = super().step(action)
         self.states.append(self.scene.read())
         self.terminated = result[2]

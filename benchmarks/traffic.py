@@ -1,4 +1,4 @@
-"""What 16 actors' traffic costs the learner: updates/s with it over updates/s without."""
+"""Cost of 16 actors' traffic for the learner: updates/s with traffic / updates/s without."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""What several rows have in common: a 32-d observation, a 4-d action, a clock, and how to bow out."""
+"""Common parts of several rows: a 32-d observation, a 4-d action, a clock, and the way to skip a row."""
 
 import tempfile
 import time

@@ -79,7 +79,7 @@ class Child:
 
     @property
     def has_left(self) -> bool:
-        """Whether it has ended because its work was done; `os._exit(0)` of foreign code is a death."""
+        """True if it has ended with its work done; `os._exit(0)` in third-party code does not count."""
         return self.status == 0 and bool(self._reports.of(STATUS))
 
     @property
@@ -90,13 +90,13 @@ class Child:
 
     @property
     def result(self) -> str | None:
-        """What it was started to find out, as JSON; None without."""
+        """Result of the process as JSON; None if it reported none."""
         said = self._reports.of(RESULT)
         return said[-1] if said else None
 
     @property
     def hints(self) -> list[str]:
-        """What it has said for whoever watches the run: a flag, a blank and a sentence each."""
+        """Hints for the user of the run, each as a flag, a blank and a sentence."""
         return self._reports.of(HINT)
 
     def terminate(self) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live panel, or plain lines where the output is no terminal."""
+"""Progress of a run for the user: a live panel, or plain lines if the output is not a terminal."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a process tells the launcher that started it: lines in a pipe that the launcher made for it.
+"""Reports of a process to its launcher: lines in a pipe that the launcher has created.
 
 Its log holds whatever foreign code prints, so nothing there can be taken for a word of ours. In: kinds and
 texts. Out: the same, in order, on the other side. Without a launcher nothing happens.

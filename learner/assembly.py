@@ -40,11 +40,11 @@ class Sockets(loop.Sockets, Protocol):
 
     @property
     def refusals(self) -> Refusals:
-        """Who is to be told that nothing of it is taken."""
+        """Peers to be refused."""
 
     @property
     def weights(self) -> Frames:
-        """Where policies leave."""
+        """Publisher of the policies."""
 
     def status(self, status: Status) -> None:
         """Send a status to everyone."""

@@ -73,7 +73,7 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What the loop drives; built by `learner.assembly`, or faked by a test."""
+    """Parts that the loop drives; built by `learner.assembly`, or faked by a test."""
 
     algorithm: Algorithm
     sampler: Sampler

@@ -1,4 +1,4 @@
-"""What happens before the first update: hear what a transition looks like."""
+"""Start-up before the first update: wait for the spec of the transitions."""
 
 import time
 from collections.abc import Mapping

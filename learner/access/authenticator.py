@@ -22,12 +22,12 @@ from learner.access.limits import Reader
 log = logging.getLogger(__name__)
 
 ZAP_ADDRESS = "inproc://zeromq.zap.01"
-"""Where libzmq asks whether a key may come in (https://rfc.zeromq.org/spec/27)."""
+"""Endpoint of libzmq's authentication requests (ZAP, https://rfc.zeromq.org/spec/27)."""
 RELOAD_INTERVAL_S = 1.0
-"""So often the allow-list is looked at."""
+"""Seconds between checks of the allow-list for changes."""
 _POLL_S = 0.2
 SWITCH_S = 0.0005
-"""So long another thread that wants to run waits for the one that does."""
+"""Longest time in seconds that a thread holds the interpreter while another one waits."""
 COUNTERS = (
     "refused_handshakes",
     "refused_connections",

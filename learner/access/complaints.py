@@ -1,4 +1,4 @@
-"""What was dropped and why: counted every time, said in the log once."""
+"""Dropped messages by reason: each one counted, each reason logged once."""
 
 import logging
 from collections import Counter

@@ -28,9 +28,9 @@ STRANGERS_PAUSE_S = 0.002
 PAUSE_S = 0.02
 """Between two looks at everybody."""
 WIDE_BYTES = 1 << 30
-"""As good as no bound; how much a peer may send at a time is again the kernel's to say."""
+"""Effectively unlimited: the kernel's own receive window applies again."""
 REMAINS_S = 10.0
-"""What an ended connection has left unread is taken by then, even if there is always more to read."""
+"""Seconds by which the unread messages of a closed connection have been taken, even under constant load."""
 BROKEN = "it sent what is no message, too long a one, or nothing"
 """Why libzmq itself ends a connection, for the log."""
 
@@ -49,7 +49,7 @@ class Connection:
 
 
 class Remains(NamedTuple):
-    """What an ended connection may have left in libzmq's queues: bytes, who takes them, when it ended."""
+    """Bytes that a closed connection may have left in libzmq's queues, their reader, and the closing time."""
 
     unread: int
     reader: Reader
@@ -90,7 +90,7 @@ class Connections:
 
     @property
     def pause_s(self) -> float:
-        """How soon `look` wants to be called again."""
+        """Seconds until the next call of `look` is due."""
         if not self._open:
             return 1.0
         return (self._looks_at_strangers if self._strangers else self._looks).pause_s

@@ -1,4 +1,4 @@
-"""How many connections the system's limit on open files allows."""
+"""Number of connections within the system's limit on open files."""
 
 import resource
 

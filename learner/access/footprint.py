@@ -1,4 +1,4 @@
-"""What a run will take: actors say how large a transition is, the operator says how much that may cost."""
+"""Memory and disk footprint of a run, from the actors' spec and the operator's limits."""
 
 from common.errors import ConfigError
 from common.fields import MAX_ROWS

@@ -1,4 +1,4 @@
-"""How much a connection may make the learner hold, by what has come over it so far.
+"""Limits on the memory that a connection may occupy, by its progress so far.
 
 libzmq bounds a single message. It does not bound handshakes that never end, the parts of a message that never
 ends, or what a subscriber asks it to remember; the kernel's count of bytes bounds all three.
@@ -10,11 +10,11 @@ from typing import Protocol
 from learner.access.tcp import TcpState
 
 HANDSHAKE_BYTES = 4096
-"""What a connection may send before it is let in; the handshake takes 600."""
+"""Bytes that a connection may send before authentication; the handshake takes 600."""
 WELCOMED_BYTES = 234
-"""What the learner sends before it lets somebody in: greeting (64) and WELCOME (170), RFC 26/CURVEZMQ."""
+"""Bytes that the learner sends before authentication: greeting (64) and WELCOME (170), RFC 26/CURVEZMQ."""
 SUBSCRIBER_BYTES = 4096
-"""What a subscriber may send, the handshake included; an actor's takes 900. Each byte of a subscription may
+"""Bytes that a subscriber may send, handshake included; an actor sends 900. Each byte of a subscription may
 cost 32 bytes of memory."""
 UNREAD_MESSAGES_N = 2
 """Largest messages that may have come over one connection and not been taken."""
@@ -29,11 +29,11 @@ class Reader(Protocol):
 
     @property
     def emptied(self) -> int:
-        """How often there was nothing left to take."""
+        """Number of receives that found nothing."""
 
 
 class Allowance:
-    """What one connection has sent, and whether that is too much.
+    """Bytes sent over one connection, checked against its limit.
 
     Args:
         descriptor: libzmq's.

@@ -1,4 +1,4 @@
-"""Who is refused, why, and when to say so again. Time is passed in; no socket is known here."""
+"""Refused peers, the reasons, and the times of repeated refusals. Must not know: clocks, sockets."""
 
 import logging
 from collections import OrderedDict
@@ -22,13 +22,13 @@ MAX_LOGGED = 1000
 """Lines in the log, so that nobody can fill the disk with them."""
 
 Heard = Batch | Hello | Bye | Evaluation | EvaluationStarted
-"""What a learner listens to."""
+"""Messages that a learner accepts."""
 _Process = tuple[str, str]
 """(actor_id, session_id)."""
 
 
 class Peer(NamedTuple):
-    """Who sent a message.
+    """The sender of a message.
 
     Attributes:
         key: name of the key that it came with; None in plaintext.
@@ -92,7 +92,7 @@ class Refusals:
 
     @property
     def any_shown(self) -> bool:
-        """Whether anybody is shown as refused."""
+        """True if the status lists a refused peer."""
         return bool(self._shown)
 
     def accept(self, actor_id: str) -> None:

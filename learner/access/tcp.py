@@ -18,7 +18,7 @@ def can_examine() -> bool:
 
 
 class TcpState(NamedTuple):
-    """What the kernel knows of a connection.
+    """State of a connection as reported by the kernel.
 
     Attributes:
         state: `TCP_...` of the kernel.

@@ -1,4 +1,4 @@
-"""Whose messages are heard: within its rate, well-formed, in its own name, of this run's spec, within limits.
+"""Admission of messages: rate, format, sender's id, spec and limits are checked here.
 
 In: frames and the key that each came with. Out: messages with the session of whoever sent them. Whoever is
 refused as a whole is noted, to be told. Time is passed in; no socket is known here.

@@ -14,7 +14,7 @@ _CHALLENGES_N = (1 << 45) - 1
 
 
 class Heard(Protocol):
-    """What is known of one process.
+    """State of one process that claims an id.
 
     Attributes:
         heard_s: when it was last heard, monotonic.
@@ -41,7 +41,7 @@ class Contest:
 
 
 class Claims:
-    """Who owns each actor id.
+    """Owners of the actor ids.
 
     The first to speak owns an id for as long as it is heard; whoever speaks after it has left or fallen
     silent is its successor and owns it from then on. Everybody is listened to meanwhile, so that a restarted

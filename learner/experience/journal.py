@@ -72,7 +72,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Recovered:
-    """What a journal holds.
+    """Content of a journal.
 
     Attributes:
         snapshot: as it was given to `rotate`.

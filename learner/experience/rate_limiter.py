@@ -1,4 +1,4 @@
-"""Who waits for whom: Reverb's samples-per-insert rule as a small pure object."""
+"""The rate limiter: Reverb's samples-per-insert rule as a pure object."""
 
 import math
 from collections.abc import Mapping
@@ -70,17 +70,17 @@ class RateLimiter:
 
     @property
     def done(self) -> bool:
-        """Whether everything has been inserted that may be, and no update is owed for it."""
+        """True if the allowance is inserted completely and all its updates are done."""
         return self.env_steps >= self.max_inserts and self.deficit < self.at_once
 
     def may_sample(self) -> bool:
-        """Whether the next updates may run now."""
+        """True if the next updates may run now."""
         if self.env_steps < self.min_inserts:
             return False
         return self.samples_per_insert is None or self.deficit - self.at_once >= -self.tolerance
 
     def may_insert(self, count: int) -> bool:
-        """Whether `count` transitions may be taken in now."""
+        """Return whether `count` transitions may be inserted now."""
         if self.env_steps >= self.max_inserts:
             return False
         if self.samples_per_insert is None:

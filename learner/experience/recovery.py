@@ -84,7 +84,7 @@ class Recovery:
             return Session(next_seq=entry.first)
 
     def _rows_are_there(self, entry: Entry) -> bool:
-        """Whether all rows from the last entry up to the end of this one are as they were written."""
+        """Return whether all rows from the last entry to the end of this one match their checksum."""
         crc, end = self.rows_crc, entry.start + entry.inserted
         for start in range(self._replay.env_steps, end, MAX_ROWS):
             crc = zlib.crc32(self._replay.read(start, min(MAX_ROWS, end - start)).data, crc)

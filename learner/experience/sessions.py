@@ -1,4 +1,4 @@
-"""Who delivered what: one session for each process start of each actor.
+"""Delivery state of the actors: one session for each process start.
 
 In: what the ingest has taken. Out: totals for the audit, who is alive, and plain values for the journal.
 Time is passed in; neither sockets nor files are known here.
@@ -59,7 +59,7 @@ Sender = tuple[str, str]
 
 @dataclass
 class Session:
-    """What one session of one actor has delivered.
+    """Delivery state of one session of one actor.
 
     Attributes:
         next_seq: the only batch that is taken next.

@@ -1,4 +1,4 @@
-"""How much one actor may send in a second. Time is passed in; no socket is known here."""
+"""Rate limits of single actors. Must not know: clocks, sockets."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ MAX_NAMES = 16_384
 
 @dataclass
 class Second:
-    """What an actor has sent in the second that began at `start_s`."""
+    """Messages and bytes of an actor in the second that began at `start_s`."""
 
     start_s: float
     batches: int = 0

@@ -34,7 +34,7 @@ REPEAT_INTERVAL_S = 0.2
 
 
 class HasPolicy(Protocol):
-    """What learns a policy."""
+    """Source of the published policies."""
 
     def policy(self) -> PolicySnapshot:
         """Return the policy as it is now, perhaps still on its way."""

@@ -8,7 +8,7 @@ Values = dict[str, float]
 
 
 class Metric(NamedTuple):
-    """What one number means; `docs/metrics.md` has the same words.
+    """Definition of a metric; `docs/metrics.md` has the same text.
 
     Attributes:
         unit: of the number.

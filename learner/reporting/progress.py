@@ -1,4 +1,4 @@
-"""How far the loop has come, and the time it has spent waiting."""
+"""Progress of the loop, and the time it has spent waiting."""
 
 import time
 from collections.abc import Callable, Mapping

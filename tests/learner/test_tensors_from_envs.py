@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.actor.foreign_envs import OwnBuffer
 
 from actor.success import SuccessReader
+from tests.actor.misbehaving_envs import OwnBuffer
 from tests.actor.test_contract import STILL, check, check_rows, first, make, rewards
 
 

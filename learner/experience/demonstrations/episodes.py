@@ -13,7 +13,7 @@ from common.errors import ConfigError
 from common.specs import MAX_MAGNITUDE, EnvSpec, Floats
 
 ROUNDING = 1e-5
-"""How far beyond its bounds an action may lie, as a share of their distance; it is clipped then."""
+"""Tolerance of action bounds as a fraction of their distance; actions within it are clipped."""
 
 Bounds = tuple[NDArray[np.float64], NDArray[np.float64]]
 

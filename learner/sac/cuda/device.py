@@ -1,4 +1,4 @@
-"""Where a captured update runs: on the host, where nothing needs capturing, or on a CUDA device.
+"""Devices of captured updates: CUDA, or the CPU, where nothing is captured.
 
 Both do the same three things, so all of `learner.sac.cuda.agent` but these few calls is exercised without a
 GPU.
@@ -22,7 +22,7 @@ PINNED_N = 2
 
 
 class Device(Protocol):
-    """What `learner.sac.cuda.agent` needs of the place where it runs.
+    """A device as used by `learner.sac.cuda.agent`.
 
     Attributes:
         name: in torch's words.

@@ -1,4 +1,4 @@
-"""What lies between the matrix products of a layer, each as one pass over memory, compiled by Numba.
+"""Operations between the matrix products of a layer, each one pass over memory, compiled by Numba.
 
 In and out: float32 arrays, most of them changed in place. Must not know: networks, losses, torch.
 

@@ -1,4 +1,4 @@
-"""How matrices are multiplied: in which precision, by whose library.
+"""Matrix products: precision and library.
 
 In: float32 arrays. Out: float32 arrays. Must not know: networks.
 """
@@ -49,7 +49,7 @@ BF16 = Product(_bfloat16, _multiply_bfloat16)
 
 
 class Products(NamedTuple):
-    """How the hidden layers multiply: the first, and the middle one, which is most of the work."""
+    """Products of the hidden layers: the first, and the middle one, which is most of the work."""
 
     first: Product = FP32
     middle: Product = FP32
