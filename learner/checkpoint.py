@@ -25,13 +25,13 @@ class Checkpoints:
 
     Args:
         folder: where they lie.
-        keep_n: newest ones kept.
+        num_kept: newest ones kept.
         algorithm: name of the one whose states these are; another one's are refused.
     """
 
-    def __init__(self, folder: Path, keep_n: int, algorithm: str) -> None:
+    def __init__(self, folder: Path, num_kept: int, algorithm: str) -> None:
         self._folder, self._algorithm = folder, algorithm
-        self._keep_n = keep_n
+        self._num_kept = num_kept
 
     def save(self, state: dict[str, Any], env_steps: int, *, best: bool = False) -> Path | None:
         """Write one; training goes on without it when the disk refuses.
@@ -82,7 +82,7 @@ class Checkpoints:
         """Keep the newest and as many before it as wanted."""
         numbered = self._numbered()
         end = numbered.index(newest) + 1
-        for path in (*numbered[: max(0, end - self._keep_n)], *numbered[end:]):
+        for path in (*numbered[: max(0, end - self._num_kept)], *numbered[end:]):
             path.unlink()
 
     def _numbered(self) -> list[Path]:

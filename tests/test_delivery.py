@@ -17,7 +17,7 @@ from learner.experience.replay import Replay
 from tests.fakes import OTHER_SESSION, SESSION, SPEC, make_ingest, make_writer, recover_ingest
 
 CAPACITY = 5000
-WINDOW_N, BATCH_N, RESEND_AFTER_S = 3, 2, 5.0
+MAX_UNACKED_BATCHES, BATCH_TRANSITIONS, RESEND_AFTER_S = 3, 2, 5.0
 actors = st.integers(0, 1)
 positions = st.integers(0, 1 << 30)
 
@@ -35,8 +35,8 @@ class Source:
         self.writer: Writer = make_writer(
             actor_id=f"actor-{index}",
             session_id=(SESSION, OTHER_SESSION)[index],
-            max_batch_transitions=BATCH_N,
-            max_unacked_transitions=WINDOW_N * BATCH_N,
+            max_batch_transitions=BATCH_TRANSITIONS,
+            max_unacked_transitions=MAX_UNACKED_BATCHES * BATCH_TRANSITIONS,
             resend_after_s=RESEND_AFTER_S,
         )
         self.made: list[float] = []
@@ -170,7 +170,7 @@ class Delivery(RuleBasedStateMachine):
     @invariant()
     def windows_are_bounded(self) -> None:
         for source in self.sources:
-            assert source.writer.unacked <= WINDOW_N * BATCH_N
+            assert source.writer.unacked <= MAX_UNACKED_BATCHES * BATCH_TRANSITIONS
 
     @invariant()
     def the_books_balance(self) -> None:

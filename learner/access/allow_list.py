@@ -10,7 +10,7 @@ from common.net.certificates import NAME, PUBLIC, CertificateError, read_certifi
 
 log = logging.getLogger(__name__)
 
-MAX_KEYS_N = 4096
+MAX_KEYS = 4096
 """Certificates in the folder at the most; more of them are not looked at."""
 
 Signature = tuple[tuple[str, int, int, int], ...]
@@ -88,4 +88,4 @@ class AllowList:
                     with contextlib.suppress(FileNotFoundError):  # removed just now
                         status = entry.stat()
                         found.append((entry.name, status.st_ino, status.st_mtime_ns, status.st_size))
-        return tuple(sorted(found)[:MAX_KEYS_N])
+        return tuple(sorted(found)[:MAX_KEYS])

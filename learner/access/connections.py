@@ -17,7 +17,7 @@ import zmq
 
 from common.config import TransportConfig
 from common.net.monitor import Monitor
-from learner.access.limits import HANDSHAKE_BYTES, UNREAD_MESSAGES_N, Allowance, Reader
+from learner.access.limits import HANDSHAKE_BYTES, MAX_UNREAD_MESSAGES, Allowance, Reader
 from learner.access.poll_schedule import PollSchedule
 from learner.access.tcp import ESTABLISHED, TcpConnection, can_examine
 
@@ -66,16 +66,16 @@ class Connections:
 
     Args:
         config: limits.
-        at_most_n: open at a time, over all sockets.
+        max_open: open at a time, over all sockets.
         counters: `refused_connections`, `cut_handshakes`, `cut_connections` and `broken_connections` are
             counted in it.
         encrypted: nobody is let in before the end of a handshake.
     """
 
     def __init__(
-        self, config: TransportConfig, at_most_n: int, counters: Counter[str], *, encrypted: bool
+        self, config: TransportConfig, max_open: int, counters: Counter[str], *, encrypted: bool
     ) -> None:
-        self._config, self._at_most_n = config, at_most_n
+        self._config, self._max_open = config, max_open
         self._counters, self._guarded = counters, encrypted and can_examine()
         self._bound: list[tuple[Monitor, Reader | None]] = []
         self._open: dict[Key, Connection] = {}
@@ -143,12 +143,12 @@ class Connections:
             self._count("broken_connections", BROKEN)
             return
         self._close(key)
-        if len(self._open) >= self._at_most_n:
-            self._count("refused_connections", f"more than {self._at_most_n} (--max-connections, ulimit -n)")
+        if len(self._open) >= self._max_open:
+            self._count("refused_connections", f"more than {self._max_open} (--max-connections, ulimit -n)")
             tcp.end()
             tcp.close()
             return
-        limit = UNREAD_MESSAGES_N * self._config.max_message_bytes
+        limit = MAX_UNREAD_MESSAGES * self._config.max_message_bytes
         reader = self._bound[key[0]][1]
         allowance = Allowance(key[1], reader, unread_bytes=limit, welcomed=not self._guarded)
         connection = self._open[key] = Connection(tcp, allowance)

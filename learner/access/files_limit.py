@@ -4,9 +4,9 @@ import resource
 
 from common.config import TransportConfig
 
-RESERVED_FILES_N = 256
+RESERVED_FILES = 256
 """Descriptors that are not for connections: the replay, checkpoints, logs, libzmq itself."""
-FILES_EACH_N = 2
+FILES_PER_CONNECTION = 2
 """Descriptors of one connection: libzmq's and ours."""
 
 
@@ -19,4 +19,4 @@ def allow_connections(config: TransportConfig) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if most == resource.RLIM_INFINITY:
         return config.max_connections
-    return min(config.max_connections, max(3, (most - RESERVED_FILES_N) // FILES_EACH_N))
+    return min(config.max_connections, max(3, (most - RESERVED_FILES) // FILES_PER_CONNECTION))

@@ -16,7 +16,7 @@ WELCOMED_BYTES = 234
 SUBSCRIBER_BYTES = 4096
 """Bytes that a subscriber may send, handshake included; an actor sends 900. Each byte of a subscription may
 cost 32 bytes of memory."""
-UNREAD_MESSAGES_N = 2
+MAX_UNREAD_MESSAGES = 2
 """Largest messages that may have come over one connection and not been taken."""
 
 

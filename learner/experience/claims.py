@@ -10,7 +10,7 @@ from typing import Protocol
 
 from common.errors import RefusedError
 
-_CHALLENGES_N = (1 << 45) - 1
+_NUM_CHALLENGES = (1 << 45) - 1
 
 
 class Heard(Protocol):
@@ -79,7 +79,7 @@ class Claims:
             return
         contest = self._contests.get(actor_id)
         if contest is None or now_s >= contest.ends_s:
-            challenge = 1 + secrets.randbelow(_CHALLENGES_N)
+            challenge = 1 + secrets.randbelow(_NUM_CHALLENGES)
             contest = self._contests[actor_id] = Contest(challenge, now_s + self._silent_after_s)
         if {owner[0], session_id} <= contest.answered:
             raise RefusedError(

@@ -16,10 +16,10 @@ METRICS = {
 }
 """Metrics that this part measures."""
 
-TOLERANCE_N = 4
+IN_STEP_TOLERANCE = 4
 """Transitions by which actors may be ahead or behind at --updates-per-step, unless the user says otherwise:
 few enough that a policy acts a few env steps after it was learned."""
-FREE_TOLERANCE_N = 100
+FREE_RUNNING_TOLERANCE = 100
 """The same at --samples-per-insert, where throughput matters more than step for step."""
 
 
@@ -139,11 +139,13 @@ def make_limiter(flags: LearnerFlags, num_updates: int) -> RateLimiter:
             f"--explore-steps {flags.learner.explore_steps}: allowed is at most"
             f" --total-env-steps {flags.learner.total_env_steps}"
         )
-    tolerance_n = rate.rate_tolerance or (FREE_TOLERANCE_N if rate.updates_per_step is None else TOLERANCE_N)
+    tolerance = rate.rate_tolerance or (
+        FREE_RUNNING_TOLERANCE if rate.updates_per_step is None else IN_STEP_TOLERANCE
+    )
     return RateLimiter(
         samples_per_insert=ratio,
         min_inserts=flags.learner.explore_steps,
-        tolerance=tolerance_n * (ratio or 0.0),
+        tolerance=tolerance * (ratio or 0.0),
         batch_size=batch_size,
         num_updates=num_updates,
         max_inserts=flags.learner.total_env_steps,

@@ -67,9 +67,9 @@ class Replay:
     def __init__(
         self, path: Path, record: np.dtype[np.void], capacity: int, rng: np.random.Generator
     ) -> None:
-        self._ring_n = capacity + MAX_ROWS
-        _allocate(path, record.itemsize * self._ring_n)
-        self._file = np.memmap(path, dtype=np.uint8, mode="r+", shape=(self._ring_n, record.itemsize))
+        self._ring_rows = capacity + MAX_ROWS
+        _allocate(path, record.itemsize * self._ring_rows)
+        self._file = np.memmap(path, dtype=np.uint8, mode="r+", shape=(self._ring_rows, record.itemsize))
         self._rows = self._file.view(np.ndarray)  # the same memory; slicing a memmap costs several times more
         self._record = record
         self._rng = rng
@@ -83,15 +83,15 @@ class Replay:
     def insert(self, records: Records) -> None:
         """Append [n] transitions, n at most `MAX_ROWS`."""
         rows = records.view(np.uint8).reshape(len(records), self._record.itemsize)
-        start = self.env_steps % self._ring_n
-        head = min(len(rows), self._ring_n - start)
+        start = self.env_steps % self._ring_rows
+        head = min(len(rows), self._ring_rows - start)
         self._rows[start : start + head] = rows[:head]
         self._rows[: len(rows) - head] = rows[head:]
         self.env_steps += len(rows)
 
     def read(self, start: int, count: int) -> Records:
         """Return a copy of the [count] transitions inserted behind the first `start` ones."""
-        places = np.arange(start, start + count) % self._ring_n
+        places = np.arange(start, start + count) % self._ring_rows
         records: Records = self._rows[places].view(self._record).reshape(-1)
         return records
 
@@ -100,7 +100,7 @@ class Replay:
         if self._batch.shape[:-1] != shape:
             self._batch = np.empty((*shape, self._record.itemsize), np.uint8)
         places = self._rng.integers(self.env_steps - len(self), self.env_steps, size=shape)
-        places %= self._ring_n
+        places %= self._ring_rows
         np.take(self._rows, places, axis=0, out=self._batch, mode="clip")
         return self._batch.view(self._record).reshape(shape)
 

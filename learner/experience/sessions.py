@@ -47,7 +47,7 @@ MAX_SESSIONS = 100_000
 """Process starts that a run keeps a session of at a time; further ones are refused."""
 MAX_SESSIONS_PER_KEY = MAX_SESSIONS // 4
 """The same for those that one key brings while a learner runs."""
-KEPT_N = 8192
+KEPT_SESSIONS = 8192
 """With more sessions than this, those of processes that are over are closed: only their sums are kept."""
 FORGET_AFTER_S = 3600.0
 """A process that went without a goodbye may come back for so long; after that it may be closed too."""
@@ -107,7 +107,7 @@ class Sessions:
         self._newest: dict[str, Session] = {}
         self._claims = Claims(silent_after_s)
         self._closed = ClosedSessions()
-        self._close_above_n = KEPT_N
+        self._close_above = KEPT_SESSIONS
         self._started_s: float | None = None
         self._silent_after_s = silent_after_s
         self._gone_after_s = gone_after_s
@@ -153,7 +153,7 @@ class Sessions:
         """
         if self._started_s is None:
             self._started_s = now_s
-        if len(self._sessions) > self._close_above_n:
+        if len(self._sessions) > self._close_above:
             self._close_old(listened_s)
         session = self.open(sender, key=key, now_s=now_s)
         try:
@@ -221,16 +221,16 @@ class Sessions:
         self._started[key] += 1
 
     def _close_old(self, listened_s: float) -> None:
-        """Close sessions of processes that are over, the longest silent first, down to half of `KEPT_N`."""
+        """Close sessions that are over, the longest silent first, down to half of `KEPT_SESSIONS`."""
         assert self._started_s is not None
         over = []
         for sender, session in self._sessions.items():
             heard_s = max(session.heard_s, self._started_s)
             if not session.held and (session.left or listened_s - heard_s > FORGET_AFTER_S):
                 over.append((heard_s, sender))
-        for _, sender in heapq.nsmallest(len(self._sessions) - KEPT_N // 2, over):
+        for _, sender in heapq.nsmallest(len(self._sessions) - KEPT_SESSIONS // 2, over):
             self._close(sender)
-        self._close_above_n = max(KEPT_N, len(self._sessions) + KEPT_N // 2)
+        self._close_above = max(KEPT_SESSIONS, len(self._sessions) + KEPT_SESSIONS // 2)
 
     def _close(self, sender: Sender) -> None:
         """Fold an session into the sums; a process that could still speak is remembered."""

@@ -36,8 +36,8 @@ class PolicyLag:
     def __init__(self) -> None:
         self.version = 0
         self._published: OrderedDict[int, int] = OrderedDict()
-        self._versions_sum = self._versions_n = 0
-        self._steps_sum = self._steps_n = 0
+        self._versions_sum = self._num_versions = 0
+        self._steps_sum = self._num_steps = 0
         self._versions = self._steps = 0.0
 
     def published(self, version: int, env_steps: int) -> None:
@@ -58,17 +58,17 @@ class PolicyLag:
             env_steps: taken in before them.
         """
         self._versions_sum += count * max(0, self.version - version)
-        self._versions_n += count
+        self._num_versions += count
         if version and self._published:
             published = self._published.get(version, next(iter(self._published.values())))
             self._steps_sum += count * max(0, env_steps - published)
-            self._steps_n += count
+            self._num_steps += count
 
     def metrics(self) -> Mapping[str, float]:
         """Return both means, those of before where nothing has arrived since."""
-        if self._versions_n:
-            self._versions = self._versions_sum / self._versions_n
-        if self._steps_n:
-            self._steps = self._steps_sum / self._steps_n
-        self._versions_sum = self._versions_n = self._steps_sum = self._steps_n = 0
+        if self._num_versions:
+            self._versions = self._versions_sum / self._num_versions
+        if self._num_steps:
+            self._steps = self._steps_sum / self._num_steps
+        self._versions_sum = self._num_versions = self._steps_sum = self._num_steps = 0
         return {"policy_lag": self._versions, "policy_age": self._steps}

@@ -12,7 +12,7 @@ from common.specs import EnvSpec
 from learner.experience.ingest import MAX_EVALUATIONS, Ingest
 from learner.experience.journal import Journal
 from learner.experience.replay import Replay
-from learner.experience.sessions import FORGET_AFTER_S, KEPT_N, Sessions
+from learner.experience.sessions import FORGET_AFTER_S, KEPT_SESSIONS, Sessions
 from learner.experience.throttle import Throttle
 from tests.common.golden import golden_messages
 from tests.fakes import (
@@ -210,7 +210,7 @@ def test_a_glimpse_never_fails() -> None:
 def test_any_number_of_sessions_keeps_the_totals_right_and_the_journal_small(
     tmp_path: Path, replay: Replay
 ) -> None:
-    ingest, count = make_ingest(tmp_path, replay), 3 * KEPT_N
+    ingest, count = make_ingest(tmp_path, replay), 3 * KEPT_SESSIONS
     for number in range(count):
         session_id = f"{number:016x}"
         ingest.sessions.hear(
@@ -218,17 +218,17 @@ def test_any_number_of_sessions_keeps_the_totals_right_and_the_journal_small(
         )
         session = ingest.sessions[f"a{number}", session_id]
         session.produced, session.inserted, session.next_seq, session.left = 7, 7, 1, True
-        assert len(ingest.sessions) <= KEPT_N + 1
+        assert len(ingest.sessions) <= KEPT_SESSIONS + 1
     assert ingest.sessions.totals()["produced"] == 7 * count
     ingest.checkpoint()
-    assert (tmp_path / "journal.bin").stat().st_size < 100 * KEPT_N
+    assert (tmp_path / "journal.bin").stat().st_size < 100 * KEPT_SESSIONS
     successor, _ = recover_ingest(tmp_path, 100)
     assert successor.sessions.totals() == ingest.sessions.totals()
 
 
 def crowd(ingest: Ingest, now_s: float) -> None:
     """Have so many come and leave that old sessions are closed."""
-    for number in range(KEPT_N + 2):
+    for number in range(KEPT_SESSIONS + 2):
         session = f"crowd{number}", f"{number:016x}"
         ingest.sessions.hear(session, key=None, now_s=now_s, listened_s=now_s).left = True
 
@@ -265,7 +265,7 @@ def test_after_a_restart_everybody_has_time_to_be_heard(ingest: Ingest, tmp_path
 
 def test_closed_sessions_no_longer_count_against_their_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("learner.experience.sessions.MAX_SESSIONS_PER_KEY", 3)
-    monkeypatch.setattr("learner.experience.sessions.KEPT_N", 2)
+    monkeypatch.setattr("learner.experience.sessions.KEPT_SESSIONS", 2)
     sessions = Sessions(silent_after_s=5.0, gone_after_s=30.0)
     for number in range(20):
         sessions.hear(("x", f"{number:016x}"), key="x", now_s=number, listened_s=number).left = True

@@ -22,7 +22,7 @@ def state(number: int) -> dict[str, Any]:
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Checkpoints:
-    return Checkpoints(tmp_path / "checkpoints", keep_n=2, algorithm="sac")
+    return Checkpoints(tmp_path / "checkpoints", num_kept=2, algorithm="sac")
 
 
 def names(tmp_path: Path) -> list[str]:

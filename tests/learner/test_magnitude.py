@@ -11,7 +11,7 @@ from learner.sac.agent import SAC
 from learner.sac.settings import SACConfig
 from tests.fakes import SPEC
 
-BATCH_N = 32
+BATCH_SIZE = 32
 
 
 def tensors(state: Any) -> Iterator[torch.Tensor]:
@@ -27,10 +27,10 @@ def diverges(magnitude: float) -> bool:
     rng = np.random.default_rng(0)
     agent = SAC(SPEC, SACConfig(hidden_dim=32), seed=0)
     for _ in range(100):
-        records = np.zeros(BATCH_N, SPEC.record)
+        records = np.zeros(BATCH_SIZE, SPEC.record)
         for name in ("obs", "next_obs", "reward"):
             records[name] = rng.choice([-magnitude, magnitude, 0, 1], size=records[name].shape)
-        records["discount"] = rng.choice([0, SPEC.discount, 1], BATCH_N)
+        records["discount"] = rng.choice([0, SPEC.discount, 1], BATCH_SIZE)
         agent.update(records[None])
     return not all(torch.isfinite(tensor.float()).all() for tensor in tensors(agent.state_dict()))
 

@@ -32,7 +32,7 @@ from learner.sac.settings import SACConfig
 from tests.fakes import SPEC, make_batch, make_records
 from tests.learner.test_publisher import Event
 
-BATCH_N = 4
+BATCH_SIZE = 4
 FLAGS = (
     *("--env", SPEC.env, "--discount", str(SPEC.discount), "--hidden-dim", "16", "--batch-size", "8"),
     *("--explore-steps", "8", "--replay-capacity", "64", "--drain-timeout-s", "0"),
@@ -56,11 +56,11 @@ class Stream:
         if self._looked or (seq := next(self._seqs, None)) is None:
             return None
         rng = np.random.default_rng(seq)
-        records = make_records(BATCH_N)
+        records = make_records(BATCH_SIZE)
         for name in ("obs", "next_obs", "reward"):
             records[name] = rng.normal(size=records[name].shape)
         records["action"] = rng.uniform(-1, 1, records["action"].shape)
-        return Received(encode(make_batch(records, seq=seq, produced=BATCH_N * (seq + 1))))
+        return Received(encode(make_batch(records, seq=seq, produced=BATCH_SIZE * (seq + 1))))
 
     def wait(self, timeout_s: float) -> bool:
         return False
@@ -123,10 +123,10 @@ def learn(
     flags = parse(LearnerFlags, words, prog="test", algorithms=settings_of)
     journal = Journal(run.journal)
     recovered = journal.recover() if resume else None
-    first = 0 if recovered is None else recovered.snapshot["env_steps"] // BATCH_N
+    first = 0 if recovered is None else recovered.snapshot["env_steps"] // BATCH_SIZE
     if recovered is not None and recovered.entries:  # what came after the snapshot
-        first = (recovered.entries[-1].start + recovered.entries[-1].inserted) // BATCH_N
-    sockets = stream(first, env_steps // BATCH_N)
+        first = (recovered.entries[-1].start + recovered.entries[-1].inserted) // BATCH_SIZE
+    sockets = stream(first, env_steps // BATCH_SIZE)
     algorithm = definition(flags.algorithm.algorithm)
     learner = assemble(flags, algorithm, build(flags), SPEC, sockets, run, journal, recovered)
     learner.run(StopSignal())

@@ -24,7 +24,7 @@ from tests.fakes import ONE_LINE
 from tests.learner.test_sac import SPEC, Trained, make_batch
 from tests.learner.test_sac_numba import SMALL, config
 
-BATCH_N, NUM_UPDATES = 33, 4
+BATCH_SIZE, NUM_UPDATES = 33, 4
 CFG = config()
 DEVICES = [
     "cpu",
@@ -42,11 +42,11 @@ def make_graph(device: str, cfg: SACConfig = CFG, *, seed: int = 1, n: int = NUM
 
 def captured(place: Device, cfg: SACConfig = CFG, *, seed: int = 1, n: int = NUM_UPDATES) -> CudaSAC:
     plain = SAC(SPEC, cfg, seed=seed, device=place.name)
-    return CudaSAC(plain, SPEC, (n, BATCH_N), place)
+    return CudaSAC(plain, SPEC, (n, BATCH_SIZE), place)
 
 
 def make_batches(seed: int, n: int = NUM_UPDATES) -> Records:
-    return np.stack([make_batch(BATCH_N, 100 * seed + i) for i in range(n)])
+    return np.stack([make_batch(BATCH_SIZE, 100 * seed + i) for i in range(n)])
 
 
 def leaves(state: Any) -> list[Any]:
@@ -194,10 +194,10 @@ def test_without_a_gpu_the_cpu_is_taken_and_said(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     caplog.set_level("INFO")
     assert isinstance(
-        choose_backend(SMALL, SPEC, LearnerConfig(device="auto"), batch_size=BATCH_N, seed=0), NumbaSAC
+        choose_backend(SMALL, SPEC, LearnerConfig(device="auto"), batch_size=BATCH_SIZE, seed=0), NumbaSAC
     )
     assert [record.message for record in caplog.records] == ["no CUDA device found: updates run on the CPU"]
-    choose_backend(SMALL, SPEC, LearnerConfig(device="cpu"), batch_size=BATCH_N, seed=0)
+    choose_backend(SMALL, SPEC, LearnerConfig(device="cpu"), batch_size=BATCH_SIZE, seed=0)
     assert len(caplog.records) == 1
     assert updates_per_dispatch(LearnerConfig(device="auto")) == 1
     assert updates_per_dispatch(LearnerConfig(updates_per_dispatch=8)) == 8
@@ -210,15 +210,15 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.setattr(backends, "Cuda", Host)
-    agent = choose_backend(CFG, SPEC, LearnerConfig(device="auto"), batch_size=BATCH_N, seed=0)
+    agent = choose_backend(CFG, SPEC, LearnerConfig(device="auto"), batch_size=BATCH_SIZE, seed=0)
     assert isinstance(agent, CudaSAC)
     agent.update(make_batches(0, n=backends.GPU_UPDATES))
     assert isinstance(
-        choose_backend(CFG, SPEC, LearnerConfig(device="cpu"), batch_size=BATCH_N, seed=0), NumbaSAC
+        choose_backend(CFG, SPEC, LearnerConfig(device="cpu"), batch_size=BATCH_SIZE, seed=0), NumbaSAC
     )
     with pytest.raises(ConfigError, match=r"--precision bf16: on a GPU allowed are fp32, auto"):
         choose_backend(
-            config(precision="bf16"), SPEC, LearnerConfig(device="auto"), batch_size=BATCH_N, seed=0
+            config(precision="bf16"), SPEC, LearnerConfig(device="auto"), batch_size=BATCH_SIZE, seed=0
         )
 
 
@@ -230,5 +230,5 @@ def test_a_gpu_without_room_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.setattr(backends, "Cuda", full)
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
-        choose_backend(CFG, SPEC, LearnerConfig(device="auto"), batch_size=BATCH_N, seed=0)
+        choose_backend(CFG, SPEC, LearnerConfig(device="auto"), batch_size=BATCH_SIZE, seed=0)
     assert "--device auto: a GPU fails (CUDA out of memory. Tried" in str(caught.value)

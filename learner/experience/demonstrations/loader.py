@@ -17,7 +17,7 @@ from learner.experience.demonstrations.files import MAX_DEMOS_BYTES, open_datase
 
 log = logging.getLogger(__name__)
 
-MAX_DEMOS_N = 10_000_000
+MAX_DEMO_TRANSITIONS = 10_000_000
 """Transitions of demonstrations, which are all kept in memory."""
 
 
@@ -64,7 +64,7 @@ def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
     """
     dataset = open_dataset(where)
     bounds = _bounds(where, dataset, spec)
-    limit = min(MAX_DEMOS_N, MAX_DEMOS_BYTES // spec.record.itemsize)
+    limit = min(MAX_DEMO_TRANSITIONS, MAX_DEMOS_BYTES // spec.record.itemsize)
     parts: list[Records] = []
     total = outside = empty = 0
     for episode in read_episodes(where, dataset):

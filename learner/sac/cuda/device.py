@@ -15,9 +15,9 @@ from torch import Tensor
 
 from learner.publishing.policy_snapshot import Arrival
 
-WARM_UP_N = 3
+WARM_UP_UPDATES = 3
 """Runs before a capture, in which libraries set themselves up; as many as torch's documentation takes."""
-PINNED_N = 2
+NUM_PINNED = 2
 """Host buffers that batches leave from in turn: one is filled while the device reads the other."""
 
 
@@ -83,7 +83,7 @@ class Cuda:
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # Adam's, that it was made to be captured
-            for _ in range(WARM_UP_N):
+            for _ in range(WARM_UP_UPDATES):
                 work()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
@@ -95,12 +95,12 @@ class Cuda:
     def sender(self, target: Tensor) -> Callable[[Tensor], object]:
         """Return a copy by way of pinned buffers.
 
-        It waits while all buffers are still to be read, so the host is at most `PINNED_N` copies ahead.
+        It waits while all buffers are still to be read, so the host is at most `NUM_PINNED` copies ahead.
         """
         buffers = cycle(
             [
                 (torch.empty_like(target, device="cpu", pin_memory=True), torch.cuda.Event(blocking=True))
-                for _ in range(PINNED_N)
+                for _ in range(NUM_PINNED)
             ]
         )
 
