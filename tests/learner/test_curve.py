@@ -55,7 +55,7 @@ def test_rows_that_are_left_out_are_counted_in_the_log(
     run, good = RunDirectory(tmp_path), json.dumps(GOOD).encode()
     write(run, good, b"", DAMAGE["torn"], good, DAMAGE["binary"], DAMAGE["long"], good)
     assert list(read_rows(run.metrics)) == [GOOD] * 3
-    assert f"{run.metrics}: line 3 and 2 more are no row" in caplog.text
+    assert f"{run.metrics}: line 3 and 2 more are not valid; skipped" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\0" * 5000, DAMAGE["torn"]])
