@@ -113,6 +113,7 @@ def test_a_disk_that_is_full_at_the_start_is_told_in_one_line(
     assert "No space left on device" in only_error(full_fleet.output("train"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("actors", [False, True])
 def test_a_disk_that_is_full_at_the_stop_and_at_the_resume_costs_nothing_acknowledged(
     full_fleet: Fleet, disk: Path, tmp_path: Path, actors: bool

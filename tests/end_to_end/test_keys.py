@@ -33,6 +33,7 @@ def start(fleet: Fleet, keys: str, *flags: str) -> None:
     fleet.start_learner("--explore-steps", "100", "--keys", keys, *free, *flags)
 
 
+@pytest.mark.slow
 def test_a_revocation_under_load_stops_one_and_costs_the_others_nothing(fleet: Fleet, keys: str) -> None:
     start(fleet, keys)
     fleet.start_actor("actor-1", "--keys", keys)

@@ -135,6 +135,7 @@ gymnasium.register("Counting-v0", f"{__name__}:Loud")
     assert "from C" in done.stderr
 
 
+@pytest.mark.slow
 def test_train_fails_if_its_last_evaluation_does(folder: Path) -> None:
     (folder / "own.py").write_text("import sys\nassert 'evaluate' not in sys.argv, 'one robot only'\n" + OWN)
     words = "--run-dir run --actors 1 --total-env-steps 60 --explore-steps 40 --final-episodes 2"

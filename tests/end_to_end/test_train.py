@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from common.runtime.run_directory import RunDirectory
 from tests.chaos.audit import audit
@@ -119,6 +120,7 @@ def test_ctrl_c_saves_leaves_no_orphan_and_resume_goes_on(fleet: Fleet, tmp_path
     assert after["produced"] == after["inserted"] + after["rejected"]
 
 
+@pytest.mark.slow
 def test_a_dead_actor_is_restarted_counted_and_shown(fleet: Fleet) -> None:
     flags = (*QUICK, "--total-env-steps", "1000000", "--actors", "2", "--max-restarts", "1")
     train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
@@ -162,6 +164,7 @@ def test_a_killed_learner_is_started_again_and_nothing_is_lost(fleet: Fleet, tmp
     assert "audit: " in fleet.output("train")
 
 
+@pytest.mark.slow
 def test_a_learner_killed_before_its_first_checkpoint_begins_anew(fleet: Fleet) -> None:
     flags = (*QUICK, "--total-env-steps", "400", "--final-episodes", "0", "--actors", "1")
     train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
@@ -171,6 +174,7 @@ def test_a_learner_killed_before_its_first_checkpoint_begins_anew(fleet: Fleet) 
     assert fleet.run.has_begun()
 
 
+@pytest.mark.slow
 def test_a_learner_that_dies_too_often_leaves_the_line_that_goes_on(fleet: Fleet) -> None:
     flags = (*QUICK, "--total-env-steps", "1000000", "--max-restarts", "0")
     train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
@@ -181,6 +185,7 @@ def test_a_learner_that_dies_too_often_leaves_the_line_that_goes_on(fleet: Fleet
     assert fleet.output("train").endswith(f"go on with: graspfleet train --resume {fleet.run.path}\n")
 
 
+@pytest.mark.slow
 def test_a_killed_launcher_leaves_no_orphan(fleet: Fleet) -> None:
     train = fleet.start(
         "train",
@@ -221,6 +226,7 @@ def test_a_resume_that_is_refused_changes_nothing(fleet: Fleet) -> None:
     assert fleet.run.config.read_bytes() == settings
 
 
+@pytest.mark.slow
 def test_an_environment_that_a_resumed_run_refuses_changes_nothing(fleet: Fleet) -> None:
     first = (*QUICK, "--total-env-steps", "400", "--final-episodes", "0", "--actors", "1")
     fleet.start("train", "common.cli", "train", *first, "--run-dir", str(fleet.run.path))
@@ -234,6 +240,7 @@ def test_an_environment_that_a_resumed_run_refuses_changes_nothing(fleet: Fleet)
     assert fleet.run.config.read_bytes() == settings
 
 
+@pytest.mark.slow
 def test_a_run_whose_actors_all_die_ends_with_status_1(fleet: Fleet) -> None:
     flags = (*QUICK, "--total-env-steps", "1000000", "--actors", "1", "--max-restarts", "0")
     train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))

@@ -96,6 +96,7 @@ def test_an_environment_that_always_ends_its_process_at_the_start_is_a_mistake(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["interrupt", "system exit"])
 @pytest.mark.parametrize("at", ["make", "reset"])
 def test_what_an_environment_raises_is_its_own_fault_whatever_it_is(
@@ -108,6 +109,7 @@ def test_what_an_environment_raises_is_its_own_fault_whatever_it_is(
     assert "restart" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_death_in_the_middle_is_passing_and_the_reason_is_right(tmp_path: Path) -> None:
     words = ("--total-env-steps", "200", "--final-episodes", "2", "--run-dir", "run")
     done = train(tmp_path, *dying("exit 3", after=120, unless="evaluat"), *words)
@@ -154,6 +156,7 @@ def test_ctrl_c_ends_a_run_at_once(tmp_path: Path) -> None:
     assert out.splitlines()[-1] == "stopped and saved; go on with: graspfleet train --resume run"
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_last_evaluation_starts_nothing_more(tmp_path: Path) -> None:
     words = ("--total-env-steps", "100", "--final-episodes", "100000", "--run-dir", "run")
     process = start(tmp_path, "--env", DYING, *SHORT, *words)
