@@ -314,7 +314,7 @@ class Ingest:
                 limiter.inserted(self._replay.env_steps - before)
 
     def _take(self, batch: Batch, session: Session) -> None:
-        """Insert the next batch of an session; a malformed one is used up all the same."""
+        """Insert the next batch of a session; a malformed one is used up all the same."""
         start, count = self._replay.env_steps, len(batch.rows) if batch.rows.ndim else 0
         try:
             self._replay.insert(batch.records(self._spec))
@@ -345,7 +345,7 @@ class Ingest:
             self.lag.arrived(inserted, batch.weights_version, start)
 
     def _credit(self, session: Session, entry: Entry) -> None:
-        """Move an session on by what the journal says of it."""
+        """Move a session on by what the journal says of it."""
         self.counters["episodes"] += entry.episodes
         self.counters["lost"] += entry.lost
         session.next_seq = entry.seq + 1

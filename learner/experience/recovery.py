@@ -48,7 +48,7 @@ class Recovery:
 
         Args:
             recovered: what the journal holds.
-            credit: moves an session on by an entry.
+            credit: moves a session on by an entry.
         """
         entries = recovered.entries
         end = max((entry.start + entry.inserted for entry in entries), default=0)
@@ -91,7 +91,7 @@ class Recovery:
         return crc == entry.rows_crc
 
     def _bridge(self, session: Session, entry: Entry) -> None:
-        """Credit an session with its batches whose entries cannot be read."""
+        """Credit a session with its batches whose entries cannot be read."""
         gap = entry.start - self._replay.env_steps
         self._unread_rows += gap
         self._unclaimed_rows += gap

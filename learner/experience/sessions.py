@@ -233,7 +233,7 @@ class Sessions:
         self._close_above = max(KEPT_SESSIONS, len(self._sessions) + KEPT_SESSIONS // 2)
 
     def _close(self, sender: Sender) -> None:
-        """Fold an session into the sums; a process that could still speak is remembered."""
+        """Fold a session into the sums; a process that could still speak is remembered."""
         session = self._sessions[sender]
         key = session.key
         if not session.left and session.next_seq > 0:

@@ -35,7 +35,7 @@ class Throttle:
         """Charge an actor for a message; False when it has sent enough in this second.
 
         Args:
-            actor_id: one that has an session, or a name for all that have none.
+            actor_id: one that has a session, or a name for all that have none.
             size_bytes: of the message.
             now_s: monotonic time.
         """
