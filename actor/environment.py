@@ -21,8 +21,8 @@ from actor.spaces import read_spec
 from actor.success import SuccessReader
 from actor.watchdog import PROCESS_ENDING, UnexpectedInterruptError, Watchdog
 from common.config import EnvConfig, ReturnConfig
+from common.env_args import parse_env_args
 from common.errors import BrokenEpisodeError, ConfigError
-from common.flags import parse_env_args
 from common.specs import MAX_MAGNITUDE, Floats
 
 log = logging.getLogger(__name__)

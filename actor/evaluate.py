@@ -14,16 +14,18 @@ from actor.policies import Choice, RunPolicies
 from actor.video import RecordedEnvironment
 from actor.watchdog import Interrupted, Watchdog
 from common.config import EnvConfig, ReturnConfig
+from common.env_args import evaluated_env_args
 from common.errors import BrokenEpisodeError, ConfigError, NoResultError
 from common.evaluation.statistics import describe, summarize
 from common.fields import Episode
-from common.flags import EvaluatorFlags, evaluated_env_args, load_yaml
+from common.flags import EvaluatorFlags
 from common.inspection import EvaluateFlags
 from common.policy import NumpyPolicy
 from common.reports import RESULT, report
 from common.runtime.run_directory import RunDirectory
 from common.runtime.seeds import draw_seeds, seed_sequence
 from common.runtime.signals import StopSignal
+from common.settings_file import load_yaml
 
 
 class StoppedError(Exception):
@@ -130,7 +132,10 @@ def evaluated_settings(
         ConfigError: there is no run.
     """
     trained = trained_settings(run)
-    changed: dict[str, object] = {"env_args": (*evaluated_env_args(trained), *env_args), "seed": seed}
+    changed: dict[str, object] = {
+        "env_args": (*evaluated_env_args(trained.env, trained.evaluator), *env_args),
+        "seed": seed,
+    }
     if success_key is not None:
         changed["success_key"] = success_key
     return EnvConfig(**{**trained.env.model_dump(), **changed}), trained.returns

@@ -8,7 +8,8 @@ from actor.learner_client import HELLO_INTERVAL_S, WAIT_S
 from actor.subscriber import Subscriber
 from actor.watchdog import Watchdog
 from common.config import EnvConfig
-from common.flags import EvaluatorFlags, evaluated_env_args
+from common.env_args import evaluated_env_args
+from common.flags import EvaluatorFlags
 from common.messages import Ack, Bye, Evaluation, EvaluationStarted, Hello, Weights
 from common.net.experience import ExperienceSender
 from common.policy import NumpyPolicy
@@ -31,7 +32,9 @@ class Evaluator:
     def __init__(self, flags: EvaluatorFlags, actor_id: str, watchdog: Watchdog | None = None) -> None:
         self._flags = flags
         self._actor_id, self._session_id = actor_id, new_session_id()
-        config = EnvConfig(**{**flags.env.model_dump(), "env_args": evaluated_env_args(flags)})
+        config = EnvConfig(
+            **{**flags.env.model_dump(), "env_args": evaluated_env_args(flags.env, flags.evaluator)}
+        )
         self._watchdog = watchdog or Watchdog()
         self._env = Environment(config, flags.returns, watchdog=self._watchdog)
         self._rng = np.random.default_rng(session_seeds(config.seed, self._session_id))

@@ -27,13 +27,14 @@ from actor.evaluate import run_episodes
 from actor.exploration import BehaviorPolicy
 from benchmarks.machine import describe_machine
 from common.config import EnvConfig
+from common.env_args import evaluated_env_args
 from common.fields import Episode
-from common.flags import TrainFlags, evaluated_env_args, parse
+from common.flags import TrainFlags, parse
 from common.policy import NumpyPolicy
 from common.runtime.seeds import draw_seeds, seed_sequence, training_seeds
 from common.runtime.signals import StopSignal
 from common.specs import EnvSpec, Transition
-from learner.algorithm import definition, settings_of
+from learner.algorithm import all_settings, definition
 from learner.experience.replay import Replay
 
 UPDATES_PER_STEP = 0.36
@@ -91,7 +92,8 @@ def learn(flags: TrainFlags, seed: int, num_steps: int, num_episodes: int, folde
     rngs = [np.random.default_rng(part) for part in stream.spawn(4)]
     env = Environment(flags.env, flags.returns)
     eval_env = Environment(
-        EnvConfig(**{**flags.env.model_dump(), "env_args": evaluated_env_args(flags)}), flags.returns
+        EnvConfig(**{**flags.env.model_dump(), "env_args": evaluated_env_args(flags.env, flags.evaluator)}),
+        flags.returns,
     )
     spec = env.spec
     replay = Replay(folder / "replay", spec.record, num_steps, rngs[0])
@@ -123,7 +125,7 @@ def learn(flags: TrainFlags, seed: int, num_steps: int, num_episodes: int, folde
 def run(lever: str, seed: int, num_steps: int, num_episodes: int) -> dict[str, Any]:
     """Learn once; return the figures."""
     flags = parse(
-        TrainFlags, ["--preset", "cube-fast", *LEVERS[lever]], prog="ablation", algorithms=settings_of
+        TrainFlags, ["--preset", "cube-fast", *LEVERS[lever]], prog="ablation", algorithms=all_settings()
     )
     with tempfile.TemporaryDirectory() as folder:
         return {

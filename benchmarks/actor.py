@@ -22,9 +22,9 @@ from actor.loop import Actor
 from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.learner import LearnerProcess
 from benchmarks.workload import Measure
-from common.config import flag
 from common.flags import ActorFlags, parse
 from common.runtime.signals import StopSignal
+from common.section import flag
 from common.specs import Floats
 
 WARM_S = 1.0

@@ -27,9 +27,10 @@ from typing import Any
 from benchmarks.eval_curve import draw as draw_evaluations
 from benchmarks.machine import describe_machine
 from benchmarks.snapshots import evaluate_all, record, sustained
-from common.config import EnvConfig, flag
-from common.flags import load_yaml
+from common.config import EnvConfig
 from common.runtime.run_directory import RunDirectory
+from common.section import flag
+from common.settings_file import load_yaml
 from learner.reporting.curve import draw, read_evaluations
 
 KEPT = ("env_steps", "updates", "wall_s", "produced", "inserted", "rejected")

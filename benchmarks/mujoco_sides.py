@@ -19,7 +19,7 @@ import numpy as np
 from common.flags import TrainFlags, parse
 from common.runtime.run_directory import RunDirectory
 from common.runtime.seeds import HELD_OUT_ROOT, draw_seeds, seed_sequence
-from learner.algorithm import settings_of
+from learner.algorithm import all_settings
 from learner.sac.settings import SACConfig
 
 Result = dict[str, Any]
@@ -110,7 +110,9 @@ def run_baseline(env: str, steps: int, seed: int, episodes: int) -> Result:
     from stable_baselines3 import SAC
 
     torch.set_num_threads(1)
-    flags = parse(TrainFlags, train_words(env, steps, seed), prog="graspfleet train", algorithms=settings_of)
+    flags = parse(
+        TrainFlags, train_words(env, steps, seed), prog="graspfleet train", algorithms=all_settings()
+    )
     began_s = time.monotonic()
     model = SAC("MlpPolicy", gymnasium.make(env), seed=seed, device="cpu", **baseline_arguments(flags))
     model.learn(steps)

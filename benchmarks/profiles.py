@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.learner import DEADLINE_S, LearnerProcess
 from common.children import Child, end
-from common.config import flag
+from common.section import flag
 
 WARM_UPDATES = 2000
 RATE_HZ = 200

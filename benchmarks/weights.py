@@ -23,10 +23,10 @@ from actor.loop import Actor
 from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.learner import ANY_PORT, DEADLINE_S, FOR_EVER
 from benchmarks.workload import SPEC, Measure
-from common.config import flag
 from common.flags import ActorFlags, parse
 from common.runtime.run_directory import RunDirectory
 from common.runtime.signals import StopSignal
+from common.section import flag
 from learner.algorithm import Algorithm
 from learner.publishing.policy_snapshot import PolicySnapshot
 

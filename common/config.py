@@ -1,27 +1,18 @@
 """Every setting of every process: the single source of flags, defaults, ranges, units and help.
 
 One section per subject; a command is a model made of the sections it needs, so a flag means the same
-wherever it appears. `common.flags` turns these models into command lines and reads YAML into them.
+wherever it appears. `common.flags` reads command lines and YAML files into these models.
 """
 
-import re
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from common.errors import ConfigError
 from common.fields import MAX_EPISODES
 from common.net.addresses import host_of
 from common.runtime.files import expand_home
+from common.section import Section, flag
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Host = Annotated[str, AfterValidator(host_of)]
@@ -33,51 +24,6 @@ ENV_ARGS = (
     " None, [1, 2] is a list; all else is a string (yes, on, 1:30, 2026-01-31), and so is quoted text."
 )
 """Syntax of `--env-args`."""
-
-
-def flag(name: str) -> str:
-    """Return the command-line spelling of a field's name."""
-    return "--" + name.replace("_", "-")
-
-
-def explain(error: ValidationError, name: str = "") -> str:
-    """Return one line that names the first offending flag, its value and what is allowed.
-
-    Args:
-        error: what pydantic found.
-        name: of the setting, where the error does not say it.
-    """
-    first = error.errors()[0]
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        return f"{'.'.join(map(str, first['loc']))}: no such setting"
-    if first["type"] == "string_pattern_mismatch":
-        message = f"allowed is a text that matches {first['ctx']['pattern']}"
-    if first["type"] == "string_too_short":
-        message = "allowed is a text that is not empty"
-    message = re.sub(r"^Input should be (?=an? )", "allowed is ", message)
-    message = message.replace("Input should be", "allowed is a value")
-    names = [part for part in first["loc"] if isinstance(part, str)]  # others are places in a list
-    if not (names or name):
-        return message
-    return f"{flag(str(names[-1] if names else name))} {first['input']!r}: {message}"
-
-
-class Section(BaseModel):
-    """Immutable group of flags that refuses unknown names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
-
-    def __init__(self, **values: Any) -> None:
-        """Validate `values`.
-
-        Raises:
-            ConfigError: a value is out of range, in the user's words.
-        """
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise ConfigError(explain(error)) from None
 
 
 class EnvConfig(Section):

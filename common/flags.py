@@ -1,17 +1,15 @@
-"""Command lines and YAML files -> config models. Flags go before --config, that before --preset.
+"""Commands and their flags: models made of sections, filled from a command line and from files of settings.
 
 A user's mistake leaves here as one `ConfigError` line that names the flag, the value and what is allowed.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import SerializeAsAny, create_model
 
-from common.command_line import early_words, read_words
-from common.command_words import require_words
+from common.arguments import Layer, Models, fields_of, format_help, read_words
 from common.config import (
     ActorConfig,
     AlgorithmConfig,
@@ -23,23 +21,16 @@ from common.config import (
     ReplayConfig,
     ReturnConfig,
     RunConfig,
-    Section,
     TransportConfig,
-    flag,
 )
+from common.env_args import parse_env_args
 from common.errors import ConfigError
-from common.layers import EXCLUSIVE, Layer, as_layer, choose_algorithm, give_way, merge, require_settings
-from common.plain_yaml import format_yaml, parse_yaml
-from common.runtime.files import read_limited
-from common.runtime.run_directory import RunDirectory
+from common.layers import placing_mistakes, settle
+from common.section import Section, flag
 
-PRESETS = Path(__file__).parent / "presets"
-PLAIN = "plain"
-MAX_SETTINGS_BYTES = 1 << 20
-"""A larger file holds no settings."""
 Command = TypeVar("Command", bound=Section)
-Algorithms = Callable[[str], type[AlgorithmConfig]]
-"""The settings of the algorithm of a name; raises ConfigError where there is none."""
+Algorithms = Mapping[str, type[AlgorithmConfig]]
+"""Name -> settings of each algorithm."""
 
 
 class ActorFlags(Section):
@@ -86,80 +77,57 @@ def parse(
     """Return the resolved settings of one command.
 
     Args:
-        command: model whose sections become flags.
+        command: model whose sections, or whose fields if it has none, become flags.
         argv: words after the command's name.
         prog: name for the help page.
-        algorithms: the settings that each algorithm brings, for a command that has a section of these.
+        algorithms: settings of each algorithm by name, for a command that has a section of these.
 
     Raises:
         ConfigError: anything that the user wrote is wrong.
         SystemExit: 0, after --help.
     """
     if "run" not in command.model_fields:
-        require_words(command, argv, prog=prog)
-        return _with_env_args(read_words(command, argv, prog=prog))
-    below, run, algorithm, files = _settings_below_flags(argv, algorithms)
-    sections = SECTIONS
-    if algorithms is not None and "algorithm" in command.model_fields:
-        sections = {**SECTIONS, "algorithm": algorithms(algorithm)}
-        command = _with_algorithm(command, sections["algorithm"])
-    require_words(command, argv, prog=prog)
-    try:
-        default = command(**{name: below[name] for name in below.keys() & command.model_fields.keys()})
-    except ConfigError:
-        for source, layer in files.items():  # a setting of a file is told with its place
-            require_settings(layer, sections, source)
-        raise
-    flags = read_words(command, argv, prog=prog, default=default)
-    return _with_env_args(flags).model_copy(update={"run": run})
+        models: dict[str, Sequence[type[Section]]] = {"": (command,)}
+        words = read_words(models, argv, prog=prog)
+        if words.want_help:
+            _show(format_help(models, {}, prog=prog, about=""))
+        return _with_env_args(command(**words.layer[""]))
+    known = algorithms or {}
+    models = {section: (model,) for section, model in _sections(command).items()}
+    if "algorithm" in models:
+        models["algorithm"] = tuple(known.values()) or models["algorithm"]
+    words = read_words(models, argv, prog=prog)
+    settled = settle(words.layer, _own_defaults(command), {**SECTIONS, **models}, known)
+    if known and "algorithm" in models:
+        command = _with_algorithm(command, known[settled.algorithm])
+        models["algorithm"] = (known[settled.algorithm],)
+        for name in words.layer["algorithm"].keys() - known[settled.algorithm].model_fields.keys():
+            raise ConfigError(
+                f"{flag(name)}: no flag of --algorithm {settled.algorithm}; {prog} --help lists them"
+            )
+    if words.want_help:
+        choice = f" Algorithms: {', '.join(known)}." if known else ""
+        _show(format_help(models, settled.values, prog=prog, about=f"{command.__doc__}{choice}"))
+    with placing_mistakes(settled.files, fields_of({**SECTIONS, **models})):
+        values = {section: settled.values.get(section, {}) for section in models if section != "run"}
+        return _with_env_args(command(run=settled.run, **values))
 
 
-def load_yaml(path: Path, name: str) -> dict[str, Any]:
-    """Return the mapping in a YAML file.
-
-    Args:
-        path: the file.
-        name: flag that named it.
-
-    Raises:
-        ConfigError: unreadable, or no mapping.
-    """
-    try:
-        data = parse_yaml(read_limited(path, MAX_SETTINGS_BYTES))
-    except OSError as error:
-        raise ConfigError(f"{name} {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{name} {path}: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{name} {path}: allowed is a YAML mapping of sections")
-    return data
+def _show(page: str) -> NoReturn:
+    print(page, end="")
+    raise SystemExit(0)
 
 
-def dump_yaml(settings: Section) -> str:
-    """Return settings as YAML that `--config` takes: all but which run they were for."""
-    return format_yaml(settings.model_dump(mode="json", exclude={"run"}))
+def _sections(command: type[Section]) -> dict[str, Any]:
+    """Return the models of a command's sections by name."""
+    return {name: field.annotation for name, field in command.model_fields.items()}
 
 
-def parse_env_args(env_args: Iterable[str], name: str = "env_args") -> dict[str, Any]:
-    """Return keyword arguments from words like ``physics=fast``.
-
-    Args:
-        env_args: the words.
-        name: of the setting that has them.
-
-    Raises:
-        ConfigError: a word has no ``=`` or no YAML value.
-    """
-    arguments: dict[str, Any] = {}
-    for word in env_args:
-        key, equals, value = word.partition("=")
-        if not (equals and key.isidentifier()):
-            raise ConfigError(f"{flag(name)} {word}: allowed is KEY=VALUE")
-        try:
-            arguments[key] = parse_yaml(value)
-        except ValueError as error:
-            raise ConfigError(f"{flag(name)} {word}: {error}") from None
-    return arguments
+def _own_defaults(command: type[Section]) -> Layer:
+    """Return the defaults of a command that are not those of its sections."""
+    return {
+        name: field.default.model_dump(exclude_unset=True) for name, field in command.model_fields.items()
+    }
 
 
 def _with_env_args(flags: Command) -> Command:
@@ -174,11 +142,6 @@ def _with_env_args(flags: Command) -> Command:
     return flags
 
 
-def evaluated_env_args(flags: EvaluatorFlags | TrainFlags) -> tuple[str, ...]:
-    """Return the arguments of the environment that policies are evaluated in; later words win."""
-    return (*flags.env.env_args, *flags.evaluator.eval_env_args)
-
-
 @functools.cache
 def _with_algorithm(command: type[Command], settings: type[AlgorithmConfig]) -> type[Command]:
     """Return the command with the settings of one algorithm."""
@@ -186,56 +149,5 @@ def _with_algorithm(command: type[Command], settings: type[AlgorithmConfig]) -> 
     return create_model(command.__name__, __base__=command, __doc__=command.__doc__, algorithm=field)
 
 
-SECTIONS: dict[str, Any] = {name: field.annotation for name, field in TrainFlags.model_fields.items()}
-"""Of the files of settings, which every command reads as far as it needs them."""
-
-
-def _settings_below_flags(
-    argv: Sequence[str], algorithms: Algorithms | None
-) -> tuple[Layer, RunConfig, str, dict[str, Layer]]:
-    """Return settings below the flags, which run is meant, the algorithm's name, and the files by name."""
-    said, files, sections = early_words(argv), dict[str, Layer](), dict(SECTIONS)
-    if algorithms is not None:
-        sections["algorithm"] = algorithms(AlgorithmConfig().algorithm)  # its settings may be misplaced
-
-    def read(path: Path, name: str) -> Layer:
-        source = f"{name} {path}"
-        files[source] = as_layer(load_yaml(path, name), sections, source)
-        return {section: dict(values) for section, values in files[source].items()}
-
-    file = Layer() if said.config is None else read(Path(said.config), "--config")
-    flags = {section: said.model_dump() for section, _, _ in EXCLUSIVE}
-    words = file.pop("run", {})
-    if "config" in words:
-        raise ConfigError(f"--config {said.config}: run: config is allowed as a flag alone")
-    run_below: Layer = {"run": words}
-    give_way(run_below, flags)
-    said = early_words(argv, RunConfig(**run_below["run"]))
-    resumed = said.resume
-    if said.auto_resume and said.run_dir is not None and RunDirectory(said.run_dir).has_begun():
-        resumed = said.run_dir
-    run = RunConfig(**said.model_dump(include=set(RunConfig.model_fields)))
-    below = Layer()
-    if resumed is not None:
-        run = RunConfig(resume=resumed, auto_resume=said.auto_resume)
-        below = read(Path(resumed) / "config.yaml", "--resume")
-    elif said.preset is not None or said.config is None:  # a file without a preset says it all
-        env = said.env or file.get("env", {}).get("env") or EnvConfig().env
-        below = as_layer(_preset(said.preset, env), sections, "--preset")
-    algorithm = choose_algorithm(said.algorithm, file, below)
-    merge(below, file)
-    give_way(below, flags)
-    below.pop("run", None)
-    return below, run, algorithm, files
-
-
-def _preset(name: str | None, env: str) -> dict[str, Any]:
-    files = {path.stem: load_yaml(path, "--preset") for path in sorted(PRESETS.glob("*.yaml"))}
-    made_for = {str(data.pop("default_for", "")): data for data in files.values()}
-    if name is None:
-        return made_for.get(env, {})
-    if name == PLAIN:
-        return {}
-    if name not in files:
-        raise ConfigError(f"--preset {name}: allowed: {', '.join([PLAIN, *files])}")
-    return files[name]
+SECTIONS: Models = {name: (model,) for name, model in _sections(TrainFlags).items()}
+"""Of files, which every command reads as far as it needs them."""

@@ -10,17 +10,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from pydantic import Field
 
-from common.config import Section
 from common.errors import ConfigError
 from common.flags import parse
 from common.net.certificates import NAME, PUBLIC, SECRET, Certificate, CertificateError, read_certificate
 from common.net.security import ALLOWED, FIRST_ACTOR, LEARNER
+from common.section import Positional, Section
 
-Folder = Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="DIR", metavar="DIR")]
-Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="NAME", metavar="NAME")]
+Folder = Annotated[str, Positional("DIR")]
+Name = Annotated[str, Positional("NAME")]
 
 
 class FolderFlags(Section):

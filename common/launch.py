@@ -9,7 +9,6 @@ from functools import partial
 from common.children import POLL_S, Child, end
 from common.claim import claim_run, unless_refused
 from common.conclusion import conclude
-from common.config import flag
 from common.errors import ConfigError, DivergedError, StorageError
 from common.flags import TrainFlags, parse
 from common.messages import Status
@@ -18,6 +17,7 @@ from common.net.security import actor_keys
 from common.panel import Panel
 from common.runtime.run_directory import Endpoints
 from common.runtime.signals import StopSignal
+from common.section import flag
 from common.settings import PendingSettings
 from common.status import audit, read_status
 from common.supervisor import MAX_FRUITLESS, Supervisor
@@ -234,7 +234,7 @@ class Launch:
 
 def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
-    algorithms = importlib.import_module("learner.algorithm").settings_of
+    algorithms = importlib.import_module("learner.algorithm").all_settings()
     flags = parse(TrainFlags, argv, prog="graspfleet train", algorithms=algorithms)
     stop = StopSignal().install()
     return Launch(flags).train(stop)

@@ -1,20 +1,16 @@
-"""Layers of settings: a preset, over it a resumed run's, over it those of a file, over it the flags."""
+"""Precedence of settings: flags > --config file > resumed run or preset > defaults."""
 
-import difflib
-from collections.abc import Collection, Mapping
-from typing import Annotated, Any
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
-
-from common.config import AlgorithmConfig, Section, explain
+from common.arguments import Fields, Layer, Models, fields_of
+from common.config import AlgorithmConfig, EnvConfig, RunConfig
 from common.errors import ConfigError
-
-Sections = Mapping[str, type[Section]]
-Layer = dict[str, dict[str, Any]]
-"""Section -> name -> value."""
-
-OPEN = "algorithm"
-"""Section whose settings are known once it is known which algorithm is meant."""
+from common.runtime.run_directory import RunDirectory
+from common.section import shown
+from common.settings_file import as_layer, load_yaml, preset, require_settings
 
 EXCLUSIVE = (
     ("rate", "updates_per_step", ("samples_per_insert",)),
@@ -22,6 +18,82 @@ EXCLUSIVE = (
     ("run", "resume", ("run_dir", "preset")),
 )
 """Section, a setting, and those it excludes. What a layer says takes the place of the others below it."""
+
+
+class Settled(NamedTuple):
+    """Settings of one command.
+
+    Attributes:
+        run: which run is meant.
+        algorithm: name of the algorithm.
+        values: of all other sections, not checked yet.
+        files: content of each file by flag and path, for mistakes to be told with their place.
+    """
+
+    run: RunConfig
+    algorithm: str
+    values: Layer
+    files: dict[str, Layer]
+
+
+def settle(words: Layer, defaults: Layer, models: Models, algorithms: Collection[str]) -> Settled:
+    """Return the settings that a command line, the files that it names, and the defaults make together.
+
+    Args:
+        words: values of the flags.
+        defaults: of the command.
+        models: sections that a file may have.
+        algorithms: names of those that there are; empty for a command that does not learn.
+
+    Raises:
+        ConfigError: a file cannot be read, or there is no such run, preset or algorithm.
+    """
+    files, fields = dict[str, Layer](), fields_of(models)
+
+    def read(path: Path, name: str) -> Layer:
+        source = f"{name} {path}"
+        files[source] = as_layer(load_yaml(path, name), fields, source)
+        return {section: dict(values) for section, values in files[source].items()}
+
+    config = words["run"].get("config")
+    file = Layer() if config is None else read(Path(config), "--config")
+    if "config" in file.get("run", {}):
+        raise ConfigError(f"--config {config}: run: config is allowed as a flag alone")
+    told: Layer = {"run": file.pop("run", {})}
+    merge(told, {"run": words["run"]})
+    with placing_mistakes(files, fields):
+        run = RunConfig(**told["run"])
+    resumed, below = _resumed(run), Layer()
+    if resumed is not None:
+        run = RunConfig(resume=resumed, auto_resume=run.auto_resume)
+        below = read(Path(resumed) / "config.yaml", "--resume")
+    elif run.preset is not None or config is None:  # a file without a preset says it all
+        env = next((layer["env"]["env"] for layer in (words, file) if "env" in layer.get("env", {})), None)
+        below = as_layer(preset(run.preset, env or EnvConfig().env), fields, "--preset")
+    algorithm = choose_algorithm(words.get("algorithm", {}).get("algorithm"), file, below)
+    if algorithms and algorithm not in algorithms:
+        raise ConfigError(f"--algorithm {shown(algorithm)}: allowed: {', '.join(sorted(algorithms))}")
+    for layer in (below, file, words):
+        merge(defaults, layer)
+    return Settled(run, algorithm, defaults, files)
+
+
+def _resumed(run: RunConfig) -> str | None:
+    """Return the directory of the run to continue; None for a new one."""
+    if run.auto_resume and run.run_dir is not None and RunDirectory(run.run_dir).has_begun():
+        return run.run_dir
+    return run.resume
+
+
+@contextlib.contextmanager
+def placing_mistakes(files: Mapping[str, Layer], fields: Fields) -> Iterator[None]:
+    """Tell a mistake that a file makes with its place in the file."""
+    try:
+        yield
+    except ConfigError:
+        for source, layer in files.items():
+            require_settings(layer, fields, source)
+        raise
 
 
 def merge(into: Layer, above: Layer) -> None:
@@ -55,64 +127,3 @@ def choose_algorithm(said: str | None, file: Layer, below: Layer) -> str:
         if name != chosen:
             layer.pop("algorithm", None)
     return str(chosen)
-
-
-def as_layer(data: Mapping[Any, Any], sections: Sections, source: str) -> Layer:
-    """Return the content of a settings file as a layer.
-
-    Raises:
-        ConfigError: it has other sections or settings than these, or a section is none.
-    """
-    for section, values in data.items():
-        if section not in sections:
-            home = _home_of(section, sections)
-            meant = f"; it belongs to section {home}" if home else _near(section, sections)
-            raise ConfigError(f"{source}: {section!r} is no section{meant}; allowed: {', '.join(sections)}")
-        if not isinstance(values, dict):
-            raise ConfigError(f"{source}: {section}: {values!r} is no mapping; allowed: NAME: VALUE below it")
-        for name in values:
-            if not isinstance(name, str):
-                raise ConfigError(f"{source}: {section}: {name!r} is no name of a setting")
-            if section != OPEN and name not in sections[section].model_fields:
-                raise ConfigError(f"{source}: {section}: {name}: {_elsewhere(name, section, sections)}")
-    return {section: dict(values) for section, values in data.items()}
-
-
-def require_settings(layer: Layer, sections: Sections, source: str) -> None:
-    """Refuse a layer with a setting that there is not, or a value that is not allowed for itself alone.
-
-    Raises:
-        ConfigError: the first such setting, and where it is.
-    """
-    for section, values in layer.items():
-        for name, value in values.items():
-            if (field := sections[section].model_fields.get(name)) is None:
-                raise ConfigError(f"{source}: {section}: {name}: {_elsewhere(name, section, sections)}")
-            checked: Any = Annotated[field.annotation, field]
-            try:
-                TypeAdapter(checked).validate_python(value)
-            except ValidationError as error:
-                raise ConfigError(f"{source}: {section}: {explain(error, name)}") from None
-
-
-def _elsewhere(name: str, section: str, sections: Sections) -> str:
-    """Return what may be meant by a setting that a section does not have."""
-    own = sections[section].model_fields
-    if home := _home_of(name, sections):
-        return f"no setting of this section; it belongs to section {home}"
-    if meant := _near(name, own):
-        return f"no such setting{meant}"
-    everywhere = {each: home for home, model in sections.items() for each in model.model_fields}
-    if near := difflib.get_close_matches(name, everywhere, 1):
-        return f"no such setting; perhaps you meant {near[0]}, of section {everywhere[near[0]]}"
-    return f"no such setting; allowed: {', '.join(own)}"
-
-
-def _home_of(name: object, sections: Sections) -> str | None:
-    """Return the section of a setting; None if there is none of that name."""
-    return next((home for home, model in sections.items() if name in model.model_fields), None)
-
-
-def _near(name: object, names: Collection[str]) -> str:
-    near = difflib.get_close_matches(str(name), names, 1)
-    return f"; perhaps you meant {near[0]}" if near else ""

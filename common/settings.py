@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from common.config import Section
 from common.errors import StorageError
-from common.flags import TrainFlags, dump_yaml, load_yaml
+from common.flags import TrainFlags
 from common.messages import Status
 from common.plain_yaml import format_yaml
 from common.runtime.files import write_atomically
 from common.runtime.run_directory import RunDirectory
+from common.section import Section
+from common.settings_file import dump_yaml, load_yaml
 
 
 def begin_settings(run: RunDirectory, settings: Section) -> None:

@@ -6,13 +6,14 @@ import time
 
 from common.config import KeysConfig, TransportConfig
 from common.errors import ConfigError, ProtocolError
-from common.flags import load_yaml, parse
+from common.flags import parse
 from common.inspection import StatusFlags
 from common.messages import Status
 from common.net.control import ControlSubscriber
 from common.protocol import decode
 from common.runtime.metric_rows import Row, read_rows
 from common.runtime.run_directory import RunDirectory
+from common.settings_file import load_yaml
 
 AUDIT = ("produced", "inserted", "rejected", "duplicates", "gaps", "resent", "lost")
 """Counters that account for every transition; see docs/metrics.md."""

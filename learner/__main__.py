@@ -14,7 +14,7 @@ from common.settings import begin_settings, change_settings
 from common.specs import EnvSpec
 from learner.access.footprint import require_room
 from learner.access.sockets import Sockets
-from learner.algorithm import Algorithm, Definition, definition, settings_of
+from learner.algorithm import Algorithm, Definition, all_settings, definition
 from learner.experience.demonstrations.files import find_dataset
 from learner.experience.journal import Journal
 from learner.experience.rate_limiter import make_limiter
@@ -31,7 +31,7 @@ def main(argv: list[str], build: Build | None = None) -> int:
         argv: words of the command line.
         build: makes the algorithm; default: `learner.assembly.build_algorithm`.
     """
-    flags = parse(LearnerFlags, argv, prog="graspfleet learner", algorithms=settings_of)
+    flags = parse(LearnerFlags, argv, prog="graspfleet learner", algorithms=all_settings())
     stop = StopSignal().install()
     run = claim_run(flags.run, flags.env.env_id)
     with unless_refused(run):

@@ -119,6 +119,6 @@ def definition(name: str) -> Definition:
     return cast(Definition, importlib.import_module(ALGORITHMS[name]))
 
 
-def settings_of(name: str) -> type[AlgorithmConfig]:
-    """Return the model of an algorithm's flags; see `definition`."""
-    return definition(name).Settings
+def all_settings() -> dict[str, type[AlgorithmConfig]]:
+    """Return the model of each algorithm's flags."""
+    return {name: definition(name).Settings for name in ALGORITHMS}

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 
-from common.config import flag
 from common.errors import ConfigError, ProtocolError, RefusedError
 from common.flags import LearnerFlags
 from common.messages import Hello, Status
@@ -11,6 +10,7 @@ from common.net.security import require_own
 from common.protocol import decode
 from common.runtime.interval import Interval
 from common.runtime.signals import StopSignal
+from common.section import flag
 from common.specs import EnvSpec, differences
 from learner.access.complaints import Complaints
 from learner.access.footprint import require_room

@@ -19,12 +19,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from actor.grasp import ENV_ID
 from actor.grasp.env import GraspEnv
 from actor.grasp.expert import Played, play
-from common.config import Section
+from common.env_args import parse_env_args
 from common.errors import ConfigError
-from common.flags import parse, parse_env_args
+from common.flags import parse
 from common.runtime.datasets import dataset_folder, dataset_name
 from common.runtime.seeds import seed_sequence, training_seeds
 from common.runtime.signals import StopSignal
+from common.section import Section
 
 DESCRIPTION = "Episodes of the scripted expert of Grasp-v0: hover, descend, close, lift."
 

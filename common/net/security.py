@@ -5,9 +5,10 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import KeysConfig, flag
+from common.config import KeysConfig
 from common.errors import ConfigError, RefusedError
 from common.net.certificates import NAME, PUBLIC, SECRET, Certificate, CertificateError, read_certificate
+from common.section import flag
 
 log = logging.getLogger(__name__)
 

@@ -12,13 +12,14 @@ from actor.policies import load_policy
 from actor.watchdog import Watchdog
 from common.config import EnvConfig, EvaluatorConfig, ReplayConfig, ReturnConfig, TransportConfig
 from common.errors import ConfigError, NoResultError
-from common.flags import TrainFlags, dump_yaml
+from common.flags import TrainFlags
 from common.inspection import EvaluateFlags
 from common.messages import Ack, Weights
 from common.policy import NumpyPolicy
 from common.protocol import encode
 from common.runtime.run_directory import RunDirectory
 from common.runtime.signals import StopSignal
+from common.settings_file import dump_yaml
 from common.specs import EnvSpec
 from tests.actor.misbehaving_envs import AlwaysBreaks, BreaksForOddSeeds, Closes, make, returning
 from tests.actor.test_episode import Stage

@@ -15,12 +15,13 @@ from common.config import EnvConfig, EvaluatorConfig
 from common.errors import ConfigError
 from common.evaluation.candidates import Candidate, Key, Selected
 from common.evaluation.policy_files import commit, read_selected, read_weights
-from common.flags import TrainFlags, dump_yaml
+from common.flags import TrainFlags
 from common.inspection import EvaluateFlags
 from common.messages import Weights
 from common.protocol import encode
 from common.runtime.run_directory import RunDirectory
 from common.runtime.signals import StopSignal
+from common.settings_file import dump_yaml
 from common.specs import EnvSpec
 from tests.actor.test_evaluate import arrays
 from tests.fakes import FakeEnv

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import ablation
 from common.flags import TrainFlags, parse
-from learner.algorithm import settings_of
+from learner.algorithm import all_settings
 
 
 def test_a_run_depends_on_its_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,7 +14,7 @@ def test_a_run_depends_on_its_seed_alone(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(ablation, "EVAL_INTERVAL_STEPS", 30)
     monkeypatch.setattr(ablation, "PUBLISH_INTERVAL_STEPS", 10)
     words = ["--explore-steps", "10", "--batch-size", "8", "--hidden-dim", "8", "--max-episode-steps", "7"]
-    flags = parse(TrainFlags, ["--preset", "cube-fast", *words], prog="test", algorithms=settings_of)
+    flags = parse(TrainFlags, ["--preset", "cube-fast", *words], prog="test", algorithms=all_settings())
     seen: list[list[float]] = []
 
     class Agent(ablation.NumpyPolicy):
@@ -34,9 +34,9 @@ def test_a_run_depends_on_its_seed_alone(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("lever", ablation.LEVERS)
 def test_levers_are_flags(lever: str) -> None:
-    preset = parse(TrainFlags, ["--preset", "cube-fast"], prog="test", algorithms=settings_of)
+    preset = parse(TrainFlags, ["--preset", "cube-fast"], prog="test", algorithms=all_settings())
     changed = parse(
-        TrainFlags, ["--preset", "cube-fast", *ablation.LEVERS[lever]], prog="test", algorithms=settings_of
+        TrainFlags, ["--preset", "cube-fast", *ablation.LEVERS[lever]], prog="test", algorithms=all_settings()
     )
     assert (changed == preset) == (lever == "cube-fast")
 

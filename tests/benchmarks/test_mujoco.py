@@ -20,14 +20,15 @@ from benchmarks.mujoco_sides import (
     train_words,
 )
 from benchmarks.mujoco_table import is_in_step, keeps, table
-from common.flags import TrainFlags, dump_yaml, parse
+from common.flags import TrainFlags, parse
 from common.inspection import EvaluateFlags
 from common.messages import Weights
 from common.protocol import encode
 from common.runtime.run_directory import RunDirectory
 from common.runtime.signals import StopSignal
+from common.settings_file import dump_yaml
 from common.specs import EnvSpec
-from learner.algorithm import settings_of
+from learner.algorithm import all_settings
 
 ENV = "Pendulum-v1"
 SETTINGS = {"env": ENV, "who": "ours", "steps": 2000, "episodes": 10}
@@ -45,7 +46,7 @@ def shown(folder: Path, **sides: list[Result]) -> list[str]:
 
 
 def test_the_baseline_has_the_settings_of_the_preset() -> None:
-    flags = parse(TrainFlags, train_words(ENV, 2000, 7), prog="train", algorithms=settings_of)
+    flags = parse(TrainFlags, train_words(ENV, 2000, 7), prog="train", algorithms=all_settings())
     arguments = baseline_arguments(flags)
     assert (arguments["train_freq"], arguments["gradient_steps"]) == (1, flags.rate.updates_per_step)
     assert flags.algorithm.auto_entropy
@@ -59,7 +60,7 @@ def test_the_baseline_has_the_settings_of_the_preset() -> None:
     changed += ["--batch-size", "64", "--hidden-dim", "32", "--initial-temperature", "0.1"]
     changed += ["--explore-steps", "50", "--replay-capacity", "5000"]
     assert baseline_arguments(
-        parse(TrainFlags, [*train_words(ENV, 1, 7), *changed], prog="train", algorithms=settings_of)
+        parse(TrainFlags, [*train_words(ENV, 1, 7), *changed], prog="train", algorithms=all_settings())
     ) == {
         "gamma": 0.9,
         "n_steps": 3,
@@ -78,7 +79,7 @@ def test_the_baseline_has_the_settings_of_the_preset() -> None:
 def test_stable_baselines3_takes_the_arguments() -> None:
     sac = pytest.importorskip("stable_baselines3", reason="needs the extra bench").SAC
     arguments = baseline_arguments(
-        parse(TrainFlags, train_words(ENV, 2000, 7), prog="train", algorithms=settings_of)
+        parse(TrainFlags, train_words(ENV, 2000, 7), prog="train", algorithms=all_settings())
     )
     model = sac("MlpPolicy", ENV, seed=7, device="cpu", **{**arguments, "buffer_size": 10})
     sizes = [layer.out_features for layer in model.actor.latent_pi if hasattr(layer, "out_features")]
@@ -92,7 +93,7 @@ def test_both_sides_are_evaluated_on_the_same_episodes(
         TrainFlags,
         [*train_words(ENV, 2000, 7), "--max-episode-steps", "1"],
         prog="train",
-        algorithms=settings_of,
+        algorithms=all_settings(),
     )
     spec, rundir = EnvSpec(env=ENV, obs_dim=3, action_dim=1, discount=0.99, n_step=1), RunDirectory(tmp_path)
     shapes = {"w0": (3, 4), "b0": (4,), "w1": (4, 4), "b1": (4,), "w2": (4, 2), "b2": (2,)}

@@ -16,6 +16,7 @@ from common.net.addresses import FORM, host_of
 from common.net.control import ControlPublisher, ControlSubscriber
 from common.net.experience import ExperienceReceiver, ExperienceSender
 from common.net.monitor import Monitor
+from common.section import shown
 from tests.end_to_end.harness import until
 from tests.fakes import ONE_LINE
 
@@ -54,7 +55,7 @@ def test_anything_else_is_one_line_that_says_what_is_allowed(text: str) -> None:
     with pytest.raises(ConfigError, match=ONE_LINE) as status:
         parse(StatusFlags, [f"--learner={text}"], prog="status")
     for flag, caught in (("--learner", learner), ("--bind", bind), ("--learner", status)):
-        assert str(caught.value) == f"{flag} {text!r}: allowed is {FORM}"
+        assert str(caught.value) == f"{flag} {shown(text)}: allowed is {FORM}"
     with ExperienceSender(CONFIG) as sender, pytest.raises(ConfigError, match="allowed is"):
         sender.connect(text, 1)
 

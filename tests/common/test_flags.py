@@ -5,27 +5,21 @@ from typing import Any
 
 import pytest
 
-from common.config import AlgorithmConfig, EnvConfig, Section
+from common.config import AlgorithmConfig, EnvConfig
+from common.env_args import parse_env_args
 from common.errors import ConfigError
-from common.flags import (
-    PRESETS,
-    ActorFlags,
-    EvaluatorFlags,
-    LearnerFlags,
-    TrainFlags,
-    dump_yaml,
-    parse,
-    parse_env_args,
-)
+from common.flags import ActorFlags, EvaluatorFlags, LearnerFlags, TrainFlags, parse
 from common.inspection import EvaluateFlags, StatusFlags
-from learner.algorithm import settings_of
+from common.section import Section
+from common.settings_file import PRESETS, dump_yaml
+from learner.algorithm import all_settings
 
 WITH_SECTIONS = [ActorFlags, EvaluatorFlags, LearnerFlags, TrainFlags]
 PRESET_NAMES = [path.stem for path in sorted(PRESETS.glob("*.yaml"))]
 
 
 def train(*argv: str) -> TrainFlags:
-    return parse(TrainFlags, argv, prog="train", algorithms=settings_of)
+    return parse(TrainFlags, argv, prog="train", algorithms=all_settings())
 
 
 def lookup(flags: Section, path: str) -> Any:
@@ -50,7 +44,7 @@ def presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "default_for: Grasp-v0\nenv: {env_args: [a=1]}\nreturns: {n_step: 3}\n"
         "replay: {batch_size: 128}\nalgorithm: {tau: 0.25, critic_layer_norm: true}",
     )
-    monkeypatch.setattr("common.flags.PRESETS", folder)
+    monkeypatch.setattr("common.settings_file.PRESETS", folder)
 
 
 SCRIPT_NAMES = [
@@ -86,7 +80,7 @@ def test_every_name_of_the_old_script_has_its_flag(argv: list[str], path: str, v
 
 def test_a_flag_means_the_same_in_every_command() -> None:
     for command in WITH_SECTIONS:
-        flags = parse(command, ["--seed", "5", "--discount", "0.5"], prog="x", algorithms=settings_of)
+        flags = parse(command, ["--seed", "5", "--discount", "0.5"], prog="x", algorithms=all_settings())
         assert (lookup(flags, "env.seed"), lookup(flags, "returns.discount")) == (5, 0.5)
 
 
@@ -153,7 +147,8 @@ def test_resume_takes_the_settings_of_the_run_but_not_its_place(tmp_path: Path) 
 def test_every_preset_loads_for_every_command(preset: str, command: type[Section]) -> None:
     assert PRESET_NAMES
     assert (
-        lookup(parse(command, ["--preset", preset], prog="x", algorithms=settings_of), "run.preset") == preset
+        lookup(parse(command, ["--preset", preset], prog="x", algorithms=all_settings()), "run.preset")
+        == preset
     )
 
 
@@ -170,9 +165,9 @@ def test_dumped_settings_load_as_they_were(command: type[Section], tmp_path: Pat
         "--seed",
         "3",
     ]
-    flags = parse(command, argv, prog="x", algorithms=settings_of)
+    flags = parse(command, argv, prog="x", algorithms=all_settings())
     file = write(tmp_path / "c.yaml", dump_yaml(flags))
-    again = parse(command, ["--config", file], prog="x", algorithms=settings_of)
+    again = parse(command, ["--config", file], prog="x", algorithms=all_settings())
     assert again.model_dump(exclude={"run"}) == flags.model_dump(exclude={"run"})
 
 
@@ -210,25 +205,28 @@ MISTAKES = [
     (["--batch-size", "many"], ["--batch-size", "many"]),
     (["--batch-size", "1.5"], ["--batch-size", "1.5"]),
     (["--batch-size", "many"], ["--batch-size many: allowed is an integer"]),
-    (["--max-episode-steps", "0.5"], ["--max-episode-steps 0.5: allowed is an integer or None"]),
-    (["--updates-per-step", "often"], ["--updates-per-step often: allowed is a number or None"]),
-    (["--tau", "slow"], ["--tau slow: allowed is a number"]),
-    (["--device", "tpu"], ["--device tpu: allowed: auto, cpu, cuda"]),
+    (["--max-episode-steps", "0.5"], ["--max-episode-steps 0.5: allowed is an integer, at least 1, or None"]),
+    (
+        ["--updates-per-step", "often"],
+        ["--updates-per-step often: allowed is a finite number, more than 0, or None"],
+    ),
+    (["--tau", "slow"], ["--tau slow: allowed is a finite number, more than 0 and at most 1"]),
+    (["--device", "tpu"], ["--device tpu: allowed is auto, cpu, cuda"]),
     (["--batch-size"], ["--batch-size: needs a value"]),
     (["--discount", "1.5"], ["--discount", "1.5"]),
-    (["--discount", "nan"], ["--discount nan: allowed is a finite number"]),
+    (["--discount", "nan"], ["--discount nan: allowed is a finite number, 0 to 1"]),
     (["--learning-rate", "-1"], ["--learning-rate", "-1"]),
     (["--tau", "inf"], ["--tau", "inf"]),
     (["--seed", "-1"], ["--seed", "-1"]),
-    (["--actor-id", "a b"], ["--actor-id 'a b': allowed is a text that matches ^[A-Za-z0-9._-]"]),
+    (["--actor-id", "a b"], ["--actor-id 'a b': allowed is a text, matching ^[A-Za-z0-9._-]"]),
     (["--weights-port", "70000"], ["--weights-port", "70000"]),
     (["--headless", "maybe"], ["--headless maybe: allowed is --headless or --no-headless, without a value"]),
     (["--no_headless=1"], ["--no-headless 1: allowed is --headless or --no-headless"]),
     (["--objects", "cube", "--env", "Pendulum-v1"], ["--objects: no such flag", "--env-args objects=VALUE"]),
     (["--no-batch-size"], ["--no-batch-size: no such flag. Perhaps you meant: --batch-size"]),
     (["-x"], ["-x: no such flag"]),
-    (["--run-dir", ""], ["--run-dir '': allowed is a text that is not empty"]),
-    (["--learner", "tcp://x"], ["--learner 'tcp://x': allowed is a host name or address"]),
+    (["--run-dir", ""], ["--run-dir '': allowed is a text, at least 1 character, or None"]),
+    (["--learner", "tcp://x"], ["--learner tcp://x: allowed is a host name or address"]),
     (["--env-args", "a=1", "b"], ["--env-args b: allowed is KEY=VALUE"]),
     (["--eval-env-args", "b"], ["--eval-env-args b: allowed is KEY=VALUE"]),
     (["--hiden-dim", "3"], ["--hiden-dim", "Perhaps you meant: --hidden-dim"]),
@@ -283,7 +281,7 @@ def test_a_mistake_is_answered_in_one_line_that_names_it(argv: list[str], named:
         ("algorithm: {tao: 0.5}", ["c.yaml: algorithm: tao: no such setting; perhaps you meant tau"]),
         ("algorithm: {3: 0.5}", ["3"]),
         ("algorithm: {tau: 7}", ["c.yaml: algorithm: --tau 7: allowed"]),
-        ("algorithm: {tau: big}", ["c.yaml: algorithm: --tau 'big': "]),
+        ("algorithm: {tau: big}", ["c.yaml: algorithm: --tau big: "]),
         ("rate: {updates_per_step: 1, samples_per_insert: 8}", ["--samples-per-insert", "8"]),
         ("a: !!python/object/apply:os.getcwd []", ["--config"]),
         ("algorithm: {tau: 0.5}\n\0", ["--config"]),
@@ -305,9 +303,39 @@ def test_a_file_that_is_no_text_is_answered_in_one_line(tmp_path: Path) -> None:
 def test_help_leaves_with_status_0(capsys: pytest.CaptureFixture[str]) -> None:
     for command in [*WITH_SECTIONS, EvaluateFlags, StatusFlags]:
         with pytest.raises(SystemExit) as caught:
-            parse(command, ["--help"], prog="graspfleet x", algorithms=settings_of)
+            parse(command, ["--help"], prog="graspfleet x", algorithms=all_settings())
         assert caught.value.code == 0
         assert "graspfleet x" in capsys.readouterr().out
+
+
+def test_help_shows_the_settings_that_hold_here_with_their_ranges(
+    presets: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def page(*argv: str) -> list[str]:
+        with pytest.raises(SystemExit):
+            train(*argv, "--help")
+        return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+    assert "--batch-size INT Transitions per update. (1 to 65536; default: 128)" in page()  # the preset's
+    assert "--batch-size INT Transitions per update. (1 to 65536; default: 256)" in page("--preset", "plain")
+    assert "--batch-size INT Transitions per update. (1 to 65536; default: 7)" in page("--batch-size", "7")
+    assert any(line.startswith("--tau ") for line in page())
+    assert not any(line.startswith("--tau ") for line in page("--algorithm", "crossq"))
+    assert any(line.startswith("--renorm-warmup ") for line in page("--algorithm", "crossq"))
+
+
+@pytest.mark.parametrize("value", ["-3", "-0.5", "-1e-3", "-.5"])
+@pytest.mark.parametrize("spelling", ["--target-entropy {}", "--target-entropy={}", "--target_entropy {}"])
+def test_a_negative_number_is_a_value_and_no_flag(value: str, spelling: str) -> None:
+    assert lookup(train(*spelling.format(value).split()), "algorithm.target_entropy") == float(value)
+
+
+def test_a_file_that_names_one_port_leaves_the_others_as_the_command_has_them(tmp_path: Path) -> None:
+    file = write(tmp_path / "c.yaml", "transport: {weights_port: 7000}")
+    transport = train("--config", file).transport
+    assert (transport.experience_port, transport.weights_port, transport.control_port) == (0, 7000, 0)
 
 
 def test_commands_without_sections_parse_too() -> None:
@@ -344,8 +372,7 @@ def test_settings_belong_to_one_algorithm_and_a_lower_layer_of_another_one_is_le
     """The preset's are those of SAC."""
     other = type("Other", (AlgorithmConfig,), {"__annotations__": {"momentum": float}, "momentum": 0.5})
 
-    def algorithms(name: str) -> type[AlgorithmConfig]:
-        return {"sac": settings_of("sac"), "other": other}[name]
+    algorithms = {"sac": all_settings()["sac"], "other": other}
 
     def settings(*argv: str) -> dict[str, Any]:
         return parse(TrainFlags, argv, prog="x", algorithms=algorithms).algorithm.model_dump()
@@ -355,7 +382,7 @@ def test_settings_belong_to_one_algorithm_and_a_lower_layer_of_another_one_is_le
     assert settings("--config", file, "--momentum", "0.25") == {"algorithm": "other", "momentum": 0.25}
     assert settings("--config", file)["momentum"] == 0.75
     assert settings("--config", file, "--algorithm", "sac")["tau"] == 0.25  # the preset's again
-    with pytest.raises(ConfigError, match="--tau"):
+    with pytest.raises(ConfigError, match="--tau: no flag of --algorithm other"):
         settings("--config", file, "--tau", "0.5")
 
 

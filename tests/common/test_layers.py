@@ -8,12 +8,12 @@ import pytest
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.flags import EvaluatorFlags, LearnerFlags, TrainFlags, parse
-from learner.algorithm import settings_of
+from learner.algorithm import all_settings
 from tests.fakes import ONE_LINE
 
 
 def train(*argv: str) -> TrainFlags:
-    return parse(TrainFlags, argv, prog="train", algorithms=settings_of)
+    return parse(TrainFlags, argv, prog="train", algorithms=all_settings())
 
 
 @pytest.fixture
@@ -46,7 +46,9 @@ SPELLINGS = [
 def test_a_run_is_gone_on_with_however_it_is_said(
     argv: list[str], command: type[TrainFlags], begun: Path
 ) -> None:
-    flags = parse(command, [word.replace("R", str(begun)) for word in argv], prog="x", algorithms=settings_of)
+    flags = parse(
+        command, [word.replace("R", str(begun)) for word in argv], prog="x", algorithms=all_settings()
+    )
     assert (flags.run.resume, flags.run.run_dir, flags.env.env) == (str(begun), None, "Pendulum-v1")
     if isinstance(flags, LearnerFlags):
         assert flags.replay.batch_size == 77

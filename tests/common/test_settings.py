@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from common.errors import StorageError
-from common.flags import LearnerFlags, TrainFlags, dump_yaml, load_yaml, parse
+from common.flags import LearnerFlags, TrainFlags, parse
 from common.messages import Status
 from common.runtime.run_directory import RunDirectory
 from common.settings import PendingSettings, begin_settings, change_settings
-from learner.algorithm import settings_of
+from common.settings_file import dump_yaml, load_yaml
+from learner.algorithm import all_settings
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def run(tmp_path: Path) -> Iterator[RunDirectory]:
 
 
 def train(*argv: str) -> TrainFlags:
-    return parse(TrainFlags, argv, prog="train", algorithms=settings_of)
+    return parse(TrainFlags, argv, prog="train", algorithms=all_settings())
 
 
 def begin(run: RunDirectory, *argv: str) -> bytes:
@@ -78,7 +79,7 @@ def test_a_learner_of_its_own_changes_its_own_sections_alone(run: RunDirectory) 
         LearnerFlags,
         ["--resume", str(run.path), "--batch-size", "99"],
         prog="learner",
-        algorithms=settings_of,
+        algorithms=all_settings(),
     )
     change_settings(run, flags)
     settings = load_yaml(run.config, "x")

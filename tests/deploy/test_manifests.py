@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from common.flags import ActorFlags, EvaluatorFlags, LearnerFlags, parse
-from learner.algorithm import settings_of
+from learner.algorithm import all_settings
 from tests.deploy.walkthrough import PAGE, ROOT, blocks, installed, run
 
 DEPLOY = ROOT / "deploy"
@@ -124,7 +124,7 @@ def test_the_commands_of_a_compose_file_parse(path: Path) -> None:
 def parse_all(commands: list[tuple[str, list[str]]], names: list[str]) -> None:
     assert [name for name, _ in commands] == names or sorted(n for n, _ in commands) == sorted(names)
     for name, flags in commands:
-        parsed = parse(MODELS[name], flags, prog=name, algorithms=settings_of)
+        parsed = parse(MODELS[name], flags, prog=name, algorithms=all_settings())
         assert parsed.transport.keys is not None, "encrypted"
         assert parsed.replay.batch_size == 128 if name == "learner" else parsed.actor.learner == "learner"
 

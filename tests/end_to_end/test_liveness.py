@@ -11,7 +11,8 @@ import pytest
 from actor.environment import Environment
 from actor.watchdog import CLOSE_S
 from common.config import EnvConfig, ReturnConfig
-from common.flags import TrainFlags, dump_yaml
+from common.flags import TrainFlags
+from common.settings_file import dump_yaml
 from tests.actor.test_evaluate import weights
 from tests.end_to_end.harness import Fleet, until
 

@@ -13,7 +13,7 @@ from common.errors import ConfigError
 from common.flags import TrainFlags, parse
 from common.runtime.files import read_limited
 from common.runtime.run_directory import RunDirectory
-from learner.algorithm import settings_of
+from learner.algorithm import all_settings
 from learner.checkpoint import Checkpoints
 from learner.experience.demonstrations.loader import load_demos
 from learner.experience.journal import Journal
@@ -46,7 +46,7 @@ def empty(path: Path) -> None:
 
 
 def read_config(run: RunDirectory) -> None:
-    parse(TrainFlags, ["--config", str(run.config)], prog="x", algorithms=settings_of)
+    parse(TrainFlags, ["--config", str(run.config)], prog="x", algorithms=all_settings())
 
 
 def read_endpoints(run: RunDirectory) -> None:
@@ -114,7 +114,7 @@ BOMB = "\n".join(
 def test_settings_meant_to_hurt_are_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
-        parse(TrainFlags, ["--config", str(tmp_path / "c.yaml")], prog="x", algorithms=settings_of)
+        parse(TrainFlags, ["--config", str(tmp_path / "c.yaml")], prog="x", algorithms=all_settings())
     assert len(str(caught.value)) < 1000
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from actor.grasp import GraspEnv, demos
-from common.config import Section
 from common.errors import ConfigError
 from common.flags import parse
+from common.section import Section
 from common.specs import EnvSpec
 from learner.experience.demonstrations.loader import load_demos
 

@@ -9,8 +9,8 @@ import pytest
 
 from common.claim import claim_run
 from common.config import RunConfig
-from common.flags import load_yaml
 from common.runtime.run_directory import RunDirectory
+from common.settings_file import load_yaml
 from tests.end_to_end.harness import FREE_PORTS, ROOT
 
 MAX_WRITES = 60
@@ -45,7 +45,7 @@ def live(folder, last):
 
 words = ["--env", "Fake-v0", "--discount", "0.5", "--hidden-dim", "8", "--batch-size", "4"]
 words += ["--replay-capacity", "100", "--explore-steps", "4", *sys.argv[2:]]
-flags = program.parse(program.LearnerFlags, words, prog="learner", algorithms=program.settings_of)
+flags = program.parse(program.LearnerFlags, words, prog="learner", algorithms=program.all_settings())
 gc.disable()
 for last in range(int(1e9)):
     child = os.fork()

@@ -18,7 +18,7 @@ from common.runtime.run_directory import RunDirectory
 from common.runtime.seeds import seed_sequence
 from common.runtime.signals import StopSignal
 from learner.access.refusals import Refusals
-from learner.algorithm import Algorithm, definition, settings_of
+from learner.algorithm import Algorithm, all_settings, definition
 from learner.assembly import assemble, build_algorithm
 from learner.checkpoint import Checkpoints
 from learner.experience.demonstrations.loader import Demos
@@ -120,7 +120,7 @@ def learn(
     if not resume:
         run.config.write_text("{}")
     words = [*FLAGS, *more, *where, "--total-env-steps", str(env_steps)]
-    flags = parse(LearnerFlags, words, prog="test", algorithms=settings_of)
+    flags = parse(LearnerFlags, words, prog="test", algorithms=all_settings())
     journal = Journal(run.journal)
     recovered = journal.recover() if resume else None
     first = 0 if recovered is None else recovered.snapshot["env_steps"] // BATCH_SIZE

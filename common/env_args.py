@@ -1,0 +1,36 @@
+"""Arguments of environments: words like `physics=fast`, whose values are YAML."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from common.config import EnvConfig, EvaluatorConfig
+from common.errors import ConfigError
+from common.plain_yaml import parse_yaml
+from common.section import flag
+
+
+def parse_env_args(env_args: Iterable[str], name: str = "env_args") -> dict[str, Any]:
+    """Return keyword arguments from words like ``physics=fast``.
+
+    Args:
+        env_args: the words.
+        name: of the setting that has them.
+
+    Raises:
+        ConfigError: a word has no ``=`` or no YAML value.
+    """
+    arguments: dict[str, Any] = {}
+    for word in env_args:
+        key, equals, value = word.partition("=")
+        if not (equals and key.isidentifier()):
+            raise ConfigError(f"{flag(name)} {word}: allowed is KEY=VALUE")
+        try:
+            arguments[key] = parse_yaml(value)
+        except ValueError as error:
+            raise ConfigError(f"{flag(name)} {word}: {error}") from None
+    return arguments
+
+
+def evaluated_env_args(env: EnvConfig, evaluator: EvaluatorConfig) -> tuple[str, ...]:
+    """Return the arguments of the environment that policies are evaluated in; later words win."""
+    return (*env.env_args, *evaluator.eval_env_args)
