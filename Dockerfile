@@ -20,7 +20,7 @@ FROM runtime AS actor-packages
 WORKDIR /src
 COPY pyproject.toml constraints.txt ./
 # Without its code the project is a command and the packages that it needs.
-RUN mkdir -p actor/grasp common learner && touch README.md LICENSE \
+RUN mkdir -p graspfleet actor common learner && touch README.md LICENSE \
  && python3 -m venv /opt/graspfleet \
  && pip install --no-cache-dir -c constraints.txt .
 
@@ -36,8 +36,9 @@ WORKDIR /runs
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD test -n "$(find $GRASPFLEET_HEARTBEAT -mmin -1)"
 ENTRYPOINT ["graspfleet"]
 CMD ["actor"]
-COPY common /app/common
-COPY actor /app/actor
+COPY graspfleet /app/graspfleet
+COPY common /app/graspfleet/common
+COPY actor /app/graspfleet/actor
 
 FROM runtime AS learner
 COPY --from=learner-packages /opt/graspfleet /opt/graspfleet
@@ -48,6 +49,7 @@ EXPOSE 5555 5556 5557
 HEALTHCHECK --interval=30s --timeout=20s --start-period=60s CMD graspfleet status /runs/train
 ENTRYPOINT ["graspfleet"]
 CMD ["learner", "--run-dir", "/runs/train", "--auto-resume"]
-COPY common /app/common
-COPY actor /app/actor
-COPY learner /app/learner
+COPY graspfleet /app/graspfleet
+COPY common /app/graspfleet/common
+COPY actor /app/graspfleet/actor
+COPY learner /app/graspfleet/learner

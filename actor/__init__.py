@@ -1,5 +1,5 @@
 """The processes that step environments. Importing it registers `Grasp-v0` with Gymnasium."""
 
-from actor.grasp import register
+from graspfleet.actor.grasp import register
 
 register()

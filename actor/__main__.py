@@ -1,4 +1,4 @@
-"""`python -m actor`: step environments for a learner."""
+"""`python -m graspfleet.actor`: step environments for a learner."""
 
 import os
 import sys
@@ -10,18 +10,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import re
 import socket
 
-from actor.evaluate import evaluate
-from actor.evaluator import Evaluator
-from actor.loop import Actor
-from actor.watchdog import Watchdog
-from common.cli import leave_with
-from common.errors import ConfigError
-from common.fields import MAX_ID
-from common.flags import ActorFlags, EvaluatorFlags, parse
-from common.inspection import EvaluateFlags
-from common.net.security import actor_keys, may_use
-from common.runtime.signals import StopSignal
-from common.streams import Reserved
+from graspfleet.actor.evaluate import evaluate
+from graspfleet.actor.evaluate_flags import EvaluateFlags
+from graspfleet.actor.evaluator import Evaluator
+from graspfleet.actor.loop import Actor
+from graspfleet.actor.watchdog import Watchdog
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.fields import MAX_ID
+from graspfleet.common.net.security import actor_keys, may_use
+from graspfleet.common.runtime.exit import leave_with
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.runtime.streams import Reserved
+from graspfleet.common.settings.flags import ActorFlags, EvaluatorFlags, parse
 
 
 def main(argv: list[str]) -> int:

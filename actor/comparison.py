@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from common.evaluation.candidates import Candidate, Key
-from common.evaluation.statistics import mean_low, wilson_interval
-from common.fields import Episode
+from graspfleet.common.evaluation.candidates import Candidate, Key
+from graspfleet.common.evaluation.statistics import mean_low, wilson_interval
+from graspfleet.common.fields import Episode
 
 ROUND_EPISODES = 20
 """Episodes per round, after which policies without an advantage drop out; a comparison needs at least one."""

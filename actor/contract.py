@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import BrokenEpisodeError
-from common.specs import MAX_MAGNITUDE, Floats
+from graspfleet.common.errors import BrokenEpisodeError
+from graspfleet.common.specs import MAX_MAGNITUDE, Floats
 
 MAX_VALUE_CHARS, MAX_ERROR_CHARS = 80, 300
 """Characters of an environment's value, or of its error, in a line for the user."""

@@ -14,16 +14,16 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from actor.contract import ContractError, read_reset, read_step, reason
-from actor.patience import Patience
-from actor.registry import make
-from actor.spaces import read_spec
-from actor.success import SuccessReader
-from actor.watchdog import PROCESS_ENDING, UnexpectedInterruptError, Watchdog
-from common.config import EnvConfig, ReturnConfig
-from common.env_args import parse_env_args
-from common.errors import BrokenEpisodeError, ConfigError
-from common.specs import MAX_MAGNITUDE, Floats
+from graspfleet.actor.contract import ContractError, read_reset, read_step, reason
+from graspfleet.actor.patience import Patience
+from graspfleet.actor.registry import make
+from graspfleet.actor.spaces import read_spec
+from graspfleet.actor.success import SuccessReader
+from graspfleet.actor.watchdog import PROCESS_ENDING, UnexpectedInterruptError, Watchdog
+from graspfleet.common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig
+from graspfleet.common.settings.env_args import parse_env_args
+from graspfleet.common.specs import MAX_MAGNITUDE, Floats
 
 log = logging.getLogger(__name__)
 

@@ -5,12 +5,12 @@ In: actions. Out: transitions and episode summaries, to the writer. Must not kno
 
 from collections.abc import Iterator
 
-from actor.environment import Environment
-from actor.writer import Writer
-from common.errors import BrokenEpisodeError
-from common.nstep import NStepAdder
-from common.reports import hint
-from common.specs import Floats
+from graspfleet.actor.environment import Environment
+from graspfleet.actor.writer import Writer
+from graspfleet.common.errors import BrokenEpisodeError
+from graspfleet.common.nstep import NStepAdder
+from graspfleet.common.runtime.reports import hint
+from graspfleet.common.specs import Floats
 
 
 class EpisodeRunner:

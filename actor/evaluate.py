@@ -8,24 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
-from actor.comparison import ROUND_EPISODES
-from actor.environment import Environment
-from actor.policies import Choice, RunPolicies
-from actor.video import RecordedEnvironment
-from actor.watchdog import Interrupted, Watchdog
-from common.config import EnvConfig, ReturnConfig
-from common.env_args import evaluated_env_args
-from common.errors import BrokenEpisodeError, ConfigError, NoResultError
-from common.evaluation.statistics import describe, summarize
-from common.fields import Episode
-from common.flags import EvaluatorFlags
-from common.inspection import EvaluateFlags
-from common.policy import NumpyPolicy
-from common.reports import RESULT, report
-from common.runtime.run_directory import RunDirectory
-from common.runtime.seeds import draw_seeds, seed_sequence
-from common.runtime.signals import StopSignal
-from common.settings_file import load_yaml
+from graspfleet.actor.comparison import ROUND_EPISODES
+from graspfleet.actor.environment import Environment
+from graspfleet.actor.evaluate_flags import EvaluateFlags
+from graspfleet.actor.policies import Choice, RunPolicies
+from graspfleet.actor.video import RecordedEnvironment
+from graspfleet.actor.watchdog import Interrupted, Watchdog
+from graspfleet.common.errors import BrokenEpisodeError, ConfigError, NoResultError
+from graspfleet.common.evaluation.statistics import describe, summarize
+from graspfleet.common.fields import Episode
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.common.runtime.reports import RESULT, report
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.seeds import draw_seeds, seed_sequence
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig
+from graspfleet.common.settings.env_args import evaluated_env_args
+from graspfleet.common.settings.files import load_yaml
+from graspfleet.common.settings.flags import EvaluatorFlags
 
 
 class StoppedError(Exception):

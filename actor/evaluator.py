@@ -2,22 +2,22 @@
 
 import numpy as np
 
-from actor.environment import Environment
-from actor.evaluate import run_episodes
-from actor.learner_client import HELLO_INTERVAL_S, WAIT_S
-from actor.subscriber import Subscriber
-from actor.watchdog import Watchdog
-from common.config import EnvConfig
-from common.env_args import evaluated_env_args
-from common.flags import EvaluatorFlags
-from common.messages import Ack, Bye, Evaluation, EvaluationStarted, Hello, Weights
-from common.net.experience import ExperienceSender
-from common.policy import NumpyPolicy
-from common.protocol import encode
-from common.reports import hint
-from common.runtime.interval import Interval
-from common.runtime.seeds import new_session_id, session_seeds, training_seeds
-from common.runtime.signals import StopSignal
+from graspfleet.actor.environment import Environment
+from graspfleet.actor.evaluate import run_episodes
+from graspfleet.actor.learner_client import HELLO_INTERVAL_S, WAIT_S
+from graspfleet.actor.subscriber import Subscriber
+from graspfleet.actor.watchdog import Watchdog
+from graspfleet.common.messages import Ack, Bye, Evaluation, EvaluationStarted, Hello, Weights
+from graspfleet.common.net.experience import ExperienceSender
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.common.protocol import encode
+from graspfleet.common.runtime.interval import Interval
+from graspfleet.common.runtime.reports import hint
+from graspfleet.common.runtime.seeds import new_session_id, session_seeds, training_seeds
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.config import EnvConfig
+from graspfleet.common.settings.env_args import evaluated_env_args
+from graspfleet.common.settings.flags import EvaluatorFlags
 
 
 class Evaluator:

@@ -5,8 +5,8 @@ In: observations. Out: actions. It knows neither environments nor sockets.
 
 import numpy as np
 
-from common.policy import NumpyPolicy
-from common.specs import Floats
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.common.specs import Floats
 
 
 class BehaviorPolicy:

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from common.errors import ConfigError
-from common.runtime.interval import Interval
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.runtime.interval import Interval
 
 HEARTBEAT_VARIABLE = "GRASPFLEET_HEARTBEAT"
 """Environment variable with the path of the file; unset: no file. The images' health checks read its age."""

@@ -2,11 +2,11 @@
 
 import time
 
-from actor.subscriber import Subscriber
-from actor.writer import Writer
-from common.messages import Ack
-from common.net.experience import ExperienceSender
-from common.runtime.interval import Interval
+from graspfleet.actor.subscriber import Subscriber
+from graspfleet.actor.writer import Writer
+from graspfleet.common.messages import Ack
+from graspfleet.common.net.experience import ExperienceSender
+from graspfleet.common.runtime.interval import Interval
 
 HELLO_INTERVAL_S = 1.0
 WAIT_S = 0.02

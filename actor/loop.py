@@ -6,23 +6,23 @@ from functools import partial
 
 import numpy as np
 
-from actor.environment import Environment
-from actor.episode import EpisodeRunner
-from actor.exploration import BehaviorPolicy
-from actor.learner_client import LearnerClient
-from actor.pacing import Pace
-from actor.subscriber import Subscriber
-from actor.watchdog import Watchdog
-from actor.writer import Writer
-from common.config import ActorConfig
-from common.fields import MAX_EPISODE_BYTES
-from common.flags import ActorFlags
-from common.messages.sizes import require_fit
-from common.net.experience import ExperienceSender
-from common.runtime.interval import Interval
-from common.runtime.seeds import new_session_id, session_seeds, training_seeds
-from common.runtime.signals import StopSignal
-from common.specs import Floats
+from graspfleet.actor.environment import Environment
+from graspfleet.actor.episode import EpisodeRunner
+from graspfleet.actor.exploration import BehaviorPolicy
+from graspfleet.actor.learner_client import LearnerClient
+from graspfleet.actor.pacing import Pace
+from graspfleet.actor.subscriber import Subscriber
+from graspfleet.actor.watchdog import Watchdog
+from graspfleet.actor.writer import Writer
+from graspfleet.common.fields import MAX_EPISODE_BYTES
+from graspfleet.common.messages.sizes import require_fit
+from graspfleet.common.net.experience import ExperienceSender
+from graspfleet.common.runtime.interval import Interval
+from graspfleet.common.runtime.seeds import new_session_id, session_seeds, training_seeds
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.config import ActorConfig
+from graspfleet.common.settings.flags import ActorFlags
+from graspfleet.common.specs import Floats
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.common.errors import BrokenEpisodeError, ConfigError
 
 log = logging.getLogger(__name__)
 

@@ -8,16 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
-from actor.comparison import Comparison
-from common.errors import ConfigError, ProtocolError
-from common.evaluation.candidates import Candidate, Key, key_of
-from common.evaluation.policy_files import candidate_path, commit, read_finalists, read_selected, read_weights
-from common.fields import Episode
-from common.messages import Weights
-from common.policy import NumpyPolicy
-from common.runtime.run_directory import RunDirectory
-from common.runtime.seeds import seed_sequence, training_seeds
-from common.specs import EnvSpec
+from graspfleet.actor.comparison import Comparison
+from graspfleet.common.errors import ConfigError, ProtocolError
+from graspfleet.common.evaluation.candidates import Candidate, Key, key_of
+from graspfleet.common.evaluation.policy_files import (
+    candidate_path,
+    commit,
+    read_finalists,
+    read_selected,
+    read_weights,
+)
+from graspfleet.common.fields import Episode
+from graspfleet.common.messages import Weights
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.seeds import seed_sequence, training_seeds
+from graspfleet.common.specs import EnvSpec
 
 log = logging.getLogger(__name__)
 

@@ -1,38 +1,29 @@
 """Construction of the environment named by `--env`.
 
 In: `Id-v0`, `module:Id-v0` or `path/to/file.py:Id-v0`, and arguments. Out: a Gymnasium environment. Modules
-are searched on Python's path, then in the working directory. A module of the user never shadows one of this
-program.
+are searched on Python's path, then in the working directory.
 """
 
-import contextlib
 import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import gymnasium
 
-from actor.contract import reason
-from actor.watchdog import PROCESS_ENDING
-from common.errors import ConfigError
-from common.runtime.files import expand_home
+from graspfleet.actor.contract import reason
+from graspfleet.actor.watchdog import PROCESS_ENDING
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.runtime.files import expand_home
 
 ALLOWED = "a Gymnasium id, module:Id-v0 or path/to/file.py:Id-v0"
-OURS = ("actor", "common", "learner")
 STATISTICS = "RunningMeanStd"
 """Class that identifies wrappers with running statistics, as does an attribute `*_rms`."""
 MAX_LAYERS = 100
 """Largest number of wrappers that are inspected."""
-
-_theirs: dict[Path, dict[str, ModuleType]] = {}
-"""Folder -> the user's modules with the same names as ours."""
 
 
 def make(name: str, arguments: Mapping[str, Any]) -> "gymnasium.Env[Any, Any]":
@@ -51,10 +42,9 @@ def make(name: str, arguments: Mapping[str, Any]) -> "gymnasium.Env[Any, Any]":
     place, _, gymnasium_id = name.rpartition(":")
     words = f"--env {name} {dict(arguments) or ''}".rstrip()
     try:
-        with _names_of(_folder(place) if place else None):
-            if place:
-                _import(place)
-            env = gymnasium.make(gymnasium_id, disable_env_checker=True, **arguments)
+        if place:
+            _import(place)
+        env = gymnasium.make(gymnasium_id, disable_env_checker=True, **arguments)
     except (ConfigError, *PROCESS_ENDING):
         raise
     except ModuleNotFoundError as error:
@@ -83,7 +73,7 @@ def _import(place: str) -> None:
         sys.path.append(str(path.parent))
     stem = re.sub(r"\W", "_", path.stem)
     # Under its own name if that resolves to this file, so that other imports of it find it loaded.
-    if stem not in OURS and (found := importlib.util.find_spec(stem)) and found.origin == str(path):
+    if (found := importlib.util.find_spec(stem)) and found.origin == str(path):
         importlib.import_module(stem)
         return
     spec = importlib.util.spec_from_file_location(f"file_{stem}", path)
@@ -96,66 +86,6 @@ def _import(place: str) -> None:
         except BaseException:
             del sys.modules[spec.name]
             raise
-
-
-def _folder(place: str) -> Path | None:
-    """Return the folder of a user's module; None if it is one of ours, or not found."""
-    if place.endswith(".py"):
-        return expand_home(place).resolve().parent
-    root = place.partition(".")[0]
-    spec = None if root in OURS else importlib.util.find_spec(root)
-    if spec is None:
-        return None
-    places = list(spec.submodule_search_locations or ())
-    origin = places[0] if places else spec.origin
-    return Path(origin).resolve().parent if origin else None
-
-
-class _Finder(MetaPathFinder):
-    """A finder that resolves some names in one folder only."""
-
-    def __init__(self, folder: Path, names: list[str]) -> None:
-        self._folder, self._names = folder, names
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Return the spec of a module, see `importlib.abc.MetaPathFinder.find_spec`."""
-        return PathFinder.find_spec(fullname, [str(self._folder)]) if fullname in self._names else None
-
-
-@contextlib.contextmanager
-def _names_of(folder: Path | None) -> Iterator[None]:
-    """Resolve module names shared with this program to the user's modules while `folder` is imported."""
-    shared = [] if folder is None else [name for name in OURS if _holds(folder, name)]
-    if folder is None or not shared:
-        yield
-        return
-    ours = _take_out(shared)
-    sys.modules.update(_theirs.pop(folder, {}))
-    finder = _Finder(folder, shared)
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-        _theirs[folder] = _take_out(shared)
-        sys.modules.update(ours)
-
-
-def _holds(folder: Path, name: str) -> bool:
-    """Return whether a folder contains a module `name` other than this program's."""
-    package = Path(sys.modules[name].__path__[0]) if name in sys.modules else None
-    candidate = folder / name
-    if package is not None and candidate.is_dir() and candidate.samefile(package):
-        return False
-    return candidate.is_dir() or candidate.with_suffix(".py").is_file()
-
-
-def _take_out(roots: list[str]) -> dict[str, ModuleType]:
-    """Remove modules and their submodules from `sys.modules`, and return them."""
-    names = [name for name in sys.modules if name.partition(".")[0] in roots]
-    return {name: sys.modules.pop(name) for name in names}
 
 
 def _refuse_running_statistics(env: "gymnasium.Env[Any, Any]", name: str) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from common.errors import ConfigError
-from common.specs import MAX_DIM, EnvSpec
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.specs import MAX_DIM, EnvSpec
 
 MAX_ACTION_BOUND = 1e9
 """Largest bound of an action, in the environment's own units; ± the largest float means: no bound."""

@@ -5,15 +5,15 @@ import time
 
 import numpy as np
 
-from common.config import TransportConfig
-from common.errors import ConfigError, ProtocolError
-from common.messages import Message, Refusal, Status, Weights
-from common.net.control import ControlSubscriber
-from common.net.security import actor_keys
-from common.net.weights import WeightsSubscriber
-from common.policy import NumpyPolicy
-from common.protocol import Buffer, decode
-from common.specs import EnvSpec, differences
+from graspfleet.common.errors import ConfigError, ProtocolError
+from graspfleet.common.messages import Message, Refusal, Status, Weights
+from graspfleet.common.net.control import ControlSubscriber
+from graspfleet.common.net.security import actor_keys
+from graspfleet.common.net.weights import WeightsSubscriber
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.common.protocol import Buffer, decode
+from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.specs import EnvSpec, differences
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from actor.contract import reason, shown
-from common.reports import hint
+from graspfleet.actor.contract import reason, shown
+from graspfleet.common.runtime.reports import hint
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from actor.contract import shown
-from actor.environment import Environment
-from actor.video_writer import BAD, DEFAULT_FPS, GOOD, PLAIN, Picture, VideoWriter
-from actor.watchdog import Watchdog
-from common.config import EnvConfig, ReturnConfig
-from common.errors import BrokenEpisodeError, ConfigError
-from common.specs import Floats
+from graspfleet.actor.contract import shown
+from graspfleet.actor.environment import Environment
+from graspfleet.actor.video_writer import BAD, DEFAULT_FPS, GOOD, PLAIN, Picture, VideoWriter
+from graspfleet.actor.watchdog import Watchdog
+from graspfleet.common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig
+from graspfleet.common.specs import Floats
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import ConfigError
-from common.runtime.files import put_in_place
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.runtime.files import put_in_place
 
 Picture = NDArray[np.uint8]
 """[height, width, 3]."""

@@ -15,11 +15,11 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from actor.heartbeat import Heartbeat
-from common.errors import ConfigError
-from common.reports import STATUS, report, say_error
-from common.runtime.interval import Interval
-from common.runtime.signals import StopSignal
+from graspfleet.actor.heartbeat import Heartbeat
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.runtime.interval import Interval
+from graspfleet.common.runtime.reports import STATUS, report, say_error
+from graspfleet.common.runtime.signals import StopSignal
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from collections import deque
 
 import numpy as np
 
-from common.errors import ConfigError
-from common.fields import MAX_EPISODE_BYTES, MAX_EPISODES, Episode
-from common.messages import Batch, Bye, Hello
-from common.messages.sizes import ENVELOPE_BYTES
-from common.protocol import encode
-from common.specs import EnvSpec, Transition
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.fields import MAX_EPISODE_BYTES, MAX_EPISODES, Episode
+from graspfleet.common.messages import Batch, Bye, Hello
+from graspfleet.common.messages.sizes import ENVELOPE_BYTES
+from graspfleet.common.protocol import encode
+from graspfleet.common.specs import EnvSpec, Transition
 
 log = logging.getLogger(__name__)
 

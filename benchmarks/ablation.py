@@ -21,21 +21,21 @@ from typing import Any
 
 import numpy as np
 
-from actor.environment import Environment
-from actor.episode import EpisodeRunner
-from actor.evaluate import run_episodes
-from actor.exploration import BehaviorPolicy
 from benchmarks.machine import describe_machine
-from common.config import EnvConfig
-from common.env_args import evaluated_env_args
-from common.fields import Episode
-from common.flags import TrainFlags, parse
-from common.policy import NumpyPolicy
-from common.runtime.seeds import draw_seeds, seed_sequence, training_seeds
-from common.runtime.signals import StopSignal
-from common.specs import EnvSpec, Transition
-from learner.algorithm import all_settings, definition
-from learner.experience.replay import Replay
+from graspfleet.actor.environment import Environment
+from graspfleet.actor.episode import EpisodeRunner
+from graspfleet.actor.evaluate import run_episodes
+from graspfleet.actor.exploration import BehaviorPolicy
+from graspfleet.common.fields import Episode
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.common.runtime.seeds import draw_seeds, seed_sequence, training_seeds
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.config import EnvConfig
+from graspfleet.common.settings.env_args import evaluated_env_args
+from graspfleet.common.settings.flags import TrainFlags, parse
+from graspfleet.common.specs import EnvSpec, Transition
+from graspfleet.learner.algorithm import all_settings, definition
+from graspfleet.learner.experience.replay import Replay
 
 UPDATES_PER_STEP = 0.36
 """Updates per env step of a free-running learner on two cores."""

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from actor.environment import Environment
-from actor.loop import Actor
 from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.learner import LearnerProcess
 from benchmarks.workload import Measure
-from common.flags import ActorFlags, parse
-from common.runtime.signals import StopSignal
-from common.section import flag
-from common.specs import Floats
+from graspfleet.actor.environment import Environment
+from graspfleet.actor.loop import Actor
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.flags import ActorFlags, parse
+from graspfleet.common.settings.section import flag
+from graspfleet.common.specs import Floats
 
 WARM_S = 1.0
 SECONDS = 2.5

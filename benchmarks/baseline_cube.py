@@ -26,8 +26,8 @@ from benchmarks.baseline_sac import SETTINGS, kept
 from benchmarks.eval_curve import draw
 from benchmarks.machine import describe_machine
 from benchmarks.snapshots import Snapshot, evaluate_all, reached, record, sustained
-from common.config import EnvConfig
-from common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.settings.config import EnvConfig
 
 OURS = "graspfleet"
 SIDES = (OURS, *SETTINGS)
@@ -43,7 +43,7 @@ def run_ours(seed: int, folder: Path, options: argparse.Namespace) -> tuple[int,
     """Train with the preset, as `make train` does; return the exit status and the policies."""
     run, deadline_s = RunDirectory(folder / "run"), time.monotonic() + 60 * options.minutes
     words = ["train", "--seed", str(seed), "--run-dir", str(run.path), "--final-episodes", "0"]
-    process = subprocess.Popen([sys.executable, "-m", "common.cli", *words], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "graspfleet", *words], stdout=subprocess.DEVNULL)
 
     def in_time() -> bool:
         return process.poll() is None and time.monotonic() < deadline_s

@@ -18,13 +18,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from actor.spaces import read_spec
 from benchmarks.snapshots import Snapshot
-from common.messages import Weights
-from common.protocol import encode
-from common.specs import Floats
+from graspfleet.actor.spaces import read_spec
+from graspfleet.common.messages import Weights
+from graspfleet.common.protocol import encode
+from graspfleet.common.specs import Floats
 
-ENV = "actor.grasp:Grasp-v0"
+ENV = "graspfleet.actor.grasp:Grasp-v0"
 ENDLESS = 10**9
 """Env steps; the clock ends a run."""
 

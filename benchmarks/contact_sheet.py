@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from actor.video_writer import BAND, PLAIN, Picture
+from graspfleet.actor.video_writer import BAND, PLAIN, Picture
 
 WIDTH, HEIGHT = 160, 120
 LINE_PX, TEXT_PX, MARGIN_PX = 14, 11, 4

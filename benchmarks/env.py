@@ -24,7 +24,7 @@ import gymnasium
 import numpy as np
 import pybullet
 
-from actor.grasp import GraspEnv
+from graspfleet.actor.grasp import GraspEnv
 
 EPISODE_STEPS = 50
 Side = Callable[[int], int]

@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from enum import StrEnum
 
-from actor.grasp.observation import GraspState
-from actor.grasp.task import SUCCESS_HEIGHT_M
+from graspfleet.actor.grasp.observation import GraspState
+from graspfleet.actor.grasp.task import SUCCESS_HEIGHT_M
 
 LIFTED_M = 0.03
 """Between both fingers and so far above where it lay, an object counts as lifted."""

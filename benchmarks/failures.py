@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from actor.grasp.objects import RANDOM_SETS, random_objects
 from benchmarks.contact_sheet import write
 from benchmarks.machine import describe_machine
 from benchmarks.recording import SEED, open_run, photograph, try_object
-from common.errors import ConfigError
-from common.evaluation.statistics import wilson_interval
-from common.runtime.seeds import seed_sequence
+from graspfleet.actor.grasp.objects import RANDOM_SETS, random_objects
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.evaluation.statistics import wilson_interval
+from graspfleet.common.runtime.seeds import seed_sequence
 
 EDGES_CM = (2, 4, 8, 10)
 """Boundaries of the rows in the tables by width and height."""

@@ -15,10 +15,10 @@ import zmq
 from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.transport import BATCH_TRANSITIONS, Writers
 from benchmarks.workload import SPEC, Measure, random_records
-from common.config import TransportConfig
-from common.messages import Batch, Evaluation
-from common.net.experience import ExperienceReceiver, ExperienceSender
-from common.protocol import Buffer, decode, encode
+from graspfleet.common.messages import Batch, Evaluation
+from graspfleet.common.net.experience import ExperienceReceiver, ExperienceSender
+from graspfleet.common.protocol import Buffer, decode, encode
+from graspfleet.common.settings.config import TransportConfig
 
 NUM_EVALUATIONS = 500
 PAUSE_S = 0.01

@@ -10,7 +10,7 @@ from functools import partial
 from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.sac import NUM_ROWS, SECONDS, SETTINGS, WARM_S, Blank, training
 from benchmarks.workload import BATCH_SIZE, SPEC, Measure, UnavailableError, filled_replay, rate
-from common.config import LearnerConfig
+from graspfleet.common.settings.config import LearnerConfig
 
 
 def require_gpu() -> None:
@@ -30,8 +30,8 @@ def captured(num_updates: int) -> Iterator[Measure]:
     """Yield the measure of what the learner runs: `num_updates` updates in one graph."""
     import torch
 
-    from learner.sac.backends import choose_backend
-    from learner.sac.settings import SACConfig
+    from graspfleet.learner.sac.backends import choose_backend
+    from graspfleet.learner.sac.settings import SACConfig
 
     require_gpu()
     flags = LearnerConfig(device="cuda", updates_per_dispatch=num_updates)
@@ -52,8 +52,8 @@ def eager() -> Iterator[Measure]:
     """Yield the measure of the plain update, whose operations are issued one by one."""
     import torch
 
-    from learner.sac.agent import SAC
-    from learner.sac.settings import SACConfig
+    from graspfleet.learner.sac.agent import SAC
+    from graspfleet.learner.sac.settings import SACConfig
 
     require_gpu()
     agent = SAC(SPEC, SACConfig(), seed=0, device="cuda")

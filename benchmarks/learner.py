@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from common.children import Child, end
-from common.config import TransportConfig
-from common.runtime.run_directory import RunDirectory
+from graspfleet.children import Child, end
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.settings.config import TransportConfig
 
 DEADLINE_S = 60.0
 ANY_PORT = ("--experience-port", "0", "--weights-port", "0", "--control-port", "0")
@@ -16,7 +16,7 @@ FOR_EVER = ("--total-env-steps", "1000000000", "--updates-per-step", "None")
 
 
 class LearnerProcess:
-    """`python -m learner` on free loopback ports, free-running, without an end of its own.
+    """`python -m graspfleet.learner` on free loopback ports, free-running, without an end of its own.
 
     Args:
         folder: of the run directory.
@@ -26,7 +26,7 @@ class LearnerProcess:
     def __init__(self, folder: Path, *flags: str) -> None:
         self.run = RunDirectory(folder / "run")
         self.run.logs.mkdir(parents=True)
-        command = ["learner", "--run-dir", str(self.run.path), *ANY_PORT, *FOR_EVER, *flags]
+        command = ["graspfleet.learner", "--run-dir", str(self.run.path), *ANY_PORT, *FOR_EVER, *flags]
         self._child = Child("learner", command, self.run.logs)
         self.pid = self._child.pid
         self.until(self.run.endpoints.exists)

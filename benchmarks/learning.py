@@ -27,11 +27,11 @@ from typing import Any
 from benchmarks.eval_curve import draw as draw_evaluations
 from benchmarks.machine import describe_machine
 from benchmarks.snapshots import evaluate_all, record, sustained
-from common.config import EnvConfig
-from common.runtime.run_directory import RunDirectory
-from common.section import flag
-from common.settings_file import load_yaml
-from learner.reporting.curve import draw, read_evaluations
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.settings.config import EnvConfig
+from graspfleet.common.settings.files import load_yaml
+from graspfleet.common.settings.section import flag
+from graspfleet.learner.reporting.curve import draw, read_evaluations
 
 KEPT = ("env_steps", "updates", "wall_s", "produced", "inserted", "rejected")
 EVALUATED = ("eval_env_steps", "wall_s", "eval_success", "eval_return")
@@ -53,7 +53,7 @@ def run_seed(seed: int, folder: Path, options: argparse.Namespace) -> dict[str, 
     run = RunDirectory(folder / f"seed {seed}")
     words = ["train", "--seed", str(seed), "--run-dir", str(run.path), *options.flags]
     started_s = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", "common.cli", *words], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "graspfleet", *words], stdout=subprocess.DEVNULL)
     snapshots = record(run, lambda: process.poll() is None, options.every_s) if options.eval_episodes else []
     status = process.wait()
     figures: dict[str, Any] = {

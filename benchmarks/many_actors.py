@@ -21,16 +21,16 @@ import psutil
 import zmq
 from numpy.typing import NDArray
 
-from actor.learner_client import LearnerClient
-from actor.subscriber import Subscriber
-from actor.writer import Writer
 from benchmarks.learner import LearnerProcess
 from benchmarks.workload import SPEC
-from common.config import TransportConfig
-from common.net.experience import ExperienceSender
-from common.runtime.run_directory import RunDirectory
-from common.specs import Transition
-from learner.experience.replay import Replay
+from graspfleet.actor.learner_client import LearnerClient
+from graspfleet.actor.subscriber import Subscriber
+from graspfleet.actor.writer import Writer
+from graspfleet.common.net.experience import ExperienceSender
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.specs import Transition
+from graspfleet.learner.experience.replay import Replay
 
 EXPLORE_STEPS = 2000
 MAX_BATCH_DELAY_S = 4.0

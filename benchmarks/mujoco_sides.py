@@ -16,11 +16,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from common.flags import TrainFlags, parse
-from common.runtime.run_directory import RunDirectory
-from common.runtime.seeds import HELD_OUT_ROOT, draw_seeds, seed_sequence
-from learner.algorithm import all_settings
-from learner.sac.settings import SACConfig
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.seeds import HELD_OUT_ROOT, draw_seeds, seed_sequence
+from graspfleet.common.settings.flags import TrainFlags, parse
+from graspfleet.learner.algorithm import all_settings
+from graspfleet.learner.sac.settings import SACConfig
 
 Result = dict[str, Any]
 """Figures of one run: `seed`, `env_steps`, `updates`, `wall_s`, and `policies`, evaluations by name."""
@@ -100,7 +100,7 @@ def _evaluate(run: RunDirectory, which: str, episodes: int) -> Mapping[str, Any]
 
 
 def _graspfleet(*words: str) -> str:
-    command = [sys.executable, "-m", "common.cli", *words]
+    command = [sys.executable, "-m", "graspfleet", *words]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 

@@ -19,8 +19,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.learner import DEADLINE_S, LearnerProcess
-from common.children import Child, end
-from common.section import flag
+from graspfleet.children import Child, end
+from graspfleet.common.settings.section import flag
 
 WARM_UPDATES = 2000
 RATE_HZ = 200
@@ -65,7 +65,7 @@ def main() -> None:
         learner = LearnerProcess(Path(folder))
         os.sched_setaffinity(learner.pid, {learner_core})
         where = [word for name, port in learner.ports.items() for word in (flag(name), str(port))]
-        actor = Child("actor", ["actor", "--actor-id", "profiled", *where], learner.run.logs)
+        actor = Child("actor", ["graspfleet.actor", "--actor-id", "profiled", *where], learner.run.logs)
         os.sched_setaffinity(actor.pid, {actor_core})
         try:
             deadline_s = time.monotonic() + DEADLINE_S

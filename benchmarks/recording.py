@@ -8,19 +8,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from actor.environment import Environment
-from actor.evaluate import evaluated_settings, run_episode
-from actor.grasp import GraspEnv, camera
-from actor.grasp.catalog import MASS_KG
-from actor.grasp.observation import GraspState
-from actor.grasp.scene import Scene
-from actor.policies import load_policy
 from benchmarks.contact_sheet import Tile
 from benchmarks.failure_rule import Outcome, last_closing, lying_m, outcome
-from common.errors import BrokenEpisodeError, ConfigError
-from common.policy import NumpyPolicy
-from common.runtime.run_directory import RunDirectory
-from common.specs import Floats
+from graspfleet.actor.environment import Environment
+from graspfleet.actor.evaluate import evaluated_settings, run_episode
+from graspfleet.actor.grasp import GraspEnv, camera
+from graspfleet.actor.grasp.catalog import MASS_KG
+from graspfleet.actor.grasp.observation import GraspState
+from graspfleet.actor.grasp.scene import Scene
+from graspfleet.actor.policies import load_policy
+from graspfleet.common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.specs import Floats
 
 SEED = 3_000_017
 """Root of the episodes' seeds: neither training's nor `graspfleet evaluate`'s."""

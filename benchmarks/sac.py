@@ -20,8 +20,8 @@ from benchmarks.workload import (
     random_records,
     rate,
 )
-from common.config import LearnerConfig
-from common.errors import ConfigError
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.config import LearnerConfig
 
 NUM_ROWS = 100_000
 """Transitions that each side samples from."""
@@ -41,8 +41,8 @@ SETTINGS: dict[str, Any] = {
 @contextmanager
 def ours(precision: str, threads: int) -> Iterator[Measure]:
     """Yield the measure of this project's updates/s."""
-    from learner.sac.backends import choose_backend
-    from learner.sac.settings import SACConfig
+    from graspfleet.learner.sac.backends import choose_backend
+    from graspfleet.learner.sac.settings import SACConfig
 
     with filled_replay(NUM_ROWS) as replay:
         settings, learner = SACConfig(precision=precision), LearnerConfig(learner_threads=threads)

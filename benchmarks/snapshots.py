@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from actor.environment import Environment
-from actor.evaluate import run_episodes
-from common.config import EnvConfig, ReturnConfig, TransportConfig
-from common.messages import Weights
-from common.net.weights import WeightsSubscriber
-from common.policy import NumpyPolicy
-from common.protocol import decode
-from common.runtime.run_directory import RunDirectory
-from common.runtime.seeds import draw_seeds, seed_sequence
-from common.runtime.signals import StopSignal
+from graspfleet.actor.environment import Environment
+from graspfleet.actor.evaluate import run_episodes
+from graspfleet.common.messages import Weights
+from graspfleet.common.net.weights import WeightsSubscriber
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.common.protocol import decode
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.seeds import draw_seeds, seed_sequence
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig, TransportConfig
 
 NUM_CORES = os.cpu_count() or 1
 CHUNK_EPISODES = 25

@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 
 from benchmarks.learner import ANY_PORT
-from common.children import Child, end
-from common.runtime.run_directory import RunDirectory
+from graspfleet.children import Child, end
+from graspfleet.common.runtime.run_directory import RunDirectory
 
 NUM_ACTORS = 4
 SAMPLE_S = 10.0
@@ -32,14 +32,19 @@ def start(run: RunDirectory) -> list[Child]:
     """Start learner and actors; return them, the learner first."""
     run.logs.mkdir(parents=True)
     sizes = ("--replay-capacity", str(REPLAY_CAPACITY), "--total-env-steps", "1000000000")
-    learner = Child("learner", ["learner", "--run-dir", str(run.path), *ANY_PORT, *sizes], run.logs)
+    learner = Child(
+        "learner", ["graspfleet.learner", "--run-dir", str(run.path), *ANY_PORT, *sizes], run.logs
+    )
     while not run.endpoints.exists():
         time.sleep(0.05)
     listening = vars(run.read_endpoints())
     where = [word for name in ("experience", "weights", "control") for word in (f"--{name}-port", name)]
     where = [str(listening.get(f"{word}_port", word)) for word in where]
     names = [f"actor-{index}" for index in range(NUM_ACTORS)]
-    return [learner, *(Child(name, ["actor", "--actor-id", name, *where], run.logs) for name in names)]
+    return [
+        learner,
+        *(Child(name, ["graspfleet.actor", "--actor-id", name, *where], run.logs) for name in names),
+    ]
 
 
 def grown(samples: list[float]) -> float:

@@ -20,18 +20,18 @@ from typing import Any
 import numpy as np
 import zmq
 
-from actor.learner_client import LearnerClient
-from actor.loop import POLL_INTERVAL_S
-from actor.subscriber import Subscriber
-from actor.writer import Writer
 from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.learner import LearnerProcess
 from benchmarks.workload import SPEC, Measure, random_records
-from common.config import ActorConfig, TransportConfig
-from common.keys import init as make_keys
-from common.net.experience import ExperienceSender
-from common.runtime.interval import Interval
-from common.specs import Transition
+from graspfleet.actor.learner_client import LearnerClient
+from graspfleet.actor.loop import POLL_INTERVAL_S
+from graspfleet.actor.subscriber import Subscriber
+from graspfleet.actor.writer import Writer
+from graspfleet.common.net.experience import ExperienceSender
+from graspfleet.common.runtime.interval import Interval
+from graspfleet.common.settings.config import ActorConfig, TransportConfig
+from graspfleet.common.specs import Transition
+from graspfleet.keys import init as make_keys
 
 NUM_WRITERS = 2
 REPLAY_CAPACITY = 1_000_000

@@ -19,16 +19,16 @@ from typing import Any, TypeAlias
 import gymnasium
 import numpy as np
 
-from actor.loop import Actor
 from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.learner import ANY_PORT, DEADLINE_S, FOR_EVER
 from benchmarks.workload import SPEC, Measure
-from common.flags import ActorFlags, parse
-from common.runtime.run_directory import RunDirectory
-from common.runtime.signals import StopSignal
-from common.section import flag
-from learner.algorithm import Algorithm
-from learner.publishing.policy_snapshot import PolicySnapshot
+from graspfleet.actor.loop import Actor
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.flags import ActorFlags, parse
+from graspfleet.common.settings.section import flag
+from graspfleet.learner.algorithm import Algorithm
+from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
 
 NUM_ACTORS = 16
 STEP_S = 0.004
@@ -103,9 +103,9 @@ class NotedAlgorithm:
 
 
 def run_learner(words: list[str], notes: Notes) -> None:
-    """Be `python -m learner`, with notes of when each publishing begins."""
-    from learner.__main__ import main
-    from learner.assembly import build_algorithm
+    """Be `python -m graspfleet.learner`, with notes of when each publishing begins."""
+    from graspfleet.learner.__main__ import main
+    from graspfleet.learner.assembly import build_algorithm
 
     def build(*parts: Any) -> Any:
         return NotedAlgorithm(build_algorithm(*parts), notes)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common.fields import MAX_ROWS
-from common.specs import EnvSpec, Records
-from learner.experience.replay import Replay
+from graspfleet.common.fields import MAX_ROWS
+from graspfleet.common.specs import EnvSpec, Records
+from graspfleet.learner.experience.replay import Replay
 
 SPEC = EnvSpec(env="Bench-v0", obs_dim=32, action_dim=4, discount=0.99, n_step=1)
 BATCH_SIZE = 256

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
-from common.specs import Floats, Transition
+from graspfleet.common.specs import Floats, Transition
 
 
 class NStepAdder:

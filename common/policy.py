@@ -10,8 +10,8 @@ from itertools import pairwise
 import msgpack
 import numpy as np
 
-from common.errors import ProtocolError
-from common.specs import EnvSpec, Floats
+from graspfleet.common.errors import ProtocolError
+from graspfleet.common.specs import EnvSpec, Floats
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 """Bounds of the log standard deviation before tanh (as in the SAC authors' code, softlearning)."""

@@ -18,10 +18,10 @@ import msgpack
 import numpy as np
 from pydantic import ValidationError
 
-from common.errors import ProtocolError
-from common.fields import MAX_EPISODES
-from common.messages import KINDS, Arrays, Message
-from common.specs import EnvSpec
+from graspfleet.common.errors import ProtocolError
+from graspfleet.common.fields import MAX_EPISODES
+from graspfleet.common.messages import KINDS, Arrays, Message
+from graspfleet.common.specs import EnvSpec
 
 MAGIC = b"GFLT"
 VERSION = 3

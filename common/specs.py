@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
-from common.errors import ProtocolError
-from common.fields import Finite, Record
+from graspfleet.common.errors import ProtocolError
+from graspfleet.common.fields import Finite, Record
 
 MAX_DIM = 65_536
 """Largest size of an observation or action that a spec may declare."""

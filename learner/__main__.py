@@ -1,24 +1,24 @@
-"""`python -m learner`: bind, hear what the actors' environment looks like, learn, save."""
+"""`python -m graspfleet.learner`: bind, hear what the actors' environment looks like, learn, save."""
 
 import json
 import sys
 from collections.abc import Callable
 
-from common.claim import claim_run, unless_refused
-from common.cli import leave_with
-from common.errors import ConfigError, DivergedError
-from common.flags import LearnerFlags, parse
-from common.runtime.run_directory import RunDirectory
-from common.runtime.signals import StopSignal
-from common.settings import begin_settings, change_settings
-from common.specs import EnvSpec
-from learner.access.footprint import require_room
-from learner.access.sockets import Sockets
-from learner.algorithm import Algorithm, Definition, all_settings, definition
-from learner.experience.demonstrations.files import find_dataset
-from learner.experience.journal import Journal
-from learner.experience.rate_limiter import make_limiter
-from learner.startup import resumed_spec, wait_for_spec
+from graspfleet.common.errors import ConfigError, DivergedError
+from graspfleet.common.runtime.claim import claim_run, unless_refused
+from graspfleet.common.runtime.exit import leave_with
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.flags import LearnerFlags, parse
+from graspfleet.common.settings.record import begin_settings, change_settings
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.access.footprint import require_room
+from graspfleet.learner.access.sockets import Sockets
+from graspfleet.learner.algorithm import Algorithm, Definition, all_settings, definition
+from graspfleet.learner.experience.demonstrations.files import find_dataset
+from graspfleet.learner.experience.journal import Journal
+from graspfleet.learner.experience.rate_limiter import make_limiter
+from graspfleet.learner.startup import resumed_spec, wait_for_spec
 
 Build = Callable[[LearnerFlags, Definition, EnvSpec], Algorithm]
 """Returns the algorithm of a learner that has met its first actor."""
@@ -67,7 +67,7 @@ def _learn(
         if recovered and not (run.replay.is_file() and run.replay.stat().st_size):
             raise ConfigError(f"--resume {run.path}: {run.replay.name} has no rows; nothing can be resumed")
         # torch takes over a second to import: actors connect and start meanwhile, as the ports are bound.
-        from learner.assembly import assemble, build_algorithm
+        from graspfleet.learner.assembly import assemble, build_algorithm
 
         spec = resumed_spec(flags, recovered) if recovered else wait_for_spec(flags, sockets, stop)
         if spec is not None:

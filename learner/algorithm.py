@@ -8,15 +8,15 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, SupportsFloat, cast
 
-from common.config import AlgorithmConfig, LearnerConfig
-from common.errors import ConfigError
-from common.specs import EnvSpec, Records
-from learner.publishing.policy_snapshot import PolicySnapshot
-from learner.reporting.metric import Metrics
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.config import AlgorithmConfig, LearnerConfig
+from graspfleet.common.specs import EnvSpec, Records
+from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
+from graspfleet.learner.reporting.metric import Metrics
 
 ALGORITHMS = {
-    "sac": "learner.sac",
-    "crossq": "learner.crossq",
+    "sac": "graspfleet.learner.sac",
+    "crossq": "graspfleet.learner.crossq",
 }
 """Name -> module that defines the algorithm; imported when the algorithm is asked for."""
 

@@ -5,31 +5,31 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from common.errors import ConfigError, StorageError
-from common.flags import LearnerFlags
-from common.messages import Status
-from common.runtime.run_directory import RunDirectory
-from common.runtime.seeds import seed_sequence
-from common.specs import EnvSpec
-from learner import loop
-from learner.access.refusals import Refusals
-from learner.algorithm import Algorithm, Definition
-from learner.checkpoint import Checkpoints
-from learner.experience.demonstrations.loader import load_demos
-from learner.experience.ingest import Ingest
-from learner.experience.journal import Journal, Recovered
-from learner.experience.rate_limiter import RateLimiter, make_limiter
-from learner.experience.replay import Mixture, Replay, Sampler
-from learner.experience.sessions import Sessions
-from learner.experience.throttle import Throttle
-from learner.loop import Learner, Parts
-from learner.publishing.cadence import Cadence
-from learner.publishing.publisher import Frames, PolicyPublisher
-from learner.publishing.select_best import Selection
-from learner.reporting.metrics import declared
-from learner.reporting.metrics_log import MetricsLog
-from learner.reporting.progress import Progress
-from learner.reporting.reporter import Reporter
+from graspfleet.common.errors import ConfigError, StorageError
+from graspfleet.common.messages import Status
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.seeds import seed_sequence
+from graspfleet.common.settings.flags import LearnerFlags
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner import loop
+from graspfleet.learner.access.refusals import Refusals
+from graspfleet.learner.algorithm import Algorithm, Definition
+from graspfleet.learner.experience.demonstrations.loader import load_demos
+from graspfleet.learner.experience.ingest import Ingest
+from graspfleet.learner.experience.journal import Journal, Recovered
+from graspfleet.learner.experience.rate_limiter import RateLimiter, make_limiter
+from graspfleet.learner.experience.replay import Mixture, Replay, Sampler
+from graspfleet.learner.experience.sessions import Sessions
+from graspfleet.learner.experience.throttle import Throttle
+from graspfleet.learner.loop import Learner, Parts
+from graspfleet.learner.publishing.cadence import Cadence
+from graspfleet.learner.publishing.publisher import Frames, PolicyPublisher
+from graspfleet.learner.publishing.select_best import Selection
+from graspfleet.learner.reporting.metrics import declared
+from graspfleet.learner.reporting.metrics_log import MetricsLog
+from graspfleet.learner.reporting.progress import Progress
+from graspfleet.learner.reporting.reporter import Reporter
+from graspfleet.learner.storage.checkpoint import Checkpoints
 
 STATE_ERRORS = (LookupError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError)
 """Raised by parts that are given a state which is none of theirs."""

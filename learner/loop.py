@@ -8,21 +8,21 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from common.config import LearnerConfig
-from common.errors import StorageError
-from common.messages import Ack
-from common.net.experience import Received
-from common.runtime.interval import Interval
-from common.runtime.signals import StopSignal
-from learner.algorithm import Algorithm
-from learner.checkpoint import Checkpoints
-from learner.experience.ingest import Ingest
-from learner.experience.rate_limiter import RateLimiter
-from learner.experience.replay import Sampler
-from learner.experience.sessions import Liveness
-from learner.publishing.publisher import PolicyPublisher
-from learner.publishing.select_best import Selection
-from learner.reporting.progress import Progress
+from graspfleet.common.errors import StorageError
+from graspfleet.common.messages import Ack
+from graspfleet.common.net.experience import Received
+from graspfleet.common.runtime.interval import Interval
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.learner.algorithm import Algorithm
+from graspfleet.learner.experience.ingest import Ingest
+from graspfleet.learner.experience.rate_limiter import RateLimiter
+from graspfleet.learner.experience.replay import Sampler
+from graspfleet.learner.experience.sessions import Liveness
+from graspfleet.learner.publishing.publisher import PolicyPublisher
+from graspfleet.learner.publishing.select_best import Selection
+from graspfleet.learner.reporting.progress import Progress
+from graspfleet.learner.storage.checkpoint import Checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Learner:
             (Interval(STATUS_INTERVAL_S), self.send_status),
         ]
 
-    @np.errstate(over="ignore", invalid="ignore")  # `learner.divergence` finds what becomes of it
+    @np.errstate(over="ignore", invalid="ignore")  # `learner.numerics.divergence` finds what becomes of it
     def run(self, stop: StopSignal) -> None:
         """Learn until the rate limiter is done or until told to stop; save in both cases."""
         parts = self.parts

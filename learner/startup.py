@@ -3,20 +3,20 @@
 import time
 from collections.abc import Mapping
 
-from common.errors import ConfigError, ProtocolError, RefusedError
-from common.flags import LearnerFlags
-from common.messages import Hello, Status
-from common.net.security import require_own
-from common.protocol import decode
-from common.runtime.interval import Interval
-from common.runtime.signals import StopSignal
-from common.section import flag
-from common.specs import EnvSpec, differences
-from learner.access.complaints import Complaints
-from learner.access.footprint import require_room
-from learner.access.refusals import Peer
-from learner.access.sockets import Sockets
-from learner.experience.journal import Recovered
+from graspfleet.common.errors import ConfigError, ProtocolError, RefusedError
+from graspfleet.common.messages import Hello, Status
+from graspfleet.common.net.security import require_own
+from graspfleet.common.protocol import decode
+from graspfleet.common.runtime.interval import Interval
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.flags import LearnerFlags
+from graspfleet.common.settings.section import flag
+from graspfleet.common.specs import EnvSpec, differences
+from graspfleet.learner.access.complaints import Complaints
+from graspfleet.learner.access.footprint import require_room
+from graspfleet.learner.access.refusals import Peer
+from graspfleet.learner.access.sockets import Sockets
+from graspfleet.learner.experience.journal import Recovered
 
 
 def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> EnvSpec | None:

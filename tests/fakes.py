@@ -11,16 +11,16 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from actor.writer import Writer
-from common.messages import Batch
-from common.net.experience import Received
-from common.protocol import MAGIC, PREFIX, VERSION
-from common.specs import EnvSpec, Records, Transition
-from learner.experience.ingest import Ingest
-from learner.experience.journal import Journal
-from learner.experience.rate_limiter import RateLimiter
-from learner.experience.replay import Replay
-from learner.experience.sessions import Sessions
+from graspfleet.actor.writer import Writer
+from graspfleet.common.messages import Batch
+from graspfleet.common.net.experience import Received
+from graspfleet.common.protocol import MAGIC, PREFIX, VERSION
+from graspfleet.common.specs import EnvSpec, Records, Transition
+from graspfleet.learner.experience.ingest import Ingest
+from graspfleet.learner.experience.journal import Journal
+from graspfleet.learner.experience.rate_limiter import RateLimiter
+from graspfleet.learner.experience.replay import Replay
+from graspfleet.learner.experience.sessions import Sessions
 
 SPEC = EnvSpec(env="Fake-v0", obs_dim=3, action_dim=2, discount=0.5, n_step=1)
 SESSION = "0123456789abcdef"

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.errors import ConfigError
-from common.messages import Weights
-from common.policy import NumpyPolicy
-from common.protocol import decode
-from common.runtime.run_directory import RunDirectory
-from learner import algorithm
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.messages import Weights
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.common.protocol import decode
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.learner import algorithm
 from tests.fakes import SPEC
 from tests.learner.test_resume import learn
 

@@ -8,12 +8,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from actor.writer import MAX_PATIENCE, Writer
-from common.messages import Ack, Batch
-from common.protocol import decode
-from common.specs import Transition
-from learner.experience.rate_limiter import RateLimiter
-from learner.experience.replay import Replay
+from graspfleet.actor.writer import MAX_PATIENCE, Writer
+from graspfleet.common.messages import Ack, Batch
+from graspfleet.common.protocol import decode
+from graspfleet.common.specs import Transition
+from graspfleet.learner.experience.rate_limiter import RateLimiter
+from graspfleet.learner.experience.replay import Replay
 from tests.fakes import OTHER_SESSION, SESSION, SPEC, make_ingest, make_writer, recover_ingest
 
 CAPACITY = 5000

@@ -1,18 +1,21 @@
 """The direction of imports, and that nothing which can run a peer's code is ever called."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("actor", "common", "learner", "graspfleet")
 FILES = {
     path.relative_to(ROOT).as_posix(): path
-    for package in ("actor", "common", "learner")
-    for path in sorted((ROOT / package).rglob("*.py"))
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))  # which does not follow the links in graspfleet/
 }
 LEARNER_ONLY = {"torch", "tensorboard", "matplotlib", "minari", "h5py", "numba"}
 UNSAFE_LOADERS = {f"yaml.{name}" for name in ("Loader", "UnsafeLoader", "FullLoader", "CLoader")}
@@ -35,31 +38,85 @@ def imported(module: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def package_of(module: str) -> str:
+    """Return the package of ours that a dotted name is of: a folder of this tree, or another library."""
+    first, _, rest = module.partition(".")
+    below = rest.partition(".")[0]
+    return below if first == "graspfleet" and below in PACKAGES else first
+
+
 def packages(name: str) -> set[str]:
-    return {module.split(".")[0] for module in imported(tree(name))}
+    return {package_of(module) for module in imported(tree(name)) if module != "graspfleet"}
+
+
+def named(name: str) -> set[str]:
+    """Return the packages of dotted names in strings, such as entry points and words after `-m`."""
+    texts = [node.value for node in ast.walk(tree(name)) if isinstance(node, ast.Constant)]
+    words = [text for text in texts if isinstance(text, str) and re.fullmatch(r"graspfleet(\.\w+)*", text)]
+    return {package_of(word) for word in words}
+
+
+FORBIDDEN = {
+    "actor": {"learner", "graspfleet"},
+    "learner": {"actor", "graspfleet"},
+    "common": {"actor", "learner", "graspfleet"},
+    "graspfleet": set[str](),
+}
 
 
 def test_there_is_something_to_look_at() -> None:
     assert len(FILES) > 30
     assert "common" in packages("actor/loop.py")
     assert "torch" in packages("learner/sac/agent.py")
+    assert packages("graspfleet/train.py") >= {"common", "graspfleet"}
+    assert named("graspfleet/cli.py") == {"actor", "learner", "graspfleet"}
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_imports_point_one_way(name: str) -> None:
     package = name.split("/")[0]
-    forbidden = {"actor": {"learner"}, "learner": {"actor"}, "common": {"actor", "learner"}}[package]
+    forbidden = FORBIDDEN[package]
     if package != "learner":
         forbidden = forbidden | LEARNER_ONLY
     if name == "actor/grasp/demos.py":  # a command of its own, with its own extra; actors never import it
         forbidden = forbidden - {"minari"}
     assert not packages(name) & (forbidden | BASELINES | {"tests", "benchmarks"})
+    assert not named(name) & FORBIDDEN[package]
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("graspfleet/")])
+def test_the_front_door_needs_a_process_of_its_own_for_actor_and_learner(name: str) -> None:
+    """Its modules name theirs, to be started or imported when they are called; they import neither."""
+    assert not packages(name) & {"actor", "learner"}
+
+
+def test_nothing_is_imported_by_the_name_of_its_folder() -> None:
+    for name in FILES:
+        assert not {module.partition(".")[0] for module in imported(tree(name))} & {
+            "actor",
+            "common",
+            "learner",
+        }
+
+
+def test_everything_is_installed() -> None:
+    """`pyproject.toml` lists every package, below the name that it is imported by."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = {Path(name).parent.as_posix().replace("/", ".") for name in FILES if name.endswith("__init__.py")}
+    assert set(declared["packages"]) == {
+        name if name == "graspfleet" else f"graspfleet.{name}" for name in found
+    }
+    assert {name.removeprefix("graspfleet."): folder for name, folder in declared["package-dir"].items()} == {
+        name: name for name in PACKAGES
+    }
+    for name in ("actor", "common", "learner"):
+        assert (ROOT / "graspfleet" / name).readlink() == Path("..") / name
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("actor/grasp/")])
 def test_the_task_is_known_nowhere_outside_its_package(name: str) -> None:
     if name != "actor/__init__.py":
-        assert not [module for module in imported(tree(name)) if module.startswith("actor.grasp")]
+        assert not [module for module in imported(tree(name)) if module.startswith("graspfleet.actor.grasp")]
     # The word may name the project and the default environment, but no name or comparison may turn on it.
     for node in ast.walk(tree(name)):
         if isinstance(node, ast.Name | ast.Attribute):
@@ -126,5 +183,5 @@ def test_no_data_is_ever_run_as_code(path: Path) -> None:
 
 def test_an_actor_needs_none_of_the_learners_packages() -> None:
     names = ", ".join(map(repr, sorted(LEARNER_ONLY)))
-    code = f"import actor.__main__, sys; found = {{{names}}} & set(sys.modules); assert not found, found"
+    code = f"import graspfleet.actor.__main__, sys; f = {{{names}}} & set(sys.modules); assert not f, f"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)

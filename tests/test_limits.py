@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.config import ActorConfig, LearnerConfig, RunConfig, TransportConfig
-from common.errors import ConfigError
-from common.fields import MAX_EPISODE_BYTES
-from common.flags import LearnerFlags
-from common.messages import Weights
-from common.messages.sizes import ENVELOPE_BYTES, require_fit
-from common.policy import policy_bytes
-from common.protocol import encode
-from common.specs import EnvSpec
-from learner.access.footprint import require_room
-from learner.sac.settings import SACConfig
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.fields import MAX_EPISODE_BYTES
+from graspfleet.common.messages import Weights
+from graspfleet.common.messages.sizes import ENVELOPE_BYTES, require_fit
+from graspfleet.common.policy import policy_bytes
+from graspfleet.common.protocol import encode
+from graspfleet.common.settings.config import ActorConfig, LearnerConfig, RunConfig, TransportConfig
+from graspfleet.common.settings.flags import LearnerFlags
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.access.footprint import require_room
+from graspfleet.learner.sac.settings import SACConfig
 from tests.fakes import ONE_LINE, make_batch, make_records
 
 LARGEST = (1 << 45) - 1

@@ -5,8 +5,8 @@ Out: `register()` and, on first use, the class `GraspEnv`.
 Must not know: sockets, policies, learners. Importing it must not import PyBullet, so that a process which
 only wants the name of the task does not pay for the simulator.
 
-Gymnasium 1.x loads no plug-ins by itself: `import actor.grasp` before `gymnasium.make("Grasp-v0")`, or name
-the module in the id, `gymnasium.make("actor.grasp:Grasp-v0")`.
+Gymnasium 1.x loads no plug-ins by itself: `import graspfleet.actor.grasp` before `gymnasium.make("Grasp-v0")`,
+or name the module in the id, `gymnasium.make("graspfleet.actor.grasp:Grasp-v0")`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gymnasium.envs.registration import register as gymnasium_register
 from gymnasium.envs.registration import registry
 
 if TYPE_CHECKING:
-    from actor.grasp.env import GraspEnv
+    from graspfleet.actor.grasp.env import GraspEnv
 
 __all__ = ["ENV_ID", "GraspEnv", "register"]
 
@@ -31,14 +31,14 @@ def register() -> None:
     """
     if ENV_ID not in registry:
         # The wrapper counts the steps, not the environment, so that `make` can set another limit.
-        entry_point, own_limit = "actor.grasp.env:GraspEnv", {"max_episode_steps": None}
+        entry_point, own_limit = "graspfleet.actor.grasp.env:GraspEnv", {"max_episode_steps": None}
         gymnasium_register(id=ENV_ID, entry_point=entry_point, max_episode_steps=50, kwargs=own_limit)
 
 
 def __getattr__(name: str) -> Any:
     """Import `GraspEnv`, and PyBullet with it, on first use."""
     if name == "GraspEnv":
-        from actor.grasp.env import GraspEnv
+        from graspfleet.actor.grasp.env import GraspEnv
 
         return GraspEnv
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from actor.grasp.engine import pybullet
+from graspfleet.actor.grasp.engine import pybullet
 
 TARGET_M = (0.44, 0.0, 0.17)
 DISTANCE_M = 0.95

@@ -4,8 +4,8 @@ In: an id, 0 to 999, and `data/random_objects.csv`. Out: models that `objects` m
 Must not know: the robot, the task, where an object is placed.
 
 How an object lies, how large it is and whether the scripted expert lifts it are the same for ever, so
-`python -m actor.grasp.survey` measures them once: reset then neither reads meshes nor waits for an object to
-come to rest.
+`python -m graspfleet.actor.grasp.survey` measures them once: reset then neither reads meshes nor waits for an
+object to come to rest.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from actor.grasp.engine import pybullet
-from actor.grasp.simulation import Simulation
+from graspfleet.actor.grasp.engine import pybullet
+from graspfleet.actor.grasp.simulation import Simulation
 
 COUNT = 1000
 BROKEN_IDS = frozenset({168})
@@ -99,7 +99,7 @@ def load_random_object(
 @cache
 def catalog() -> dict[int, RandomObject]:
     """Return every usable object by its id."""
-    lines = files("actor.grasp").joinpath("data", FILE).read_text().splitlines()
+    lines = files("graspfleet.actor.grasp").joinpath("data", FILE).read_text().splitlines()
     return {int(row["id"]): _model(row) for row in csv.DictReader(lines)}
 
 

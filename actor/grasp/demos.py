@@ -16,16 +16,16 @@ import numpy as np
 from pydantic import Field
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from actor.grasp import ENV_ID
-from actor.grasp.env import GraspEnv
-from actor.grasp.expert import Played, play
-from common.env_args import parse_env_args
-from common.errors import ConfigError
-from common.flags import parse
-from common.runtime.datasets import dataset_folder, dataset_name
-from common.runtime.seeds import seed_sequence, training_seeds
-from common.runtime.signals import StopSignal
-from common.section import Section
+from graspfleet.actor.grasp import ENV_ID
+from graspfleet.actor.grasp.env import GraspEnv
+from graspfleet.actor.grasp.expert import Played, play
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.runtime.datasets import dataset_folder, dataset_name
+from graspfleet.common.runtime.seeds import seed_sequence, training_seeds
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.env_args import parse_env_args
+from graspfleet.common.settings.flags import parse
+from graspfleet.common.settings.section import Section
 
 DESCRIPTION = "Episodes of the scripted expert of Grasp-v0: hover, descend, close, lift."
 

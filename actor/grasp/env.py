@@ -22,13 +22,13 @@ from gymnasium import spaces
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from numpy.typing import NDArray
 
-from actor.grasp import camera, observation, task
-from actor.grasp.objects import object_set
-from actor.grasp.observation import GraspState
-from actor.grasp.randomization import Sample, randomization
-from actor.grasp.robot import checked_action
-from actor.grasp.scene import Scene
-from actor.grasp.simulation import CONTROL_HZ, physics_preset
+from graspfleet.actor.grasp import camera, observation, task
+from graspfleet.actor.grasp.objects import object_set
+from graspfleet.actor.grasp.observation import GraspState
+from graspfleet.actor.grasp.randomization import Sample, randomization
+from graspfleet.actor.grasp.robot import checked_action
+from graspfleet.actor.grasp.scene import Scene
+from graspfleet.actor.grasp.simulation import CONTROL_HZ, physics_preset
 
 START_LOW_M, START_HIGH_M = (0.47, -0.03, 0.15), (0.53, 0.03, 0.20)
 """Bounds of the grasp point's initial position (m), above the middle of the objects."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from actor.grasp.env import GraspEnv
-from actor.grasp.plan import plan_grasp
-from actor.grasp.scripted import ScriptedGrasp
-from actor.grasp.simulation import UnstableSimulationError
+from graspfleet.actor.grasp.env import GraspEnv
+from graspfleet.actor.grasp.plan import plan_grasp
+from graspfleet.actor.grasp.scripted import ScriptedGrasp
+from graspfleet.actor.grasp.simulation import UnstableSimulationError
 
 Floats = NDArray[np.float32]
 

@@ -1,4 +1,4 @@
-"""`python -m actor.grasp.gallery FOLDER`: a picture of each object set, for the documentation.
+"""`python -m graspfleet.actor.grasp.gallery FOLDER`: a picture of each object set, for the documentation.
 
 In: a folder. Out: `SET.png` in it.
 Must not know: policies, learners, sockets.
@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from actor.grasp import camera, visuals
-from actor.grasp.engine import pybullet
-from actor.grasp.objects import object_set
-from actor.grasp.robot import Panda
-from actor.grasp.simulation import Simulation, physics_preset
+from graspfleet.actor.grasp import camera, visuals
+from graspfleet.actor.grasp.engine import pybullet
+from graspfleet.actor.grasp.objects import object_set
+from graspfleet.actor.grasp.robot import Panda
+from graspfleet.actor.grasp.simulation import Simulation, physics_preset
 
 SETS = ("cube", "primitives", "random", "random-heldout")
 COLUMNS_M = (0.24, 0.37, 0.50, 0.63)

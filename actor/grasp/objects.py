@@ -16,9 +16,9 @@ from typing import Protocol
 
 import numpy as np
 
-from actor.grasp.catalog import BROKEN_IDS, COUNT, RandomObject, catalog
-from actor.grasp.primitives import Box, Color, Cylinder, random_edge
-from actor.grasp.simulation import Simulation
+from graspfleet.actor.grasp.catalog import BROKEN_IDS, COUNT, RandomObject, catalog
+from graspfleet.actor.grasp.primitives import Box, Color, Cylinder, random_edge
+from graspfleet.actor.grasp.simulation import Simulation
 
 
 class ObjectModel(Protocol):

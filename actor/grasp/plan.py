@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actor.grasp.engine import pybullet
-from actor.grasp.observation import WORKSPACE_LOW_M, Vector
-from actor.grasp.scene import Scene
+from graspfleet.actor.grasp.engine import pybullet
+from graspfleet.actor.grasp.observation import WORKSPACE_LOW_M, Vector
+from graspfleet.actor.grasp.scene import Scene
 
 Array = NDArray[np.float64]
 

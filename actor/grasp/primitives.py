@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from actor.grasp.engine import pybullet
-from actor.grasp.simulation import Simulation
+from graspfleet.actor.grasp.engine import pybullet
+from graspfleet.actor.grasp.simulation import Simulation
 
 CENTER = (0.0, 0.0, 0.0)
 UPRIGHT = (0.0, 0.0, 0.0, 1.0)

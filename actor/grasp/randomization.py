@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from actor.grasp.robot import FINGER_FORCE_N
+from graspfleet.actor.grasp.robot import FINGER_FORCE_N
 
 
 def _ordered(limits: tuple[float, float]) -> tuple[float, float]:

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actor.grasp.engine import pybullet
-from actor.grasp.observation import (
+from graspfleet.actor.grasp.engine import pybullet
+from graspfleet.actor.grasp.observation import (
     FINGER_OPENING_M,
     GAP_MAX_M,
     NO_GAP,
@@ -29,7 +29,7 @@ from actor.grasp.observation import (
     Rotation,
     Vector,
 )
-from actor.grasp.simulation import Simulation
+from graspfleet.actor.grasp.simulation import Simulation
 
 EE_LINK = 11
 FINGER_JOINTS = (9, 10)

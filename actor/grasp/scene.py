@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from actor.grasp import visuals
-from actor.grasp.engine import pybullet
-from actor.grasp.objects import ObjectModel
-from actor.grasp.observation import (
+from graspfleet.actor.grasp import visuals
+from graspfleet.actor.grasp.engine import pybullet
+from graspfleet.actor.grasp.objects import ObjectModel
+from graspfleet.actor.grasp.observation import (
     FINGER_OPENING_M,
     GAP_MAX_M,
     NO_GAP,
@@ -21,9 +21,9 @@ from actor.grasp.observation import (
     Rotation,
     Vector,
 )
-from actor.grasp.primitives import UPRIGHT
-from actor.grasp.robot import Measurement, Panda
-from actor.grasp.simulation import PhysicsPreset, Simulation, UnstableSimulationError
+from graspfleet.actor.grasp.primitives import UPRIGHT
+from graspfleet.actor.grasp.robot import Measurement, Panda
+from graspfleet.actor.grasp.simulation import PhysicsPreset, Simulation, UnstableSimulationError
 
 LOADS_PER_WORLD = 64
 """Objects loaded before the world is replaced: PyBullet keeps about 70 KB per loaded mesh until its world

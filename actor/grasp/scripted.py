@@ -14,9 +14,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from actor.grasp.observation import OFFSET_SCALE_M, Rotation, Vector
-from actor.grasp.plan import Grasp
-from actor.grasp.robot import STEP_M, STEP_YAW_RAD
+from graspfleet.actor.grasp.observation import OFFSET_SCALE_M, Rotation, Vector
+from graspfleet.actor.grasp.plan import Grasp
+from graspfleet.actor.grasp.robot import STEP_M, STEP_YAW_RAD
 
 HOVER_M = 0.08
 """Height above the place to take hold at which it turns and aligns."""

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import pybullet_data
 
-from actor.grasp.engine import pybullet
+from graspfleet.actor.grasp.engine import pybullet
 
 CONTROL_HZ = 20
 GRAVITY_M_S2 = 9.81

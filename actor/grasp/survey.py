@@ -1,4 +1,4 @@
-"""`python -m actor.grasp.survey`: measure the random objects once, for `catalog`.
+"""`python -m graspfleet.actor.grasp.survey`: measure the random objects once, for `catalog`.
 
 In: the meshes that come with PyBullet. Out: `data/random_objects.csv`, and a summary on the terminal.
 Must not know: policies, learners, sockets.
@@ -19,12 +19,12 @@ import numpy as np
 import pybullet_data
 from rich.progress import track
 
-from actor.grasp import catalog
-from actor.grasp.catalog import COLUMNS, RandomObject, load_random_object
-from actor.grasp.engine import pybullet
-from actor.grasp.env import GraspEnv
-from actor.grasp.expert import play
-from actor.grasp.simulation import Simulation, physics_preset
+from graspfleet.actor.grasp import catalog
+from graspfleet.actor.grasp.catalog import COLUMNS, RandomObject, load_random_object
+from graspfleet.actor.grasp.engine import pybullet
+from graspfleet.actor.grasp.env import GraspEnv
+from graspfleet.actor.grasp.expert import play
+from graspfleet.actor.grasp.simulation import Simulation, physics_preset
 
 TRIES = 10
 MESH_SCALE = 0.015
@@ -82,7 +82,9 @@ def write(models: list[RandomObject], path: Path) -> None:
 
 def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m actor.grasp.survey", description="Measure the objects.")
+    parser = argparse.ArgumentParser(
+        prog="python -m graspfleet.actor.grasp.survey", description="Measure the objects."
+    )
     parser.add_argument("--tries", type=int, default=TRIES, help="episodes an object")
     tries = parser.parse_args(argv).tries
     path = Path(__file__).parent / "data" / catalog.FILE

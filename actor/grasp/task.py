@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from actor.grasp.observation import GAP_MAX_M, WORKSPACE_HIGH_M, WORKSPACE_LOW_M, GraspState
+from graspfleet.actor.grasp.observation import GAP_MAX_M, WORKSPACE_HIGH_M, WORKSPACE_LOW_M, GraspState
 
 SUCCESS_HEIGHT_M = 0.10
 LIFT_FULL_M = 0.12

@@ -6,9 +6,9 @@ Must not know: the task, Gymnasium.
 
 from __future__ import annotations
 
-from actor.grasp.engine import pybullet
-from actor.grasp.robot import FINGER_JOINTS
-from actor.grasp.simulation import Simulation
+from graspfleet.actor.grasp.engine import pybullet
+from graspfleet.actor.grasp.robot import FINGER_JOINTS
+from graspfleet.actor.grasp.simulation import Simulation
 
 Vector = tuple[float, float, float]
 Color = tuple[float, float, float, float]

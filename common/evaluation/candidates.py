@@ -9,9 +9,9 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from common.evaluation.statistics import mean_low, wilson_interval
-from common.fields import MAX_EPISODES, Count, Episode, Record
-from common.messages import Weights
+from graspfleet.common.evaluation.statistics import mean_low, wilson_interval
+from graspfleet.common.fields import MAX_EPISODES, Count, Episode, Record
+from graspfleet.common.messages import Weights
 
 NUM_FINALISTS = 3
 """Policies that are compared with the last one after training."""

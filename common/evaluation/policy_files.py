@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from common.errors import ProtocolError
-from common.evaluation.candidates import Candidate, Key, Selected, key_of
-from common.messages import Weights
-from common.protocol import OLDEST_POLICY, decode
-from common.runtime.files import read_limited, write_atomically
-from common.runtime.run_directory import RunDirectory
+from graspfleet.common.errors import ProtocolError
+from graspfleet.common.evaluation.candidates import Candidate, Key, Selected, key_of
+from graspfleet.common.messages import Weights
+from graspfleet.common.protocol import OLDEST_POLICY, decode
+from graspfleet.common.runtime.files import read_limited, write_atomically
+from graspfleet.common.runtime.run_directory import RunDirectory
 
 log = logging.getLogger(__name__)
 

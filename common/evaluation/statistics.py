@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from common.fields import Episode
+from graspfleet.common.fields import Episode
 
 Z_95 = 1.959964
 """Quantile of the normal distribution that leaves 2.5 % on each side."""

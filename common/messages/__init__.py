@@ -3,9 +3,9 @@
 In and out: plain values and arrays. No bytes (that is `common.protocol`), no sockets, no clocks.
 """
 
-from common.messages.base import Arrays, Message
-from common.messages.from_learner import Ack, Refusal, Status, Weights
-from common.messages.to_learner import Batch, Bye, Evaluation, EvaluationStarted, Hello
+from graspfleet.common.messages.base import Arrays, Message
+from graspfleet.common.messages.from_learner import Ack, Refusal, Status, Weights
+from graspfleet.common.messages.to_learner import Batch, Bye, Evaluation, EvaluationStarted, Hello
 
 KINDS: dict[str, type[Message]] = {
     message.kind: message

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
-from common.fields import Record
+from graspfleet.common.fields import Record
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from common.fields import (
+from graspfleet.common.fields import (
     MAX_REFUSED_SHOWN,
     MAX_ROOM,
     MAX_STATUS_KEYS,
@@ -17,8 +17,8 @@ from common.fields import (
     State,
     Total,
 )
-from common.messages.base import Arrays, Message
-from common.specs import EnvSpec
+from graspfleet.common.messages.base import Arrays, Message
+from graspfleet.common.specs import EnvSpec
 
 _EMA = "average."
 """Before the names of the arrays of the policy's moving average, in every version."""

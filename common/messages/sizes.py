@@ -1,6 +1,6 @@
 """The size check of messages against the transport's limit."""
 
-from common.errors import ConfigError
+from graspfleet.common.errors import ConfigError
 
 ENVELOPE_BYTES = 4096
 """Allowance for the fixed part of a header and for encryption."""

@@ -6,10 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from common.errors import ProtocolError
-from common.fields import MAX_EPISODES, MAX_ROWS, ActorId, Challenge, Count, Episode, Role, Seq, SessionId
-from common.messages.base import Arrays, Message
-from common.specs import EnvSpec, Records
+from graspfleet.common.errors import ProtocolError
+from graspfleet.common.fields import (
+    MAX_EPISODES,
+    MAX_ROWS,
+    ActorId,
+    Challenge,
+    Count,
+    Episode,
+    Role,
+    Seq,
+    SessionId,
+)
+from graspfleet.common.messages.base import Arrays, Message
+from graspfleet.common.specs import EnvSpec, Records
 
 
 class Hello(Message):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import zmq
 
-from common.runtime.files import read_limited, write_atomically
+from graspfleet.common.runtime.files import read_limited, write_atomically
 
 MAX_BYTES = 4096
 """Largest certificate file."""

@@ -11,13 +11,13 @@ from typing import Self
 
 import zmq
 
-from common.config import TransportConfig
-from common.errors import ConfigError
-from common.net.addresses import host_of
-from common.net.reconnect import POLL_INTERVAL_S, Reconnector, bracketed
-from common.net.security import actor_keys, learner_keys, require_private
-from common.protocol import Buffer
-from common.section import flag
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.net.addresses import host_of
+from graspfleet.common.net.reconnect import POLL_INTERVAL_S, Reconnector, bracketed
+from graspfleet.common.net.security import actor_keys, learner_keys, require_private
+from graspfleet.common.protocol import Buffer
+from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.section import flag
 
 _KEEPALIVE_MS = 1000
 LOST_AFTER_MS = 10_000

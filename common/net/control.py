@@ -2,9 +2,9 @@
 
 import zmq
 
-from common.config import TransportConfig
-from common.net.channel import LOST_AFTER_MS, Channel
-from common.protocol import Buffer
+from graspfleet.common.net.channel import LOST_AFTER_MS, Channel
+from graspfleet.common.protocol import Buffer
+from graspfleet.common.settings.config import TransportConfig
 
 ACK_TOPIC = b"ack/%s\0"
 """Topic of one actor: its acknowledgements, and its refusal."""

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import zmq
 
-from common.config import TransportConfig
-from common.net.channel import Channel
-from common.protocol import Buffer
+from graspfleet.common.net.channel import Channel
+from graspfleet.common.protocol import Buffer
+from graspfleet.common.settings.config import TransportConfig
 
 MESSAGE_OVERHEAD_BYTES = 42 + 128
 """Bytes that a message adds to a connection: header and encryption, and pings since the previous message."""

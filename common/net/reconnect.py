@@ -11,9 +11,9 @@ import time
 
 import zmq
 
-from common.net.addresses import Addresses
-from common.net.monitor import Monitor
-from common.runtime.interval import Interval
+from graspfleet.common.net.addresses import Addresses
+from graspfleet.common.net.monitor import Monitor
+from graspfleet.common.runtime.interval import Interval
 
 log = logging.getLogger(__name__)
 

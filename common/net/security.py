@@ -5,10 +5,17 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import KeysConfig
-from common.errors import ConfigError, RefusedError
-from common.net.certificates import NAME, PUBLIC, SECRET, Certificate, CertificateError, read_certificate
-from common.section import flag
+from graspfleet.common.errors import ConfigError, RefusedError
+from graspfleet.common.net.certificates import (
+    NAME,
+    PUBLIC,
+    SECRET,
+    Certificate,
+    CertificateError,
+    read_certificate,
+)
+from graspfleet.common.settings.config import KeysConfig
+from graspfleet.common.settings.section import flag
 
 log = logging.getLogger(__name__)
 

@@ -2,9 +2,9 @@
 
 import zmq
 
-from common.config import TransportConfig
-from common.net.channel import Channel
-from common.protocol import Buffer
+from graspfleet.common.net.channel import Channel
+from graspfleet.common.protocol import Buffer
+from graspfleet.common.settings.config import TransportConfig
 
 
 class WeightsPublisher(Channel):

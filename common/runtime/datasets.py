@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from common.runtime.files import expand_home
+from graspfleet.common.runtime.files import expand_home
 
 
 def dataset_folder(where: str) -> Path:

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from common.errors import ConfigError
+from graspfleet.common.errors import ConfigError
 
 _TEMPORARY = re.compile(r"\.[A-Za-z0-9_-]+\.(yaml|json|jsonl|bin|pt|gfp|png)\.\d+")
 """Names of `write_atomically`'s temporary files: .NAME.PID."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.runtime.files import open_regular
+from graspfleet.common.runtime.files import open_regular
 
 log = logging.getLogger(__name__)
 

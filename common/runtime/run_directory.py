@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import ConfigError, StorageError
-from common.runtime.files import is_temporary, read_limited, write_atomically
-from common.runtime.run_lock import take_lock
+from graspfleet.common.errors import ConfigError, StorageError
+from graspfleet.common.runtime.files import is_temporary, read_limited, write_atomically
+from graspfleet.common.runtime.run_lock import take_lock
 
 _BEFORE_IT_BEGINS = {"config.yaml", "endpoints.json", "logs", "lock"}
 """Files of a run that failed before its first actor; the directory can be used again."""

@@ -5,8 +5,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from common.errors import ConfigError
-from common.runtime.files import open_own
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.runtime.files import open_own
 
 LOCK_VARIABLE = "GRASPFLEET_RUN_LOCK"
 """Set by a launcher for its learner: the descriptor of the lock on the run directory that they share."""

@@ -5,8 +5,8 @@ import logging
 import os
 from pathlib import Path
 
-from common.errors import ConfigError
-from common.net.certificates import NAME, PUBLIC, CertificateError, read_certificate
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.net.certificates import NAME, PUBLIC, CertificateError, read_certificate
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from collections import Counter
 import zmq
 from zmq.utils import z85
 
-from common.config import TransportConfig
-from common.runtime.interval import Interval
-from learner.access.allow_list import AllowList
-from learner.access.connections import Connections
-from learner.access.files_limit import allow_connections
-from learner.access.limits import Reader
+from graspfleet.common.runtime.interval import Interval
+from graspfleet.common.settings.config import TransportConfig
+from graspfleet.learner.access.allow_list import AllowList
+from graspfleet.learner.access.connections import Connections
+from graspfleet.learner.access.files_limit import allow_connections
+from graspfleet.learner.access.limits import Reader
 
 log = logging.getLogger(__name__)
 

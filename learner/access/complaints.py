@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 
-from common.errors import ProtocolError
+from graspfleet.common.errors import ProtocolError
 
 log = logging.getLogger(__name__)
 

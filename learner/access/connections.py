@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import zmq
 
-from common.config import TransportConfig
-from common.net.monitor import Monitor
-from learner.access.limits import HANDSHAKE_BYTES, MAX_UNREAD_MESSAGES, Allowance, Reader
-from learner.access.poll_schedule import PollSchedule
-from learner.access.tcp import ESTABLISHED, TcpConnection, can_examine
+from graspfleet.common.net.monitor import Monitor
+from graspfleet.common.settings.config import TransportConfig
+from graspfleet.learner.access.limits import HANDSHAKE_BYTES, MAX_UNREAD_MESSAGES, Allowance, Reader
+from graspfleet.learner.access.poll_schedule import PollSchedule
+from graspfleet.learner.access.tcp import ESTABLISHED, TcpConnection, can_examine
 
 log = logging.getLogger(__name__)
 

@@ -1,12 +1,12 @@
 """Memory and disk footprint of a run, from the actors' spec and the operator's limits."""
 
-from common.errors import ConfigError
-from common.fields import MAX_ROWS
-from common.flags import LearnerFlags
-from common.messages.sizes import require_fit
-from common.specs import EnvSpec
-from learner.algorithm import Memory, definition
-from learner.publishing.published_frames import KEPT_BYTES
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.fields import MAX_ROWS
+from graspfleet.common.messages.sizes import require_fit
+from graspfleet.common.settings.flags import LearnerFlags
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.algorithm import Memory, definition
+from graspfleet.learner.publishing.published_frames import KEPT_BYTES
 
 DISPATCH_MAX = 16
 """Batches of one dispatch where the flags leave their number to the learner."""

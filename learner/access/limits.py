@@ -7,7 +7,7 @@ ends, or what a subscriber asks it to remember; the kernel's count of bytes boun
 from collections.abc import Mapping
 from typing import Protocol
 
-from learner.access.tcp import TcpState
+from graspfleet.learner.access.tcp import TcpState
 
 HANDSHAKE_BYTES = 4096
 """Bytes that a connection may send before authentication; the handshake takes 600."""

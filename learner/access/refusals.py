@@ -5,10 +5,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from common.errors import RefusedError
-from common.fields import MAX_REFUSED_SHOWN, Role, State, to_line
-from common.messages import Batch, Bye, Evaluation, EvaluationStarted, Hello
-from learner.experience.throttle import Throttle
+from graspfleet.common.errors import RefusedError
+from graspfleet.common.fields import MAX_REFUSED_SHOWN, Role, State, to_line
+from graspfleet.common.messages import Batch, Bye, Evaluation, EvaluationStarted, Hello
+from graspfleet.learner.experience.throttle import Throttle
 
 log = logging.getLogger(__name__)
 

@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping
 
-from common.flags import LearnerFlags
-from common.messages import Ack, Refusal, Status
-from common.net.control import ControlPublisher
-from common.net.experience import ExperienceReceiver, Received
-from common.net.security import is_loopback, learner_keys
-from common.net.weights import WeightsPublisher
-from common.protocol import encode
-from common.runtime.run_directory import Endpoints
-from learner.access.allow_list import AllowList
-from learner.access.authenticator import Authenticator
-from learner.access.refusals import Refusals
-from learner.reporting.metric import Metric
+from graspfleet.common.messages import Ack, Refusal, Status
+from graspfleet.common.net.control import ControlPublisher
+from graspfleet.common.net.experience import ExperienceReceiver, Received
+from graspfleet.common.net.security import is_loopback, learner_keys
+from graspfleet.common.net.weights import WeightsPublisher
+from graspfleet.common.protocol import encode
+from graspfleet.common.runtime.run_directory import Endpoints
+from graspfleet.common.settings.flags import LearnerFlags
+from graspfleet.learner.access.allow_list import AllowList
+from graspfleet.learner.access.authenticator import Authenticator
+from graspfleet.learner.access.refusals import Refusals
+from graspfleet.learner.reporting.metric import Metric
 
 METRICS = {
     "connections": Metric("connections", "open now on the three sockets together; an actor has three"),

@@ -4,12 +4,12 @@ Source: Bhatt et al. 2024, CrossQ: Batch Normalization in Deep Reinforcement Lea
 Efficiency and Simplicity (arXiv 1902.05605).
 """
 
-from common.config import LearnerConfig
-from common.policy import policy_bytes
-from common.specs import EnvSpec
-from learner.algorithm import Algorithm, Memory
-from learner.crossq.settings import CrossQConfig as Settings
-from learner.reporting.metric import Metric
+from graspfleet.common.policy import policy_bytes
+from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.algorithm import Algorithm, Memory
+from graspfleet.learner.crossq.settings import CrossQConfig as Settings
+from graspfleet.learner.reporting.metric import Metric
 
 __all__ = ["METRICS", "Settings", "build", "memory", "updates_per_dispatch"]
 
@@ -51,7 +51,7 @@ def updates_per_dispatch(settings: Settings, learner: LearnerConfig) -> int:
         ConfigError: a GPU was asked for and there is none.
     """
     if learner.device != "cpu":
-        from learner.device import on_gpu
+        from graspfleet.learner.numerics.device import on_gpu
 
         on_gpu(learner)
     return learner.updates_per_dispatch or 1
@@ -63,8 +63,8 @@ def build(
     """Return CrossQ at its beginning; see `learner.algorithm.Definition`."""
     import torch
 
-    from learner.crossq.agent import CrossQ
-    from learner.device import on_gpu
+    from graspfleet.learner.crossq.agent import CrossQ
+    from graspfleet.learner.numerics.device import on_gpu
 
     torch.set_num_threads(learner.learner_threads)
     return CrossQ(spec, settings, seed=seed, device="cuda" if on_gpu(learner) else "cpu")

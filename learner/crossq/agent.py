@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.policy import LOG_STD_MAX, LOG_STD_MIN
-from common.specs import EnvSpec, Records
-from learner.crossq.networks import RenormMLP
-from learner.crossq.settings import CrossQConfig
-from learner.publishing.policy_snapshot import PolicySnapshot
-from learner.records import require_batches, unpack
-from learner.sac.losses import critic_loss, policy_loss, td_target, temperature_loss
-from learner.sac.networks import squash
+from graspfleet.common.policy import LOG_STD_MAX, LOG_STD_MIN
+from graspfleet.common.specs import EnvSpec, Records
+from graspfleet.learner.crossq.networks import RenormMLP
+from graspfleet.learner.crossq.settings import CrossQConfig
+from graspfleet.learner.numerics.records import require_batches, unpack
+from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
+from graspfleet.learner.sac.losses import critic_loss, policy_loss, td_target, temperature_loss
+from graspfleet.learner.sac.networks import squash
 
 BETAS = (0.5, 0.999)
 """Of Adam, as in the paper."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from learner.sac.networks import uniform
+from graspfleet.learner.sac.networks import uniform
 
 MOMENTUM, EPSILON = 0.99, 1e-3
 R_MAX, D_MAX = 3.0, 5.0

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from common.config import ALGORITHM, AlgorithmConfig
+from graspfleet.common.settings.config import ALGORITHM, AlgorithmConfig
 
 
 class CrossQConfig(AlgorithmConfig):

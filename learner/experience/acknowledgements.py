@@ -6,12 +6,12 @@ known here.
 
 from collections.abc import Callable
 
-from common.fields import MAX_ROOM
-from common.messages import Ack
-from common.runtime.interval import Interval
-from learner.experience.held_batches import HeldBatches
-from learner.experience.rate_limiter import RateLimiter
-from learner.experience.sessions import Sender, Sessions
+from graspfleet.common.fields import MAX_ROOM
+from graspfleet.common.messages import Ack
+from graspfleet.common.runtime.interval import Interval
+from graspfleet.learner.experience.held_batches import HeldBatches
+from graspfleet.learner.experience.rate_limiter import RateLimiter
+from graspfleet.learner.experience.sessions import Sender, Sessions
 
 REPEAT_INTERVAL_S = 0.05
 """Seconds between two acknowledgements to an actor whose batches are held: it hears that it is heard."""

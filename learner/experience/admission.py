@@ -6,15 +6,15 @@ refused as a whole is noted, to be told. Time is passed in; no socket is known h
 
 from typing import NamedTuple
 
-from common.errors import ProtocolError, RefusedError
-from common.messages import Batch, Hello
-from common.net.security import may_use, require_own
-from common.protocol import Buffer, decode, peek
-from common.specs import EnvSpec, differences
-from learner.access.complaints import Complaints
-from learner.access.refusals import Heard, Peer, Refusals, role_of
-from learner.experience.sessions import Session, Sessions
-from learner.experience.throttle import Throttle
+from graspfleet.common.errors import ProtocolError, RefusedError
+from graspfleet.common.messages import Batch, Hello
+from graspfleet.common.net.security import may_use, require_own
+from graspfleet.common.protocol import Buffer, decode, peek
+from graspfleet.common.specs import EnvSpec, differences
+from graspfleet.learner.access.complaints import Complaints
+from graspfleet.learner.access.refusals import Heard, Peer, Refusals, role_of
+from graspfleet.learner.experience.sessions import Session, Sessions
+from graspfleet.learner.experience.throttle import Throttle
 
 
 class Admitted(NamedTuple):

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from common.errors import RefusedError
+from graspfleet.common.errors import RefusedError
 
 _NUM_CHALLENGES = (1 << 45) - 1
 

@@ -6,9 +6,9 @@ acknowledged meanwhile, so nothing is lost with them. Must not know: replay, jou
 
 from collections import deque
 
-from common.errors import ProtocolError
-from common.messages import Batch
-from learner.experience.sessions import Session
+from graspfleet.common.errors import ProtocolError
+from graspfleet.common.messages import Batch
+from graspfleet.learner.experience.sessions import Session
 
 MAX_HELD_BYTES = 256 << 20
 """Bytes held at the most, of all actors."""

@@ -9,25 +9,25 @@ import logging
 import zlib
 from collections.abc import Callable, Mapping
 
-from common.errors import ConfigError, ProtocolError
-from common.messages import Ack, Batch, Bye, Evaluation, EvaluationStarted
-from common.net.experience import Received
-from common.protocol import Buffer
-from common.specs import EnvSpec
-from learner.access.complaints import Complaints
-from learner.access.refusals import Peers, Refusals
-from learner.experience.acknowledgements import Acknowledgements
-from learner.experience.admission import Admission
-from learner.experience.held_batches import HeldBatches
-from learner.experience.journal import Entry, Journal, Recovered
-from learner.experience.rate_limiter import RateLimiter
-from learner.experience.recovery import Recovery
-from learner.experience.replay import Replay
-from learner.experience.sessions import Liveness, Sender, Session, Sessions
-from learner.experience.throttle import Throttle
-from learner.publishing.policy_lag import PolicyLag
-from learner.reporting.episode_means import EpisodeMeans
-from learner.reporting.metric import Metric
+from graspfleet.common.errors import ConfigError, ProtocolError
+from graspfleet.common.messages import Ack, Batch, Bye, Evaluation, EvaluationStarted
+from graspfleet.common.net.experience import Received
+from graspfleet.common.protocol import Buffer
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.access.complaints import Complaints
+from graspfleet.learner.access.refusals import Peers, Refusals
+from graspfleet.learner.experience.acknowledgements import Acknowledgements
+from graspfleet.learner.experience.admission import Admission
+from graspfleet.learner.experience.held_batches import HeldBatches
+from graspfleet.learner.experience.journal import Entry, Journal, Recovered
+from graspfleet.learner.experience.rate_limiter import RateLimiter
+from graspfleet.learner.experience.recovery import Recovery
+from graspfleet.learner.experience.replay import Replay
+from graspfleet.learner.experience.sessions import Liveness, Sender, Session, Sessions
+from graspfleet.learner.experience.throttle import Throttle
+from graspfleet.learner.publishing.policy_lag import PolicyLag
+from graspfleet.learner.reporting.episode_means import EpisodeMeans
+from graspfleet.learner.reporting.metric import Metric
 
 log = logging.getLogger(__name__)
 

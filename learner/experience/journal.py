@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from common.errors import ConfigError, StorageError
-from common.runtime.files import read_limited, write_atomically
-from learner.appender import Appender
+from graspfleet.common.errors import ConfigError, StorageError
+from graspfleet.common.runtime.files import read_limited, write_atomically
+from graspfleet.learner.storage.appender import Appender
 
 FORMAT = 3
 """Of the file; runs of another one are refused."""

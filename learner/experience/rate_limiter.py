@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from common.errors import ConfigError
-from common.flags import LearnerFlags
-from learner.reporting.metric import Metric
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.flags import LearnerFlags
+from graspfleet.learner.reporting.metric import Metric
 
 METRICS = {
     "samples_per_insert": Metric(

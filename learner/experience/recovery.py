@@ -8,11 +8,11 @@ import logging
 import zlib
 from collections.abc import Callable
 
-from common.errors import RefusedError
-from common.fields import MAX_ROWS
-from learner.experience.journal import Entry, Recovered
-from learner.experience.replay import Replay
-from learner.experience.sessions import Session, Sessions
+from graspfleet.common.errors import RefusedError
+from graspfleet.common.fields import MAX_ROWS
+from graspfleet.learner.experience.journal import Entry, Recovered
+from graspfleet.learner.experience.replay import Replay
+from graspfleet.learner.experience.sessions import Session, Sessions
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from common.errors import ConfigError
-from common.fields import MAX_ROWS
-from common.runtime.files import open_own
-from common.specs import Records
-from learner.reporting.metric import Metric
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.fields import MAX_ROWS
+from graspfleet.common.runtime.files import open_own
+from graspfleet.common.specs import Records
+from graspfleet.learner.reporting.metric import Metric
 
 METRICS = {
     "env_steps": Metric(

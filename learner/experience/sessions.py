@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from common.errors import RefusedError
-from common.fields import MAX_STATUS_KEYS
-from common.runtime.interval import Interval
-from learner.experience.claims import Claims
-from learner.experience.closed_sessions import MAX_FORGOTTEN, ClosedSessions
-from learner.reporting.metric import Metric
+from graspfleet.common.errors import RefusedError
+from graspfleet.common.fields import MAX_STATUS_KEYS
+from graspfleet.common.runtime.interval import Interval
+from graspfleet.learner.experience.claims import Claims
+from graspfleet.learner.experience.closed_sessions import MAX_FORGOTTEN, ClosedSessions
+from graspfleet.learner.reporting.metric import Metric
 
 METRICS = {
     "produced": Metric(

@@ -3,8 +3,8 @@
 Pure: time and counters are passed in.
 """
 
-from common.config import LearnerConfig
-from common.runtime.interval import Interval
+from graspfleet.common.runtime.interval import Interval
+from graspfleet.common.settings.config import LearnerConfig
 
 PUBLISH_INTERVAL_S = 0.2
 """Seconds between two broadcasts at the most, unless the user says otherwise."""

@@ -6,7 +6,7 @@ In: what was published, and by which version each batch was made. Out: two means
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from learner.reporting.metric import Metric
+from graspfleet.learner.reporting.metric import Metric
 
 METRICS = {
     "policy_lag": Metric(

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from common.evaluation.candidates import Key
+from graspfleet.common.evaluation.candidates import Key
 
 KEPT_VERSIONS = 1024
 """Published frames kept at the most."""

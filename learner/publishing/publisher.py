@@ -4,18 +4,18 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from common.evaluation.candidates import Key
-from common.messages import Weights
-from common.protocol import encode
-from common.runtime.files import write_atomically
-from common.runtime.interval import Interval
-from common.runtime.run_directory import RunDirectory
-from common.specs import EnvSpec
-from learner.divergence import require_policy
-from learner.publishing.cadence import Cadence
-from learner.publishing.policy_snapshot import PolicySnapshot
-from learner.publishing.published_frames import PublishedFrames
-from learner.reporting.metric import Metric
+from graspfleet.common.evaluation.candidates import Key
+from graspfleet.common.messages import Weights
+from graspfleet.common.protocol import encode
+from graspfleet.common.runtime.files import write_atomically
+from graspfleet.common.runtime.interval import Interval
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.numerics.divergence import require_policy
+from graspfleet.learner.publishing.cadence import Cadence
+from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
+from graspfleet.learner.publishing.published_frames import PublishedFrames
+from graspfleet.learner.reporting.metric import Metric
 
 log = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from common.evaluation.candidates import Candidate, Key, Selected
-from common.evaluation.policy_files import commit, read_finalists, read_selected, sweep
-from common.evaluation.statistics import summarize
-from common.messages import Evaluation, EvaluationStarted
-from common.runtime.run_directory import RunDirectory
-from learner.publishing.published_frames import PublishedFrames
-from learner.reporting.metric import Metric, Values
+from graspfleet.common.evaluation.candidates import Candidate, Key, Selected
+from graspfleet.common.evaluation.policy_files import commit, read_finalists, read_selected, sweep
+from graspfleet.common.evaluation.statistics import summarize
+from graspfleet.common.messages import Evaluation, EvaluationStarted
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.learner.publishing.published_frames import PublishedFrames
+from graspfleet.learner.reporting.metric import Metric, Values
 
 log = logging.getLogger(__name__)
 

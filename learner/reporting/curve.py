@@ -1,4 +1,4 @@
-"""`python -m learner.reporting.curve RUN_DIR...`: the learning curve of one or several runs, as a picture."""
+"""`python -m graspfleet.learner.reporting.curve RUN_DIR...`: learning curves of runs, as a picture."""
 
 import logging
 import math
@@ -13,9 +13,9 @@ matplotlib.use("Agg")  # no window, whatever the machine offers
 from matplotlib import pyplot
 from matplotlib.ticker import MaxNLocator
 
-from common.cli import leave_with
-from common.runtime.metric_rows import Row, read_rows
-from common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.exit import leave_with
+from graspfleet.common.runtime.metric_rows import Row, read_rows
+from graspfleet.common.runtime.run_directory import RunDirectory
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from common.evaluation.statistics import summarize
-from common.fields import Episode
-from learner.reporting.metric import Metric
+from graspfleet.common.evaluation.statistics import summarize
+from graspfleet.common.fields import Episode
+from graspfleet.learner.reporting.metric import Metric
 
 METRICS = {
     "episode_return": Metric("reward", "mean of Σ reward, undiscounted"),

@@ -3,11 +3,11 @@
 `docs/metrics.md` has the same names, units and equations; a test holds page and table together.
 """
 
-from learner.access import sockets
-from learner.experience import ingest, rate_limiter, replay, sessions
-from learner.publishing import policy_lag, publisher, select_best
-from learner.reporting import episode_means, progress, reporter
-from learner.reporting.metric import Metric, Metrics
+from graspfleet.learner.access import sockets
+from graspfleet.learner.experience import ingest, rate_limiter, replay, sessions
+from graspfleet.learner.publishing import policy_lag, publisher, select_best
+from graspfleet.learner.reporting import episode_means, progress, reporter
+from graspfleet.learner.reporting.metric import Metric, Metrics
 
 PARTS = (
     *(progress, reporter, replay, rate_limiter, publisher, policy_lag, sessions, ingest, sockets),

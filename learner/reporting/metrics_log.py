@@ -4,11 +4,11 @@ import json
 import logging
 from collections.abc import Mapping
 
-from common.errors import StorageError
-from common.runtime.run_directory import RunDirectory
-from learner.appender import Appender
-from learner.reporting.board import Board
-from learner.reporting.metric import Metrics
+from graspfleet.common.errors import StorageError
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.learner.reporting.board import Board
+from graspfleet.learner.reporting.metric import Metrics
+from graspfleet.learner.storage.appender import Appender
 
 log = logging.getLogger(__name__)
 

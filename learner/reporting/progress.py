@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 
-from learner.reporting.metric import Metric
+from graspfleet.learner.reporting.metric import Metric
 
 METRICS = {
     "wall_s": Metric(

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
-from common.messages import Status
-from learner.access.refusals import Peers
-from learner.reporting.metric import Metric, Metrics, Values
-from learner.reporting.metrics_log import MetricsLog
+from graspfleet.common.messages import Status
+from graspfleet.learner.access.refusals import Peers
+from graspfleet.learner.reporting.metric import Metric, Metrics, Values
+from graspfleet.learner.reporting.metrics_log import MetricsLog
 
 METRICS = {
     "env_steps_per_s": Metric("env steps/s", "Δ`env_steps` / t"),

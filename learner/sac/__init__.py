@@ -4,12 +4,12 @@ A definition as `learner.algorithm` describes it. Source: Haarnoja et al. 2018, 
 and Applications (arXiv 1812.05905).
 """
 
-from common.config import LearnerConfig
-from common.policy import policy_bytes
-from common.specs import EnvSpec
-from learner.algorithm import Algorithm, Memory
-from learner.reporting.metric import Metric
-from learner.sac.settings import SACConfig as Settings
+from graspfleet.common.policy import policy_bytes
+from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.algorithm import Algorithm, Memory
+from graspfleet.learner.reporting.metric import Metric
+from graspfleet.learner.sac.settings import SACConfig as Settings
 
 __all__ = ["METRICS", "Settings", "build", "memory", "updates_per_dispatch"]
 
@@ -56,7 +56,7 @@ def updates_per_dispatch(settings: Settings, learner: LearnerConfig) -> int:
     """
     if learner.device == "cpu" and settings.precision != "bf16":  # always to be had, and known without torch
         return learner.updates_per_dispatch or 1
-    from learner.sac.backends import require_possible, updates_per_dispatch
+    from graspfleet.learner.sac.backends import require_possible, updates_per_dispatch
 
     require_possible(settings, learner)
     return updates_per_dispatch(learner)
@@ -66,6 +66,6 @@ def build(
     settings: Settings, spec: EnvSpec, learner: LearnerConfig, *, batch_size: int, seed: int
 ) -> Algorithm:
     """Return the fastest implementation for this machine; see `learner.algorithm.Definition`."""
-    from learner.sac.backends import choose_backend
+    from graspfleet.learner.sac.backends import choose_backend
 
     return choose_backend(settings, spec, learner, batch_size=batch_size, seed=seed)

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.specs import EnvSpec, Records
-from learner.publishing.policy_snapshot import PolicySnapshot
-from learner.records import require_batches, unpack
-from learner.sac.losses import critic_loss, policy_loss, td_target, temperature_loss
-from learner.sac.settings import SACConfig
-from learner.sac.training_state import TrainingState
+from graspfleet.common.specs import EnvSpec, Records
+from graspfleet.learner.numerics.records import require_batches, unpack
+from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
+from graspfleet.learner.sac.losses import critic_loss, policy_loss, td_target, temperature_loss
+from graspfleet.learner.sac.settings import SACConfig
+from graspfleet.learner.sac.training_state import TrainingState
 
 
 class SAC:

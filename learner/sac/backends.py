@@ -5,17 +5,17 @@ import logging
 import torch
 from threadpoolctl import threadpool_limits
 
-from common.config import LearnerConfig
-from common.errors import ConfigError
-from common.specs import EnvSpec
-from learner.algorithm import Algorithm
-from learner.device import on_gpu
-from learner.sac.agent import SAC
-from learner.sac.cuda.agent import CudaSAC
-from learner.sac.cuda.device import Cuda
-from learner.sac.numba.agent import NumbaSAC
-from learner.sac.numba.matmul import BF16, FP32, FP32_THREADED, Products
-from learner.sac.settings import SACConfig
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.algorithm import Algorithm
+from graspfleet.learner.numerics.device import on_gpu
+from graspfleet.learner.sac.agent import SAC
+from graspfleet.learner.sac.cuda.agent import CudaSAC
+from graspfleet.learner.sac.cuda.device import Cuda
+from graspfleet.learner.sac.numba.agent import NumbaSAC
+from graspfleet.learner.sac.numba.matmul import BF16, FP32, FP32_THREADED, Products
+from graspfleet.learner.sac.settings import SACConfig
 
 log = logging.getLogger(__name__)
 

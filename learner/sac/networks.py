@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.policy import LOG_STD_MAX, LOG_STD_MIN
+from graspfleet.common.policy import LOG_STD_MAX, LOG_STD_MIN
 
 
 def uniform(shape: Sequence[int], fan_in: int, generator: torch.Generator) -> nn.Parameter:

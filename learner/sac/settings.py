@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from common.config import ALGORITHM, AlgorithmConfig
+from graspfleet.common.settings.config import ALGORITHM, AlgorithmConfig
 
 
 class SACConfig(AlgorithmConfig):

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.specs import EnvSpec
-from learner.publishing.policy_snapshot import Arrival, PolicySnapshot
-from learner.sac.flat_parameters import Flat
-from learner.sac.networks import CriticEnsemble, Policy
-from learner.sac.settings import SACConfig
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.publishing.policy_snapshot import Arrival, PolicySnapshot
+from graspfleet.learner.sac.flat_parameters import Flat
+from graspfleet.learner.sac.networks import CriticEnsemble, Policy
+from graspfleet.learner.sac.settings import SACConfig
 
 log = logging.getLogger(__name__)
 

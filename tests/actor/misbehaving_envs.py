@@ -7,8 +7,8 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from actor.environment import Environment
-from common.config import EnvConfig, ReturnConfig
+from graspfleet.actor.environment import Environment
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig
 
 
 class Counting(gymnasium.Env[Any, Any]):

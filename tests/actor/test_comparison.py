@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pytest
 
-from actor.comparison import ROUND_EPISODES, Comparison, advantage
-from common.evaluation.candidates import Candidate, Key
-from common.fields import Episode
+from graspfleet.actor.comparison import ROUND_EPISODES, Comparison, advantage
+from graspfleet.common.evaluation.candidates import Candidate, Key
+from graspfleet.common.fields import Episode
 
 LAST, FIRST, SECOND = Key(9, 900), Key(1, 100), Key(2, 200)
 Outcome = Callable[[int], Episode | None]

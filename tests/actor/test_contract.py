@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actor.contract import read_reset
-from actor.environment import PERMANENT
-from actor.episode import EpisodeRunner
-from common.errors import BrokenEpisodeError, ConfigError
-from common.messages import Batch
-from common.protocol import decode
-from common.runtime.seeds import draw_seeds
-from common.specs import MAX_MAGNITUDE, Records
+from graspfleet.actor.contract import read_reset
+from graspfleet.actor.environment import PERMANENT
+from graspfleet.actor.episode import EpisodeRunner
+from graspfleet.common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.common.messages import Batch
+from graspfleet.common.protocol import decode
+from graspfleet.common.runtime.seeds import draw_seeds
+from graspfleet.common.specs import MAX_MAGNITUDE, Records
 from tests.actor.misbehaving_envs import Counting, OwnBuffer, OwnInfo, make, returning
 from tests.fakes import ONE_LINE, make_writer
 

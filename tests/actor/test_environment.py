@@ -9,11 +9,11 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete
 from numpy.typing import NDArray
 
-from actor.environment import Environment
-from actor.spaces import MAX_ACTION_BOUND
-from common.config import EnvConfig, ReturnConfig
-from common.errors import BrokenEpisodeError, ConfigError
-from common.specs import MAX_DIM, MAX_MAGNITUDE, EnvSpec
+from graspfleet.actor.environment import Environment
+from graspfleet.actor.spaces import MAX_ACTION_BOUND
+from graspfleet.common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig
+from graspfleet.common.specs import MAX_DIM, MAX_MAGNITUDE, EnvSpec
 from tests.fakes import ONE_LINE, FakeEnv
 
 RETURNS = ReturnConfig(discount=0.9, n_step=2)

@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actor.environment import Environment
-from actor.episode import EpisodeRunner
-from actor.writer import Writer
-from common.config import EnvConfig, ReturnConfig
-from common.fields import Episode
-from common.messages import Batch
-from common.protocol import decode
-from common.runtime.seeds import draw_seeds
-from common.specs import Records
+from graspfleet.actor.environment import Environment
+from graspfleet.actor.episode import EpisodeRunner
+from graspfleet.actor.writer import Writer
+from graspfleet.common.fields import Episode
+from graspfleet.common.messages import Batch
+from graspfleet.common.protocol import decode
+from graspfleet.common.runtime.seeds import draw_seeds
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig
+from graspfleet.common.specs import Records
 from tests.fakes import FakeEnv, make_writer
 
 STILL = np.zeros(2, np.float32)

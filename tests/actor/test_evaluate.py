@@ -7,20 +7,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actor.evaluate import evaluate, run_episodes
-from actor.policies import load_policy
-from actor.watchdog import Watchdog
-from common.config import EnvConfig, EvaluatorConfig, ReplayConfig, ReturnConfig, TransportConfig
-from common.errors import ConfigError, NoResultError
-from common.flags import TrainFlags
-from common.inspection import EvaluateFlags
-from common.messages import Ack, Weights
-from common.policy import NumpyPolicy
-from common.protocol import encode
-from common.runtime.run_directory import RunDirectory
-from common.runtime.signals import StopSignal
-from common.settings_file import dump_yaml
-from common.specs import EnvSpec
+from graspfleet.actor.evaluate import evaluate, run_episodes
+from graspfleet.actor.evaluate_flags import EvaluateFlags
+from graspfleet.actor.policies import load_policy
+from graspfleet.actor.watchdog import Watchdog
+from graspfleet.common.errors import ConfigError, NoResultError
+from graspfleet.common.messages import Ack, Weights
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.common.protocol import encode
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.config import (
+    EnvConfig,
+    EvaluatorConfig,
+    ReplayConfig,
+    ReturnConfig,
+    TransportConfig,
+)
+from graspfleet.common.settings.files import dump_yaml
+from graspfleet.common.settings.flags import TrainFlags
+from graspfleet.common.specs import EnvSpec
 from tests.actor.misbehaving_envs import AlwaysBreaks, BreaksForOddSeeds, Closes, make, returning
 from tests.actor.test_episode import Stage
 from tests.fakes import ONE_LINE, SESSION
@@ -194,7 +200,7 @@ def test_a_policy_whose_every_episode_breaks_has_no_return(
 def test_an_environment_in_which_nothing_begins_any_more_ends_the_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actor.patience.LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr("graspfleet.actor.patience.LONGEST_PAUSE_S", 0.0)
     run = run_with(tmp_path, AlwaysBreaks, "at=0")
     with pytest.raises(ConfigError, match=r"20 episodes in a row broke; .*no solution"):
         evaluate(EvaluateFlags(run_dir=str(run.path), episodes=100), Watchdog(), StopSignal())

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actor.evaluator import Evaluator
-from common.config import EnvConfig, EvaluatorConfig
-from common.flags import EvaluatorFlags
-from common.messages import Evaluation, EvaluationStarted, Message, Weights
-from common.policy import NumpyPolicy
-from common.protocol import decode
-from common.runtime.signals import StopSignal
+from graspfleet.actor.evaluator import Evaluator
+from graspfleet.common.messages import Evaluation, EvaluationStarted, Message, Weights
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.common.protocol import decode
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.config import EnvConfig, EvaluatorConfig
+from graspfleet.common.settings.flags import EvaluatorFlags
 from tests.actor.test_evaluate import SPEC, arrays
 
 

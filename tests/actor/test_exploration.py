@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from actor.exploration import BehaviorPolicy
-from common.policy import NumpyPolicy
+from graspfleet.actor.exploration import BehaviorPolicy
+from graspfleet.common.policy import NumpyPolicy
 from tests.fakes import SPEC
 
 OBS = np.zeros((1000, SPEC.obs_dim), np.float32)

@@ -13,9 +13,9 @@ import pybullet
 import pytest
 from gymnasium.error import ResetNeeded
 
-from actor.grasp import GraspEnv
-from actor.grasp.objects import OBJECT_SETS
-from actor.grasp.simulation import UnstableSimulationError
+from graspfleet.actor.grasp import GraspEnv
+from graspfleet.actor.grasp.objects import OBJECT_SETS
+from graspfleet.actor.grasp.simulation import UnstableSimulationError
 
 STILL = np.zeros(5, np.float32)
 PHYSICS = ("default", "fast")

@@ -13,8 +13,8 @@ import pytest
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-import actor.grasp
-from actor.grasp import GraspEnv
+import graspfleet.actor.grasp
+from graspfleet.actor.grasp import GraspEnv
 
 REPOSITORY = Path(__file__).parents[2]
 STILL = np.zeros(5, np.float32)
@@ -49,8 +49,8 @@ def test_pictures_pass_gymnasiums_checker_and_show_something() -> None:
 
 
 def test_registering_twice_is_silent_and_importing_does_not_load_pybullet() -> None:
-    actor.grasp.register()
-    code = "import sys, actor.grasp; print('pybullet' in sys.modules)"
+    graspfleet.actor.grasp.register()
+    code = "import sys, graspfleet.actor.grasp; print('pybullet' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True
     )

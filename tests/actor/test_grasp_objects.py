@@ -14,12 +14,12 @@ import pybullet_data
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from actor.grasp import GraspEnv, objects
-from actor.grasp.catalog import BROKEN_IDS, RandomObject, catalog
-from actor.grasp.primitives import Box, Cylinder
-from actor.grasp.scene import LOADS_PER_WORLD
-from actor.grasp.simulation import Simulation, physics_preset
-from actor.grasp.task import SUCCESS_HEIGHT_M
+from graspfleet.actor.grasp import GraspEnv, objects
+from graspfleet.actor.grasp.catalog import BROKEN_IDS, RandomObject, catalog
+from graspfleet.actor.grasp.primitives import Box, Cylinder
+from graspfleet.actor.grasp.scene import LOADS_PER_WORLD
+from graspfleet.actor.grasp.simulation import Simulation, physics_preset
+from graspfleet.actor.grasp.task import SUCCESS_HEIGHT_M
 
 STILL = np.array([0, 0, 0, 0, 1], np.float32)
 SETS = list(objects.OBJECT_SETS)

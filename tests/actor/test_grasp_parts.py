@@ -8,8 +8,8 @@ import numpy as np
 import pybullet
 import pytest
 
-from actor.grasp import GraspEnv, objects, robot, simulation
-from actor.grasp.observation import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from graspfleet.actor.grasp import GraspEnv, objects, robot, simulation
+from graspfleet.actor.grasp.observation import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pybullet
 import pytest
 
-from actor.grasp import GraspEnv
-from actor.grasp.randomization import ALL, Randomization, randomization
+from graspfleet.actor.grasp import GraspEnv
+from graspfleet.actor.grasp.randomization import ALL, Randomization, randomization
 
 ACTIONS = np.random.default_rng(3).uniform(-1, 1, (20, 5)).astype(np.float32)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pybullet
 import pytest
 
-from actor.grasp import GraspEnv
-from actor.grasp.expert import play
-from actor.grasp.plan import Grasp
-from actor.grasp.scripted import ScriptedGrasp
-from actor.grasp.task import shaped_reward
+from graspfleet.actor.grasp import GraspEnv
+from graspfleet.actor.grasp.expert import play
+from graspfleet.actor.grasp.plan import Grasp
+from graspfleet.actor.grasp.scripted import ScriptedGrasp
+from graspfleet.actor.grasp.task import shaped_reward
 
 EPISODES = 30
 UNTURNED = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

@@ -9,8 +9,8 @@ import numpy as np
 import pybullet
 import pytest
 
-from actor.grasp import observation, task
-from actor.grasp.observation import NO_GAP, WIDE_GAP, Gap, GraspState
+from graspfleet.actor.grasp import observation, task
+from graspfleet.actor.grasp.observation import NO_GAP, WIDE_GAP, Gap, GraspState
 
 DOWN = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0)
 FLAT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

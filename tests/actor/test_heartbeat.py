@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from actor.heartbeat import BEAT_INTERVAL_S, HEARTBEAT_VARIABLE, Heartbeat
-from common.errors import ConfigError
+from graspfleet.actor.heartbeat import BEAT_INTERVAL_S, HEARTBEAT_VARIABLE, Heartbeat
+from graspfleet.common.errors import ConfigError
 from tests.fakes import ONE_LINE
 
 
@@ -22,7 +22,7 @@ def test_the_file_is_touched_at_once_and_then_when_due(
 ) -> None:
     file = tmp_path / "heartbeat"
     now_s = [0.0]
-    monkeypatch.setattr("common.runtime.interval.time.monotonic", lambda: now_s[0])
+    monkeypatch.setattr("graspfleet.common.runtime.interval.time.monotonic", lambda: now_s[0])
     monkeypatch.setenv(HEARTBEAT_VARIABLE, str(file))
     heartbeat = Heartbeat()
     for now_s[0], touched in ((BEAT_INTERVAL_S / 2, False), (BEAT_INTERVAL_S, True)):

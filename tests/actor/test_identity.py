@@ -5,11 +5,11 @@ import socket
 
 import pytest
 
-from actor.__main__ import actor_id_of, unique_name
-from actor.loop import Actor
-from common.config import ActorConfig, EnvConfig, TransportConfig
-from common.fields import MAX_ID
-from common.flags import ActorFlags
+from graspfleet.actor.__main__ import actor_id_of, unique_name
+from graspfleet.actor.loop import Actor
+from graspfleet.common.fields import MAX_ID
+from graspfleet.common.settings.config import ActorConfig, EnvConfig, TransportConfig
+from graspfleet.common.settings.flags import ActorFlags
 
 FLAGS = ActorFlags(
     env=EnvConfig(env="Pendulum-v1", seed=7),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actor.pacing import NUM_MEASUREMENTS, REAL_TIME_STEP_S, SILENT_S, Pace
+from graspfleet.actor.pacing import NUM_MEASUREMENTS, REAL_TIME_STEP_S, SILENT_S, Pace
 
 
 def paced(step_s: float, steps_a_look: int = 1, looks: int = NUM_MEASUREMENTS + 1) -> Pace:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actor.patience import (
+from graspfleet.actor.patience import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
     MAX_BROKEN_IN_ROW,
@@ -10,7 +10,7 @@ from actor.patience import (
     SOUND_STEPS,
     Patience,
 )
-from common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.common.errors import BrokenEpisodeError, ConfigError
 
 
 def raised() -> BrokenEpisodeError:

@@ -9,20 +9,20 @@ import gymnasium
 import numpy as np
 import pytest
 
-from actor.evaluate import evaluate
-from actor.watchdog import Watchdog
-from common.config import EnvConfig, EvaluatorConfig
-from common.errors import ConfigError
-from common.evaluation.candidates import Candidate, Key, Selected
-from common.evaluation.policy_files import commit, read_selected, read_weights
-from common.flags import TrainFlags
-from common.inspection import EvaluateFlags
-from common.messages import Weights
-from common.protocol import encode
-from common.runtime.run_directory import RunDirectory
-from common.runtime.signals import StopSignal
-from common.settings_file import dump_yaml
-from common.specs import EnvSpec
+from graspfleet.actor.evaluate import evaluate
+from graspfleet.actor.evaluate_flags import EvaluateFlags
+from graspfleet.actor.watchdog import Watchdog
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.evaluation.candidates import Candidate, Key, Selected
+from graspfleet.common.evaluation.policy_files import commit, read_selected, read_weights
+from graspfleet.common.messages import Weights
+from graspfleet.common.protocol import encode
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.config import EnvConfig, EvaluatorConfig
+from graspfleet.common.settings.files import dump_yaml
+from graspfleet.common.settings.flags import TrainFlags
+from graspfleet.common.specs import EnvSpec
 from tests.actor.test_evaluate import arrays
 from tests.fakes import FakeEnv
 

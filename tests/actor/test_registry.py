@@ -10,15 +10,15 @@ import gymnasium
 import pytest
 from gymnasium.wrappers import NormalizeObservation, NormalizeReward, TransformObservation
 
-import common
-from actor import registry
-from actor.registry import make
-from common.config import EnvConfig
-from common.errors import ConfigError
+from graspfleet.actor import registry
+from graspfleet.actor.registry import make
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.config import EnvConfig
 from tests.actor import misbehaving_envs
 from tests.actor.misbehaving_envs import AlwaysBreaks, Counting, TakesNothing
 from tests.fakes import ONE_LINE
 
+ROOT = Path(__file__).parents[2]
 OWN = """
 import gymnasium
 from tests.actor.misbehaving_envs import Counting
@@ -32,7 +32,8 @@ gymnasium.register("Own-v0", f"{{__name__}}:Own")
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave neither paths nor modules nor environments of one test to the next."""
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    elsewhere = [entry for entry in sys.path if entry and Path(entry).resolve() != ROOT]  # as if installed
+    monkeypatch.setattr(sys, "path", elsewhere)
     modules, environments = set(sys.modules), dict(gymnasium.registry)
     yield
     for name in set(sys.modules) - modules:
@@ -64,13 +65,14 @@ def test_a_module_in_the_working_directory_is_found(tmp_path: Path, monkeypatch:
     assert sys.path[-1] == str(tmp_path), "after everything that is installed"
 
 
-@pytest.mark.parametrize("name", ["plain.py", "folder/of/mine.py", "with-dash.v2.py", "json.py", "common.py"])
+@pytest.mark.parametrize(
+    "name", ["plain.py", "folder/of/mine.py", "with-dash.v2.py", "json.py", "common.py", "graspfleet.py"]
+)
 def test_a_file_is_found_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     file = write(tmp_path, name)
     monkeypatch.chdir(tmp_path)
     for place in (name, f"./{name}", str(file)):
         assert own(f"{place}:Own-v0") in (file.stem, "file_" + file.stem.replace("-", "_").replace(".", "_"))
-    assert sys.modules["common"] is common
 
 
 def test_a_file_imports_its_neighbours(tmp_path: Path) -> None:
@@ -89,9 +91,7 @@ def test_an_environment_finds_its_own_common_and_the_program_its_own(
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         make("shadowing:Own-v0", {})  # its second environment finds what the first has loaded
-        assert sys.modules["common"] is common
-        assert "common.gains" not in sys.modules
-        assert sys.modules["actor.registry"] is registry
+        assert sys.modules["graspfleet.actor.registry"] is registry
         assert str(tmp_path) not in sys.path[:1]
 
 
@@ -109,7 +109,7 @@ def test_the_programs_own_environments_are_found_beside_a_common_of_the_users(
 ) -> None:
     (tmp_path / "common.py").write_text("raise RuntimeError('this is not yours')")
     monkeypatch.chdir(tmp_path)
-    assert own("actor.grasp:Grasp-v0") == "actor.grasp.env"
+    assert own("graspfleet.actor.grasp:Grasp-v0") == "graspfleet.actor.grasp.env"
 
 
 def refusal(name: str, **arguments: Any) -> str:

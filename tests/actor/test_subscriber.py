@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from actor.learner_client import LearnerClient
-from actor.subscriber import Subscriber
-from common.config import TransportConfig
-from common.errors import ConfigError
-from common.keys import main as keys_main
-from common.messages import Ack, Refusal, Status
-from common.net.control import ControlPublisher, ControlSubscriber
-from common.net.experience import ExperienceSender
-from common.net.security import actor_keys
-from common.net.weights import WeightsPublisher
-from common.protocol import VERSION, encode
-from common.status import describe, read_status
+from graspfleet.actor.learner_client import LearnerClient
+from graspfleet.actor.subscriber import Subscriber
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.messages import Ack, Refusal, Status
+from graspfleet.common.net.control import ControlPublisher, ControlSubscriber
+from graspfleet.common.net.experience import ExperienceSender
+from graspfleet.common.net.security import actor_keys
+from graspfleet.common.net.weights import WeightsPublisher
+from graspfleet.common.protocol import VERSION, encode
+from graspfleet.common.settings.config import TransportConfig
+from graspfleet.keys import main as keys_main
+from graspfleet.status import describe, read_status
 from tests.end_to_end.harness import until
 from tests.fakes import ONE_LINE, OTHER_SESSION, SESSION, make_writer, seal
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actor.success import SuccessReader
+from graspfleet.actor.success import SuccessReader
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from actor import video
-from actor.video import RecordedEnvironment, fps_of
-from actor.video_writer import DEFAULT_FPS, GOOD, VideoWriter
-from common.config import EnvConfig, ReturnConfig
-from common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.actor import video
+from graspfleet.actor.video import RecordedEnvironment, fps_of
+from graspfleet.actor.video_writer import DEFAULT_FPS, GOOD, VideoWriter
+from graspfleet.common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig
 from tests.actor import misbehaving_envs
 from tests.actor.misbehaving_envs import Counting
 from tests.fakes import ONE_LINE

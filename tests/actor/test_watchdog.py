@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from actor import watchdog as module
-from actor.heartbeat import BEAT_INTERVAL_S, HEARTBEAT_VARIABLE
-from actor.watchdog import FORCE_S, GRACE_S, Interrupted, UnexpectedInterruptError, Watchdog
-from common.errors import ConfigError
-from common.runtime.signals import EXIT_S, StopSignal
+from graspfleet.actor import watchdog as module
+from graspfleet.actor.heartbeat import BEAT_INTERVAL_S, HEARTBEAT_VARIABLE
+from graspfleet.actor.watchdog import FORCE_S, GRACE_S, Interrupted, UnexpectedInterruptError, Watchdog
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.runtime.signals import EXIT_S, StopSignal
 
 LONG_S = 60.0
 """Of calls that nobody waits for."""
@@ -190,9 +190,9 @@ def test_processes_that_an_environment_forks_can_be_ended_and_end_nobody_else(st
 SCRIPT = """
 import ctypes, signal, sys, time
 from pathlib import Path
-from actor.watchdog import Watchdog
-from common.cli import leave_with
-from common.runtime.signals import StopSignal
+from graspfleet.actor.watchdog import Watchdog
+from graspfleet.common.runtime.exit import leave_with
+from graspfleet.common.runtime.signals import StopSignal
 
 def stubborn():
     while True:

@@ -5,14 +5,14 @@ from collections import deque
 import numpy as np
 import pytest
 
-from actor.learner_client import LearnerClient
-from actor.subscriber import Subscriber
-from actor.writer import MAX_PARTIAL_BATCHES, MAX_PATIENCE, Writer
-from common.fields import MAX_EPISODES
-from common.messages import Ack, Batch, Bye, Hello, Message
-from common.net.experience import ExperienceSender
-from common.protocol import decode
-from common.specs import Transition
+from graspfleet.actor.learner_client import LearnerClient
+from graspfleet.actor.subscriber import Subscriber
+from graspfleet.actor.writer import MAX_PARTIAL_BATCHES, MAX_PATIENCE, Writer
+from graspfleet.common.fields import MAX_EPISODES
+from graspfleet.common.messages import Ack, Batch, Bye, Hello, Message
+from graspfleet.common.net.experience import ExperienceSender
+from graspfleet.common.protocol import decode
+from graspfleet.common.specs import Transition
 from tests.fakes import OTHER_SESSION, SESSION, SPEC, add_transition, make_writer
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import ablation
-from common.flags import TrainFlags, parse
-from learner.algorithm import all_settings
+from graspfleet.common.settings.flags import TrainFlags, parse
+from graspfleet.learner.algorithm import all_settings
 
 
 def test_a_run_depends_on_its_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

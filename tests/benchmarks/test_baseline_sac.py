@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.baseline_sac import kept, policy_arrays
-from common.policy import NumpyPolicy
-from common.specs import EnvSpec
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.common.specs import EnvSpec
 
 OBS_DIM, ACTION_DIM = 39, 5
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from actor.grasp.observation import WIDE_GAP, GraspState
 from benchmarks.failure_rule import LIFTED_M, MOVED_M, Outcome, last_closing, lying_m, outcome
+from graspfleet.actor.grasp.observation import WIDE_GAP, GraspState
 
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 ON_ITS_SIDE = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 1.0, 0.0)

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actor import evaluate as evaluation
-from actor.watchdog import Watchdog
 from benchmarks.mujoco import load, store
 from benchmarks.mujoco_sides import (
     LAST,
@@ -20,15 +18,17 @@ from benchmarks.mujoco_sides import (
     train_words,
 )
 from benchmarks.mujoco_table import is_in_step, keeps, table
-from common.flags import TrainFlags, parse
-from common.inspection import EvaluateFlags
-from common.messages import Weights
-from common.protocol import encode
-from common.runtime.run_directory import RunDirectory
-from common.runtime.signals import StopSignal
-from common.settings_file import dump_yaml
-from common.specs import EnvSpec
-from learner.algorithm import all_settings
+from graspfleet.actor import evaluate as evaluation
+from graspfleet.actor.evaluate_flags import EvaluateFlags
+from graspfleet.actor.watchdog import Watchdog
+from graspfleet.common.messages import Weights
+from graspfleet.common.protocol import encode
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.files import dump_yaml
+from graspfleet.common.settings.flags import TrainFlags, parse
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.algorithm import all_settings
 
 ENV = "Pendulum-v1"
 SETTINGS = {"env": ENV, "who": "ours", "steps": 2000, "episodes": 10}

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from actor.environment import Environment
 from benchmarks.recording import StateRecorder
-from common.config import EnvConfig, ReturnConfig
+from graspfleet.actor.environment import Environment
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig
 
 NUM_STEPS = 15
 DOWN_AND_CLOSE = np.array([0, 0, -1, 0, -1], np.float32)
 
 
 def test_watching_changes_nothing() -> None:
-    config = EnvConfig(env="actor.grasp:Grasp-v0", env_args=("physics=fast", "objects=random:0"))
+    config = EnvConfig(env="graspfleet.actor.grasp:Grasp-v0", env_args=("physics=fast", "objects=random:0"))
     plain, recorded = (kind(config, ReturnConfig()) for kind in (Environment, StateRecorder))
     for env in (plain, recorded):
         env.reset(9)

@@ -14,10 +14,10 @@ from benchmarks.snapshots import (
     reached,
     sustained,
 )
-from common.config import EnvConfig
-from common.messages import Weights
-from common.protocol import encode
-from common.specs import EnvSpec
+from graspfleet.common.messages import Weights
+from graspfleet.common.protocol import encode
+from graspfleet.common.settings.config import EnvConfig
+from graspfleet.common.specs import EnvSpec
 
 SPEC = EnvSpec(env="Grasp-v0", obs_dim=39, action_dim=5, discount=0.95, n_step=3)
 

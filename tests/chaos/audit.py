@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from common.runtime.run_directory import RunDirectory
-from common.specs import EnvSpec
-from learner.experience.ingest import Ingest
-from learner.experience.journal import Journal
-from learner.experience.replay import Replay
-from learner.experience.sessions import Sessions
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.experience.ingest import Ingest
+from graspfleet.learner.experience.journal import Journal
+from graspfleet.learner.experience.replay import Replay
+from graspfleet.learner.experience.sessions import Sessions
 from tests.chaos.counting_env import steps_made
 
 

@@ -76,7 +76,13 @@ class CrashingFleet:
         return audit(self.fleet.run, CAPACITY, self.made)
 
     def _start_learner(self, where: str) -> None:
-        command = ("learner", *LEARNER_FLAGS, *self.fleet.addresses(), where, str(self.fleet.run.path))
+        command = (
+            "graspfleet.learner",
+            *LEARNER_FLAGS,
+            *self.fleet.addresses(),
+            where,
+            str(self.fleet.run.path),
+        )
         self.fleet.start("learner", *command)
 
     def _start_actor(self, index: int | None = None) -> None:
@@ -91,7 +97,7 @@ class CrashingFleet:
             "30",
         )
         env = ("--env", ENV, "--env-args", f"folder={self.made}")
-        command = ("actor", *env, "--actor-id", f"a{number}", *limits, *self.fleet.addresses())
+        command = ("graspfleet.actor", *env, "--actor-id", f"a{number}", *limits, *self.fleet.addresses())
         self.fleet.start(name, *command)
         self.actors[number : number + 1] = [name]
 

@@ -11,10 +11,10 @@ from typing import Any
 import psutil
 import zmq
 
-from actor.environment import Environment
-from common.config import EnvConfig, ReturnConfig, TransportConfig
-from common.keys import main
-from common.net.experience import ExperienceSender
+from graspfleet.actor.environment import Environment
+from graspfleet.common.net.experience import ExperienceSender
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig, TransportConfig
+from graspfleet.keys import main
 from tests.chaos.audit import Audit, audit
 from tests.chaos.crash_recovery import ENV, LEARNER_FLAGS
 from tests.end_to_end.harness import DEADLINE_S, FREE_PORTS, Fleet, until
@@ -40,7 +40,7 @@ class ProtectedFleet:
         main(["init", str(self.keys)])
         main(["add", str(self.keys), "mallory"])
         where = ("--keys", str(self.keys), "--run-dir", str(self.fleet.run.path), "--log-interval-s", "0.5")
-        self.fleet.start("learner", "learner", *LEARNER_FLAGS, *FREE_PORTS, *where)
+        self.fleet.start("learner", "graspfleet.learner", *LEARNER_FLAGS, *FREE_PORTS, *where)
         until(self.fleet.run.endpoints.exists, "the learner listens")
         self.fleet.endpoints = self.fleet.run.read_endpoints()
         for index in range(4):
@@ -49,7 +49,7 @@ class ProtectedFleet:
     def start_actor(self, name: str, key: str = "actor") -> None:
         who = ("--actor-id", name, "--keys", str(self.keys), "--key-name", key, "--linger-s", "30")
         env = ("--env", ENV, "--env-args", f"folder={self.made}")
-        self.fleet.start(name, "actor", *env, *who, *self.fleet.addresses())
+        self.fleet.start(name, "graspfleet.actor", *env, *who, *self.fleet.addresses())
 
     def transport(self, key: str) -> TransportConfig:
         ports = self.fleet.transport().model_dump(include={"experience_port", "weights_port", "control_port"})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from common.runtime.run_directory import Endpoints
+from graspfleet.common.runtime.run_directory import Endpoints
 from tests.chaos.audit import Audit, audit
 from tests.chaos.crash_recovery import ENV
 from tests.end_to_end.harness import Fleet, until
@@ -41,10 +41,18 @@ class Hosts:
         sizes = ("--hidden-dim", "16", "--batch-size", "32", "--replay-capacity", str(CAPACITY))
         ends = ("--total-env-steps", str(CAPACITY), "--updates-per-step", "None", "--log-interval-s", "0.5")
         where = ("--bind", LEARNER_ADDRESS, "--insecure", "--run-dir", str(self.fleet.run.path))
-        command = ("learner", "--env", ENV, *sizes, *ends, *where, *self.fleet.addresses())
+        command = ("graspfleet.learner", "--env", ENV, *sizes, *ends, *where, *self.fleet.addresses())
         self.fleet.start("learner", *command, inside=("ip", "netns", "exec", LEARNER))
         for index in range(4):
-            command = ("actor", "--env", ENV, "--env-args", f"folder={self.made}", "--actor-id", f"a{index}")
+            command = (
+                "graspfleet.actor",
+                "--env",
+                ENV,
+                "--env-args",
+                f"folder={self.made}",
+                "--actor-id",
+                f"a{index}",
+            )
             where = ("--learner", LEARNER_ADDRESS, "--insecure", "--linger-s", "60", *self.fleet.addresses())
             self.fleet.start(f"a{index}", *command, *where, inside=("ip", "netns", "exec", ACTORS))
 

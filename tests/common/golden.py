@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.messages import (
+from graspfleet.common.messages import (
     KINDS,
     Ack,
     Batch,
@@ -20,7 +20,7 @@ from common.messages import (
     Status,
     Weights,
 )
-from common.protocol import encode
+from graspfleet.common.protocol import encode
 from tests.fakes import SESSION, SPEC, make_batch, make_records
 
 DATA = Path(__file__).parents[1] / "data"

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 import pytest
 import zmq
 
-from common.config import ActorConfig, LearnerConfig, TransportConfig
-from common.errors import ConfigError
-from common.flags import parse
-from common.inspection import StatusFlags
-from common.net.addresses import FORM, host_of
-from common.net.control import ControlPublisher, ControlSubscriber
-from common.net.experience import ExperienceReceiver, ExperienceSender
-from common.net.monitor import Monitor
-from common.section import shown
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.net.addresses import FORM, host_of
+from graspfleet.common.net.control import ControlPublisher, ControlSubscriber
+from graspfleet.common.net.experience import ExperienceReceiver, ExperienceSender
+from graspfleet.common.net.monitor import Monitor
+from graspfleet.common.settings.config import ActorConfig, LearnerConfig, TransportConfig
+from graspfleet.common.settings.flags import parse
+from graspfleet.common.settings.section import shown
+from graspfleet.status import StatusFlags
 from tests.end_to_end.harness import until
 from tests.fakes import ONE_LINE
 

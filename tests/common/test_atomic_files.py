@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.runtime.files import open_own, write_atomically
+from graspfleet.common.runtime.files import open_own, write_atomically
 
 
 def test_an_atomic_write_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:

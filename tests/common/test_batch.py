@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import ProtocolError
-from common.messages import Batch
-from common.specs import EnvSpec
+from graspfleet.common.errors import ProtocolError
+from graspfleet.common.messages import Batch
+from graspfleet.common.specs import EnvSpec
 from tests.fakes import SPEC, make_batch, make_records
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.evaluation.candidates import NUM_FINALISTS, Candidate, Key, Selected
-from common.fields import Episode
+from graspfleet.common.evaluation.candidates import NUM_FINALISTS, Candidate, Key, Selected
+from graspfleet.common.fields import Episode
 
 Episodes = tuple[Episode, ...]
 

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from common.config import AlgorithmConfig, EnvConfig
-from common.env_args import parse_env_args
-from common.errors import ConfigError
-from common.flags import ActorFlags, EvaluatorFlags, LearnerFlags, TrainFlags, parse
-from common.inspection import EvaluateFlags, StatusFlags
-from common.section import Section
-from common.settings_file import PRESETS, dump_yaml
-from learner.algorithm import all_settings
+from graspfleet.actor.evaluate_flags import EvaluateFlags
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.config import AlgorithmConfig, EnvConfig
+from graspfleet.common.settings.env_args import parse_env_args
+from graspfleet.common.settings.files import PRESETS, dump_yaml
+from graspfleet.common.settings.flags import ActorFlags, EvaluatorFlags, LearnerFlags, TrainFlags, parse
+from graspfleet.common.settings.section import Section
+from graspfleet.learner.algorithm import all_settings
+from graspfleet.status import StatusFlags
 
 WITH_SECTIONS = [ActorFlags, EvaluatorFlags, LearnerFlags, TrainFlags]
 PRESET_NAMES = [path.stem for path in sorted(PRESETS.glob("*.yaml"))]
@@ -44,7 +45,7 @@ def presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "default_for: Grasp-v0\nenv: {env_args: [a=1]}\nreturns: {n_step: 3}\n"
         "replay: {batch_size: 128}\nalgorithm: {tau: 0.25, critic_layer_norm: true}",
     )
-    monkeypatch.setattr("common.settings_file.PRESETS", folder)
+    monkeypatch.setattr("graspfleet.common.settings.files.PRESETS", folder)
 
 
 SCRIPT_NAMES = [

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from common.config import EnvConfig
-from common.errors import ConfigError
-from common.runtime.datasets import dataset_folder
-from common.runtime.files import expand_home
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.runtime.datasets import dataset_folder
+from graspfleet.common.runtime.files import expand_home
+from graspfleet.common.settings.config import EnvConfig
 
 
 def test_a_home_directory_that_is_not_known_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Something that is due every so often."""
 
-from common.runtime.interval import Interval
+from graspfleet.common.runtime.interval import Interval
 
 
 def test_it_is_due_at_once_and_then_every_so_often() -> None:

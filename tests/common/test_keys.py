@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import zmq.auth
 
-from common.config import KeysConfig
-from common.errors import ConfigError
-from common.keys import main
-from common.net.certificates import Certificate
-from common.net.security import actor_keys, learner_keys, may_use
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.net.certificates import Certificate
+from graspfleet.common.net.security import actor_keys, learner_keys, may_use
+from graspfleet.common.settings.config import KeysConfig
+from graspfleet.keys import main
 from tests.fakes import ONE_LINE
 
 

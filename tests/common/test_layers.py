@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from common.config import RunConfig
-from common.errors import ConfigError
-from common.flags import EvaluatorFlags, LearnerFlags, TrainFlags, parse
-from learner.algorithm import all_settings
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.config import RunConfig
+from graspfleet.common.settings.flags import EvaluatorFlags, LearnerFlags, TrainFlags, parse
+from graspfleet.learner.algorithm import all_settings
 from tests.fakes import ONE_LINE
 
 

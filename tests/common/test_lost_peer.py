@@ -7,8 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LEARNER = """
 import os, subprocess, sys, time
-from common.config import TransportConfig
-from common.net.experience import ExperienceReceiver, ExperienceSender
+from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.net.experience import ExperienceReceiver, ExperienceSender
 
 if len(sys.argv) > 1:  # an actor: sends more than fits, until nothing moves any more, and dies
     sender, frame = ExperienceSender(TransportConfig()), bytes(1 << 20)

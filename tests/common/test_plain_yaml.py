@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.plain_yaml import format_yaml, parse_yaml
+from graspfleet.common.settings.plain_yaml import format_yaml, parse_yaml
 
 VALUES: dict[str, Any] = {
     "1e1": 10.0,

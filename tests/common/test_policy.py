@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common.errors import ProtocolError
-from common.policy import LOG_STD_MAX, NOISE_STEPS, NumpyPolicy
-from common.specs import EnvSpec
+from graspfleet.common.errors import ProtocolError
+from graspfleet.common.policy import LOG_STD_MAX, NOISE_STEPS, NumpyPolicy
+from graspfleet.common.specs import EnvSpec
 
 SPEC = EnvSpec(env="Fake-v0", obs_dim=6, action_dim=3, discount=0.99, n_step=1)
 Arrays = dict[str, NDArray[np.float32]]

@@ -6,12 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import common.evaluation.policy_files as policy_files
-from common.evaluation.candidates import Candidate, Key, Selected
-from common.evaluation.policy_files import candidate_path, commit, read_finalists, read_selected, read_weights
-from common.messages import Weights
-from common.protocol import encode
-from common.runtime.run_directory import RunDirectory
+import graspfleet.common.evaluation.policy_files as policy_files
+from graspfleet.common.evaluation.candidates import Candidate, Key, Selected
+from graspfleet.common.evaluation.policy_files import (
+    candidate_path,
+    commit,
+    read_finalists,
+    read_selected,
+    read_weights,
+)
+from graspfleet.common.messages import Weights
+from graspfleet.common.protocol import encode
+from graspfleet.common.runtime.run_directory import RunDirectory
 from tests.fakes import SPEC
 
 

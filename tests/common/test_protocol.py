@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from common.errors import ProtocolError
-from common.fields import MAX_EPISODES
-from common.messages import (
+from graspfleet.common.errors import ProtocolError
+from graspfleet.common.fields import MAX_EPISODES
+from graspfleet.common.messages import (
     KINDS,
     Ack,
     Batch,
@@ -24,8 +24,8 @@ from common.messages import (
     Status,
     Weights,
 )
-from common.protocol import DTYPES, OLDEST_POLICY, VERSION, decode, encode
-from common.specs import MAX_DIM, EnvSpec
+from graspfleet.common.protocol import DTYPES, OLDEST_POLICY, VERSION, decode, encode
+from graspfleet.common.specs import MAX_DIM, EnvSpec
 from tests.common.golden import golden_file, golden_messages
 from tests.fakes import SPEC, make_batch, make_records, seal
 

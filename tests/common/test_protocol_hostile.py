@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import ProtocolError
-from common.protocol import MAGIC, MAX_ARRAYS, MAX_HEADER_BYTES, PREFIX, VERSION, decode, encode
+from graspfleet.common.errors import ProtocolError
+from graspfleet.common.protocol import MAGIC, MAX_ARRAYS, MAX_HEADER_BYTES, PREFIX, VERSION, decode, encode
 from tests.common.golden import golden_messages
 from tests.fakes import SESSION, SPEC, make_frame, seal
 

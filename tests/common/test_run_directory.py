@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from common.claim import claim_run
-from common.config import RunConfig
-from common.errors import ConfigError
-from common.runtime.run_directory import Endpoints, RunDirectory
-from common.runtime.run_lock import LOCK_VARIABLE
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.runtime.claim import claim_run
+from graspfleet.common.runtime.run_directory import Endpoints, RunDirectory
+from graspfleet.common.runtime.run_lock import LOCK_VARIABLE
+from graspfleet.common.settings.config import RunConfig
 from tests.fakes import ONE_LINE
 
-CLAIM = "import sys; from common.runtime.run_directory import RunDirectory as R; r = R(sys.argv[1]);"
+CLAIM = (
+    "import sys; from graspfleet.common.runtime.run_directory import RunDirectory as R; r = R(sys.argv[1]);"
+)
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from common.errors import ConfigError
-from common.net.security import is_loopback, require_private
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.net.security import is_loopback, require_private
 from tests.fakes import ONE_LINE
 
 HERE = ["127.0.0.1", "127.1.2.3", "::1", "localhost"]

@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 
-from common.runtime.seeds import (
+from graspfleet.common.runtime.seeds import (
     HELD_OUT_ROOT,
     NUM_HELD_OUT,
     draw_seeds,

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import StorageError
-from common.flags import LearnerFlags, TrainFlags, parse
-from common.messages import Status
-from common.runtime.run_directory import RunDirectory
-from common.settings import PendingSettings, begin_settings, change_settings
-from common.settings_file import dump_yaml, load_yaml
-from learner.algorithm import all_settings
+from graspfleet.common.errors import StorageError
+from graspfleet.common.messages import Status
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.settings.files import dump_yaml, load_yaml
+from graspfleet.common.settings.flags import LearnerFlags, TrainFlags, parse
+from graspfleet.common.settings.record import begin_settings, change_settings
+from graspfleet.learner.algorithm import all_settings
+from graspfleet.pending_settings import PendingSettings
 
 
 @pytest.fixture

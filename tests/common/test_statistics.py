@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.evaluation.statistics import describe, mean_low, summarize, wilson_interval
-from common.fields import Episode
+from graspfleet.common.evaluation.statistics import describe, mean_low, summarize, wilson_interval
+from graspfleet.common.fields import Episode
 
 
 @pytest.mark.parametrize(

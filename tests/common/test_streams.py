@@ -11,7 +11,7 @@ from tests.end_to_end.harness import ROOT
 
 RESULT = """
 import sys
-from common.cli import leave_with
+from graspfleet.common.runtime.exit import leave_with
 def main(argv):
     print("return \\u2212474.49 \\u00b1 15.53 \\u00b7 caf\\u00e9")
     print("x" * 100_000)
@@ -54,11 +54,11 @@ def test_what_an_encoding_lacks_stays_readable() -> None:
 
 PANEL = """
 import os, pathlib, sys
-from common.streams import Streams
+from graspfleet.common.runtime.streams import Streams
 Streams()
 from rich.console import Console
-from common.messages import Status
-from common.panel import Panel
+from graspfleet.common.messages import Status
+from graspfleet.live import Panel
 panel = Panel(1000, pathlib.Path("runs/x"))
 panel._console = Console(force_terminal=True, width=100)
 with panel:
@@ -91,7 +91,9 @@ def test_a_full_output_is_one_line_and_status_1() -> None:
 
 
 def test_an_error_that_nobody_reads_keeps_its_status() -> None:
-    code = RESULT.replace("return 0", "from common.errors import ConfigError; raise ConfigError('no')")
+    code = RESULT.replace(
+        "return 0", "from graspfleet.common.errors import ConfigError; raise ConfigError('no')"
+    )
     for redirection in ("2>&-", "2> /dev/full"):
         assert python(code, redirection).returncode == 2
 
@@ -106,12 +108,16 @@ def test_no_file_is_opened_where_a_closed_stream_was(tmp_path: Path) -> None:
 
 
 def test_a_status_of_commands_is_whole_in_ascii() -> None:
-    code = "from common.evaluation.statistics import describe; from common.cli import leave_with\n" + (
-        "def main(argv):\n"
-        "    print(describe({'episodes': 2, 'broken': 0, 'mean_return': -1.0, 'std_return': 0.5,"
-        " 'success_rate': None, 'mean_length': 20.0}))\n"
-        "    return 0\n"
-        "leave_with(main, [])"
+    code = (
+        "from graspfleet.common.evaluation.statistics import describe\n"
+        "from graspfleet.common.runtime.exit import leave_with\n"
+        + (
+            "def main(argv):\n"
+            "    print(describe({'episodes': 2, 'broken': 0, 'mean_return': -1.0, 'std_return': 0.5,"
+            " 'success_rate': None, 'mean_length': 20.0}))\n"
+            "    return 0\n"
+            "leave_with(main, [])"
+        )
     )
     done = python(code, PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
@@ -123,7 +129,7 @@ def test_a_status_of_commands_is_whole_in_ascii() -> None:
 )
 def test_help_is_printed_in_ascii(command: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "common.cli", *command],
+        [sys.executable, "-m", "graspfleet", *command],
         capture_output=True,
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
@@ -134,8 +140,9 @@ def test_help_is_printed_in_ascii(command: list[str]) -> None:
 
 def test_the_panel_is_drawn_in_ascii() -> None:
     code = (
-        "from pathlib import Path; from common.cli import leave_with; from common.panel import Panel\n"
-        "from common.messages import Status\n"
+        "from pathlib import Path; from graspfleet.common.runtime.exit import leave_with\n"
+        "from graspfleet.live import Panel\n"
+        "from graspfleet.common.messages import Status\n"
         "def main(argv):\n"
         "    panel = Panel(10, Path('r\\u00e9s'))\n"
         "    with panel: panel.show(Status(state='running', metrics={'env_steps': 3}, actors={}), 1)\n"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from common import children, supervisor
-from common.children import Child, end
-from common.errors import ConfigError, StorageError
-from common.supervisor import Supervisor
+from graspfleet import children, supervisor
+from graspfleet.children import Child, end
+from graspfleet.common.errors import ConfigError, StorageError
+from graspfleet.supervisor import Supervisor
 from tests.end_to_end.harness import ROOT, until
 
 
@@ -35,7 +35,12 @@ def program(folder: Path, name: str, text: str) -> None:
 def command(folder: Path, name: str, text: str) -> None:
     """Write a program that leaves as all of ours do; `text` is the body of its function."""
     body = "".join(f"\n    {line}" for line in text.splitlines())
-    ours = "from common.cli import leave_with; from common.errors import *; from common.reports import *"
+    modules = (
+        "graspfleet.common.errors",
+        "graspfleet.common.runtime.exit",
+        "graspfleet.common.runtime.reports",
+    )
+    ours = "; ".join(f"from {module} import *" for module in modules)
     program(folder, name, f"{ours}\ndef main(argv):{body}\nleave_with(main, [])")
 
 

@@ -5,8 +5,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from common.config import TransportConfig
-from common.net.experience import RECEIVES_PER_CHECK, ExperienceReceiver, ExperienceSender
+from graspfleet.common.net.experience import RECEIVES_PER_CHECK, ExperienceReceiver, ExperienceSender
+from graspfleet.common.settings.config import TransportConfig
 from tests.end_to_end.harness import until
 
 HOST = "127.0.0.1"

@@ -27,7 +27,7 @@ def test_the_images_are_as_small_as_promised(engine: Engine) -> None:
 
 
 def test_an_actor_has_no_torch_and_no_learner(engine: Engine) -> None:
-    code = "import importlib.util as i; assert not any(map(i.find_spec, ('torch', 'learner', 'tensorboard')))"
+    code = "import importlib.util as i; assert not any(map(i.find_spec, ('torch', 'graspfleet.learner', 'actor', 'common', 'tensorboard')))"
     engine.run(f'docker run {HARDENED} --entrypoint python3 graspfleet-actor -c "{code}"')
 
 

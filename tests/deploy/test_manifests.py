@@ -14,8 +14,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from common.flags import ActorFlags, EvaluatorFlags, LearnerFlags, parse
-from learner.algorithm import all_settings
+from graspfleet.common.settings.flags import ActorFlags, EvaluatorFlags, LearnerFlags, parse
+from graspfleet.learner.algorithm import all_settings
 from tests.deploy.walkthrough import PAGE, ROOT, blocks, installed, run
 
 DEPLOY = ROOT / "deploy"

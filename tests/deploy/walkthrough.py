@@ -41,6 +41,6 @@ def installed(folder: Path) -> dict[str, str]:
     """Put a `graspfleet` command of this source tree into a folder; return the PATH that finds it."""
     command = folder / ".venv" / "bin" / "graspfleet"
     command.parent.mkdir(parents=True)
-    command.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m common.cli "$@"\n')
+    command.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m graspfleet "$@"\n')
     command.chmod(0o755)
     return {"PATH": f"{command.parent}:{os.environ['PATH']}"}

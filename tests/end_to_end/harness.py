@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from common.config import TransportConfig
-from common.net.control import ControlSubscriber
-from common.runtime.run_directory import Endpoints, RunDirectory
-from common.status import read_status
+from graspfleet.common.net.control import ControlSubscriber
+from graspfleet.common.runtime.run_directory import Endpoints, RunDirectory
+from graspfleet.common.settings.config import TransportConfig
+from graspfleet.status import read_status
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60.0
@@ -40,6 +40,16 @@ def free_endpoints() -> Endpoints:
         return Endpoints("127.0.0.1", *(each.getsockname()[1] for each in sockets))
 
 
+def site(folder: Path) -> Path:
+    """Return a folder on Python's path that holds the program as if it were installed, and these tests."""
+    path = folder / "site"
+    path.mkdir(exist_ok=True)
+    for name in ("graspfleet", "tests"):
+        if not (path / name).exists():
+            (path / name).symlink_to(ROOT / name)
+    return path
+
+
 class Fleet:
     """The processes of one test."""
 
@@ -52,7 +62,7 @@ class Fleet:
     def start(self, name: str, *command: str, inside: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
         """Start `python -m command...`; `inside` goes before it, such as `ip netns exec NAME`."""
         output = (self._folder / f"{name}.txt").open("wb")
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(site(self._folder))}
         process = subprocess.Popen(
             [*inside, sys.executable, "-m", *command],
             stdout=output,
@@ -68,14 +78,14 @@ class Fleet:
         return (self._folder / f"{name}.txt").read_text()
 
     def start_learner(self, *flags: str, ports: tuple[str, ...] = FREE_PORTS) -> None:
-        self.start("learner", "learner", *TINY, *ports, "--run-dir", str(self.run.path), *flags)
+        self.start("learner", "graspfleet.learner", *TINY, *ports, "--run-dir", str(self.run.path), *flags)
         until(self.run.endpoints.exists, "the learner listens")
         self.endpoints = self.run.read_endpoints()
 
     def start_actor(self, name: str, *flags: str) -> "subprocess.Popen[bytes]":
         assert self.endpoints is not None
         return self.start(
-            name, "actor", "--env", "Pendulum-v1", "--actor-id", name, *self.addresses(), *flags
+            name, "graspfleet.actor", "--env", "Pendulum-v1", "--actor-id", name, *self.addresses(), *flags
         )
 
     def addresses(self) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.run_directory import RunDirectory
 from tests.chaos.audit import audit
 from tests.end_to_end.harness import Fleet, free_endpoints, until
 
@@ -43,13 +43,32 @@ def full_fleet(fleet: Fleet, disk: Path) -> Fleet:
 def start_learner(fleet: Fleet, where: str, *flags: str) -> None:
     sizes = ("--hidden-dim", "16", "--batch-size", "32", "--replay-capacity", str(CAPACITY))
     often = ("--checkpoint-interval-s", "0.5", "--keep-checkpoints", "2", "--updates-per-step", "0.05")
-    command = ("learner", "--env", ENV, *sizes, *often, *fleet.addresses(), where, str(fleet.run.path))
+    command = (
+        "graspfleet.learner",
+        "--env",
+        ENV,
+        *sizes,
+        *often,
+        *fleet.addresses(),
+        where,
+        str(fleet.run.path),
+    )
     fleet.start("learner", *command, *flags)
 
 
 def start_actor(fleet: Fleet, made: Path) -> None:
     made.mkdir()
-    command = ("actor", "--env", ENV, "--env-args", f"folder={made}", "--actor-id", "a", "--linger-s", "30")
+    command = (
+        "graspfleet.actor",
+        "--env",
+        ENV,
+        "--env-args",
+        f"folder={made}",
+        "--actor-id",
+        "a",
+        "--linger-s",
+        "30",
+    )
     fleet.start("a", *command, *fleet.addresses())
 
 
@@ -108,7 +127,7 @@ def test_a_disk_that_is_full_at_the_start_is_told_in_one_line(
     start_learner(full_fleet, "--run-dir")
     assert full_fleet.wait("learner") in (1, 2)
     assert "No space left on device" in only_error(full_fleet.output("learner"))
-    full_fleet.start("train", "common.cli", "train", "--env", "Pendulum-v1", "--run-dir", str(disk / "other"))
+    full_fleet.start("train", "graspfleet", "train", "--env", "Pendulum-v1", "--run-dir", str(disk / "other"))
     assert full_fleet.wait("train") in (1, 2)
     assert "No space left on device" in only_error(full_fleet.output("train"))
 
@@ -171,6 +190,6 @@ def test_a_run_directory_in_use_is_refused(fleet: Fleet, tmp_path: Path) -> None
     until(fleet.run.endpoints.exists, "the first one listens")
     fleet.endpoints = free_endpoints()
     sizes = ("--run-dir", str(fleet.run.path))
-    fleet.start("second", "learner", "--env", ENV, *fleet.addresses(), *sizes)
+    fleet.start("second", "graspfleet.learner", "--env", ENV, *fleet.addresses(), *sizes)
     assert fleet.wait("second") == 2
     assert "in use by another learner" in fleet.output("second")

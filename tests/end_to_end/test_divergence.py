@@ -2,15 +2,15 @@
 
 import torch
 
-from common.errors import DivergedError
-from learner.divergence import require_state
+from graspfleet.common.errors import DivergedError
+from graspfleet.learner.numerics.divergence import require_state
 from tests.end_to_end.harness import FREE_PORTS, TINY, Fleet
 
 
 def test_train_ends_with_the_learners_line_and_a_status_of_its_own(fleet: Fleet) -> None:
     sizes = ("--actors", "1", "--explore-steps", "100", "--total-env-steps", "5000", "--linger-s", "1")
     where = ("--run-dir", str(fleet.run.path))
-    fleet.start("train", "common.cli", "train", *TINY, *FREE_PORTS, *sizes, *where, "--learning-rate", "1e30")
+    fleet.start("train", "graspfleet", "train", *TINY, *FREE_PORTS, *sizes, *where, "--learning-rate", "1e30")
     assert fleet.wait("train", 120.0) == DivergedError.status == 3, fleet.output("train")
     output = fleet.output("train")
     assert "Traceback" not in output

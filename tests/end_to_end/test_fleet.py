@@ -5,9 +5,9 @@ import json
 import numpy as np
 import psutil
 
-from actor.environment import Environment
-from actor.subscriber import Subscriber
-from common.config import EnvConfig, ReturnConfig
+from graspfleet.actor.environment import Environment
+from graspfleet.actor.subscriber import Subscriber
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig
 from tests.end_to_end.harness import Fleet, free_endpoints, until
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.keys import main
+from graspfleet.keys import main
 from tests.end_to_end.harness import Fleet, until
 from tests.end_to_end.test_train import QUICK, children_of
 
@@ -65,7 +65,7 @@ def test_a_revocation_under_load_stops_one_and_costs_the_others_nothing(fleet: F
 
 def test_train_with_keys_encrypts_everything_and_status_needs_a_key(fleet: Fleet, keys: str) -> None:
     where = ("--run-dir", str(fleet.run.path), "--total-env-steps", "1000000", "--keys", keys)
-    fleet.start("train", "common.cli", "train", *QUICK, *where, "--actors", "1", "--key-name", "lab")
+    fleet.start("train", "graspfleet", "train", *QUICK, *where, "--actors", "1", "--key-name", "lab")
     until(lambda: row(fleet).get("env_steps", 0) > 500, "it trains")
     assert {"lab-0", "lab-evaluator"} <= children_of(fleet.pid("train")).keys()
     shown = status(fleet.run.path, "--json")
@@ -81,7 +81,7 @@ def test_train_with_keys_encrypts_everything_and_status_needs_a_key(fleet: Fleet
 
 
 def status(*words: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "common.cli", "status", *map(str, words)]
+    command = [sys.executable, "-m", "graspfleet", "status", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

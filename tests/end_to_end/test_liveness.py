@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from actor.environment import Environment
-from actor.watchdog import CLOSE_S
-from common.config import EnvConfig, ReturnConfig
-from common.flags import TrainFlags
-from common.settings_file import dump_yaml
+from graspfleet.actor.environment import Environment
+from graspfleet.actor.watchdog import CLOSE_S
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig
+from graspfleet.common.settings.files import dump_yaml
+from graspfleet.common.settings.flags import TrainFlags
 from tests.actor.test_evaluate import weights
 from tests.end_to_end.harness import Fleet, until
 
@@ -113,7 +113,7 @@ def test_an_evaluator_lives_through_episodes_without_an_end_and_leaves_in_their_
 ) -> None:
     fleet.start_learner("--explore-steps", "40", *SLOW[:2], "--silent-after-s", "4", "--gone-after-s", "5")
     fleet.start_actor("a0", *SLOW, "length=20")
-    fleet.start("judge", "common.cli", "evaluator", *fleet.addresses(), *SLOW, "slow=step", "after=1",
+    fleet.start("judge", "graspfleet", "evaluator", *fleet.addresses(), *SLOW, "slow=step", "after=1",
                 "seconds=0.05", "length=0")  # fmt: skip
     until_slow(fleet, "judge", "step")
     assert_beats(heartbeat)
@@ -132,7 +132,7 @@ def trained(fleet: Fleet) -> Fleet:
 
 
 def test_evaluate_stops_in_the_midst_of_an_episode_without_an_end(trained: Fleet) -> None:
-    command = ("common.cli", "evaluate", str(trained.run.path), "--env-args", "slow=step", "after=1")
+    command = ("graspfleet", "evaluate", str(trained.run.path), "--env-args", "slow=step", "after=1")
     trained.start("quick", *command, "seconds=0.01", "length=0")
     until_slow(trained, "quick", "step")
     assert stopped_s(trained, "quick", status=130) < STOP_S
@@ -142,7 +142,7 @@ def test_evaluate_stops_in_the_midst_of_an_episode_without_an_end(trained: Fleet
 
 
 def test_an_evaluation_of_episodes_without_an_end_ends_and_says_so(trained: Fleet) -> None:
-    command = ("common.cli", "evaluate", str(trained.run.path), "--episodes", "2", "--env-args", "length=0")
+    command = ("graspfleet", "evaluate", str(trained.run.path), "--episodes", "2", "--env-args", "length=0")
     trained.start("cut", *command)
     assert trained.wait("cut") == 0, trained.output("cut")
     said = trained.output("cut")
@@ -156,7 +156,7 @@ def test_an_evaluation_of_episodes_without_an_end_ends_and_says_so(trained: Flee
 
 def test_a_result_is_there_before_a_slow_close(trained: Fleet) -> None:
     words = ("--episodes", "2", "--env-args", "slow=close")
-    trained.start("late", "common.cli", "evaluate", str(trained.run.path), *words)
+    trained.start("late", "graspfleet", "evaluate", str(trained.run.path), *words)
     until_slow(trained, "late", "close")
     assert "2 episodes: return -20.00" in trained.output("late")
     assert trained.wait("late") == 0

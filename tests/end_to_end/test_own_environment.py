@@ -9,7 +9,7 @@ import pytest
 
 from tests.actor.misbehaving_envs import Counting
 from tests.actor.test_evaluate import run_with
-from tests.end_to_end.harness import ROOT
+from tests.end_to_end.harness import site
 
 OWN = """
 import os
@@ -37,7 +37,7 @@ class Own(gymnasium.Env):
 gymnasium.register("Counting-v0", f"{__name__}:Own")
 """
 """Reads a constant of `common.py` beside it."""
-START = "import sys; sys.path.remove(''); from common.cli import main; main()"
+START = "import sys; sys.path.remove(''); from graspfleet.cli import main; main()"
 """As the console command does, whose path does not begin with the working directory."""
 
 
@@ -45,6 +45,7 @@ START = "import sys; sys.path.remove(''); from common.cli import main; main()"
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "own.py").write_text(OWN)
     (tmp_path / "common.py").write_text("STEP_COSTS = 1.0")
+    (tmp_path / "graspfleet.py").write_text("raise RuntimeError('this is the user\\'s')")
     for name in ("actor", "learner"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise RuntimeError('this is the user\\'s')")
@@ -59,7 +60,7 @@ def run(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
         text=True,
         timeout=100,
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PATH": "", "CUDA_VISIBLE_DEVICES": ""},
+        env={"PYTHONPATH": str(site(folder)), "PATH": "", "CUDA_VISIBLE_DEVICES": ""},
     )
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from common.keys import main as keys_main
+from graspfleet.keys import main as keys_main
 from tests.end_to_end.harness import Fleet
 
 ENDLESS = ("--explore-steps", "1000000", "--total-env-steps", "1000000")
@@ -20,7 +20,7 @@ def last_line(fleet: Fleet, name: str) -> str:
 
 
 def start_evaluator(fleet: Fleet, *flags: str) -> None:
-    command = ("common.cli", "evaluator", "--env", "Pendulum-v1", "--actor-id", "judge")
+    command = ("graspfleet", "evaluator", "--env", "Pendulum-v1", "--actor-id", "judge")
     fleet.start("judge", *command, *fleet.addresses(), *flags)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.run_directory import RunDirectory
 from tests.chaos.audit import audit
 from tests.end_to_end.harness import TINY, Fleet, until
 
@@ -66,7 +66,7 @@ def test_a_run_ends_with_everything_written(fleet: Fleet) -> None:
         "--updates-per-step",
         "1",
     )
-    fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
+    fleet.start("train", "graspfleet", "train", *flags, "--run-dir", str(fleet.run.path))
     assert fleet.wait("train") == 0, fleet.output("train")
     output = fleet.output("train")
     assert "6,0" in output
@@ -85,7 +85,7 @@ def test_a_run_ends_with_everything_written(fleet: Fleet) -> None:
     ):
         assert path.exists(), path
     shown = subprocess.run(
-        [sys.executable, "-m", "common.cli", "evaluate", str(fleet.run.path), "--episodes", "2", "--json"],
+        [sys.executable, "-m", "graspfleet", "evaluate", str(fleet.run.path), "--episodes", "2", "--json"],
         capture_output=True,
         check=True,
     )
@@ -98,7 +98,7 @@ def test_a_run_ends_with_everything_written(fleet: Fleet) -> None:
 
 def test_ctrl_c_saves_leaves_no_orphan_and_resume_goes_on(fleet: Fleet, tmp_path: Path) -> None:
     flags = (*QUICK, "--total-env-steps", "1000000", "--checkpoint-interval-s", "1")
-    train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
+    train = fleet.start("train", "graspfleet", "train", *flags, "--run-dir", str(fleet.run.path))
     until(lambda: trained(fleet.run), "training is under way")
     until(lambda: len(psutil.Process(train.pid).children()) >= 3, "learner, actor and evaluator run")
     family = psutil.Process(train.pid).children(recursive=True)
@@ -112,7 +112,7 @@ def test_ctrl_c_saves_leaves_no_orphan_and_resume_goes_on(fleet: Fleet, tmp_path
     before = json.loads(fleet.run.metrics.read_text().splitlines()[-1])
     more = str(int(before["env_steps"]) + 1000)
     again = ("--resume", str(fleet.run.path), "--total-env-steps", more, "--final-episodes", "1")
-    fleet.start("again", "common.cli", "train", *again)
+    fleet.start("again", "graspfleet", "train", *again)
     assert fleet.wait("again") == 0, fleet.output("again")
     after = json.loads(fleet.run.metrics.read_text().splitlines()[-1])
     assert after["env_steps"] >= before["env_steps"] + 1000
@@ -123,7 +123,7 @@ def test_ctrl_c_saves_leaves_no_orphan_and_resume_goes_on(fleet: Fleet, tmp_path
 @pytest.mark.slow
 def test_a_dead_actor_is_restarted_counted_and_shown(fleet: Fleet) -> None:
     flags = (*QUICK, "--total-env-steps", "1000000", "--actors", "2", "--max-restarts", "1")
-    train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
+    train = fleet.start("train", "graspfleet", "train", *flags, "--run-dir", str(fleet.run.path))
     until(lambda: trained(fleet.run), "training is under way")
     first = children_of(train.pid)["actor-0"]
     first.kill()
@@ -142,7 +142,7 @@ def test_a_killed_learner_is_started_again_and_nothing_is_lost(fleet: Fleet, tmp
     few = ("--updates-per-step", "0.05", "--explore-steps", "200", "--actors", "2", "--final-episodes", "0")
     often = ("--checkpoint-interval-s", "0.5", "--eval-episodes", "1", "--total-env-steps", "30000")
     train = fleet.start(
-        "train", "common.cli", "train", *env, *sizes, *few, *often, "--run-dir", str(fleet.run.path)
+        "train", "graspfleet", "train", *env, *sizes, *few, *often, "--run-dir", str(fleet.run.path)
     )
     until(fleet.run.endpoints.exists, "the learner listens")
     fleet.endpoints = fleet.run.read_endpoints()
@@ -167,7 +167,7 @@ def test_a_killed_learner_is_started_again_and_nothing_is_lost(fleet: Fleet, tmp
 @pytest.mark.slow
 def test_a_learner_killed_before_its_first_checkpoint_begins_anew(fleet: Fleet) -> None:
     flags = (*QUICK, "--total-env-steps", "400", "--final-episodes", "0", "--actors", "1")
-    train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
+    train = fleet.start("train", "graspfleet", "train", *flags, "--run-dir", str(fleet.run.path))
     until(lambda: children_of(train.pid).get("learner"), "a learner").kill()
     assert fleet.wait("train", 120) == 0, fleet.output("train")
     assert "restart 1 of 10: learner ended by SIGKILL" in fleet.output("train")
@@ -177,7 +177,7 @@ def test_a_learner_killed_before_its_first_checkpoint_begins_anew(fleet: Fleet) 
 @pytest.mark.slow
 def test_a_learner_that_dies_too_often_leaves_the_line_that_goes_on(fleet: Fleet) -> None:
     flags = (*QUICK, "--total-env-steps", "1000000", "--max-restarts", "0")
-    train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
+    train = fleet.start("train", "graspfleet", "train", *flags, "--run-dir", str(fleet.run.path))
     until(lambda: trained(fleet.run), "training is under way")
     children_of(train.pid)["learner"].kill()
     assert fleet.wait("train") == 1
@@ -189,7 +189,7 @@ def test_a_learner_that_dies_too_often_leaves_the_line_that_goes_on(fleet: Fleet
 def test_a_killed_launcher_leaves_no_orphan(fleet: Fleet) -> None:
     train = fleet.start(
         "train",
-        "common.cli",
+        "graspfleet",
         "train",
         *QUICK,
         "--total-env-steps",
@@ -205,7 +205,7 @@ def test_a_killed_launcher_leaves_no_orphan(fleet: Fleet) -> None:
 
 
 def test_ctrl_c_before_anything_has_begun_is_no_error(fleet: Fleet) -> None:
-    train = fleet.start("train", "common.cli", "train", *QUICK, "--run-dir", str(fleet.run.path))
+    train = fleet.start("train", "graspfleet", "train", *QUICK, "--run-dir", str(fleet.run.path))
     until((fleet.run.logs / "learner.log").exists, "the learner is being started")
     train.send_signal(signal.SIGINT)
     assert fleet.wait("train") == 0, fleet.output("train")
@@ -215,11 +215,11 @@ def test_ctrl_c_before_anything_has_begun_is_no_error(fleet: Fleet) -> None:
 
 def test_a_resume_that_is_refused_changes_nothing(fleet: Fleet) -> None:
     first = (*QUICK, "--total-env-steps", "400", "--final-episodes", "0", "--actors", "1")
-    fleet.start("train", "common.cli", "train", *first, "--run-dir", str(fleet.run.path))
+    fleet.start("train", "graspfleet", "train", *first, "--run-dir", str(fleet.run.path))
     assert fleet.wait("train") == 0, fleet.output("train")
     settings = fleet.run.config.read_bytes()
     again = ("--resume", str(fleet.run.path), "--total-env-steps", "800", "--hidden-dim", "48")
-    fleet.start("again", "common.cli", "train", *again)
+    fleet.start("again", "graspfleet", "train", *again)
     assert fleet.wait("again") == 2, fleet.output("again")
     assert "--resume" in fleet.output("again").splitlines()[-1]
     assert "Traceback" not in fleet.output("again")
@@ -229,11 +229,11 @@ def test_a_resume_that_is_refused_changes_nothing(fleet: Fleet) -> None:
 @pytest.mark.slow
 def test_an_environment_that_a_resumed_run_refuses_changes_nothing(fleet: Fleet) -> None:
     first = (*QUICK, "--total-env-steps", "400", "--final-episodes", "0", "--actors", "1")
-    fleet.start("train", "common.cli", "train", *first, "--run-dir", str(fleet.run.path))
+    fleet.start("train", "graspfleet", "train", *first, "--run-dir", str(fleet.run.path))
     assert fleet.wait("train", 120) == 0, fleet.output("train")
     settings = fleet.run.config.read_bytes()
     again = ("--resume", str(fleet.run.path), "--total-env-steps", "4000", "--env-args", "no_such=5")
-    fleet.start("again", "common.cli", "train", *again)
+    fleet.start("again", "graspfleet", "train", *again)
     assert fleet.wait("again", 120) == 2, fleet.output("again")
     assert "Traceback" not in fleet.output("again")
     assert "no_such" in fleet.output("again").splitlines()[-1]
@@ -243,7 +243,7 @@ def test_an_environment_that_a_resumed_run_refuses_changes_nothing(fleet: Fleet)
 @pytest.mark.slow
 def test_a_run_whose_actors_all_die_ends_with_status_1(fleet: Fleet) -> None:
     flags = (*QUICK, "--total-env-steps", "1000000", "--actors", "1", "--max-restarts", "0")
-    train = fleet.start("train", "common.cli", "train", *flags, "--run-dir", str(fleet.run.path))
+    train = fleet.start("train", "graspfleet", "train", *flags, "--run-dir", str(fleet.run.path))
     until(lambda: trained(fleet.run), "training is under way")
     children_of(train.pid)["actor-0"].kill()
     assert fleet.wait("train") == 1, fleet.output("train")

@@ -24,7 +24,7 @@ STOPS_WITHIN_S = 5.0
 
 def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "common.cli", "train", *words],
+        [sys.executable, "-m", "graspfleet", "train", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -173,7 +173,9 @@ def test_ctrl_c_in_the_last_evaluation_starts_nothing_more(tmp_path: Path) -> No
     assert (process.returncode, err) == (0, "")
     last = out.splitlines()[-1]
     assert last.startswith("stopped; ")
-    assert last.endswith("left to do: graspfleet evaluate run; python -m learner.reporting.curve run")
+    assert last.endswith(
+        "left to do: graspfleet evaluate run; python -m graspfleet.learner.reporting.curve run"
+    )
     assert not (tmp_path / "run" / "logs" / "curve.log").exists()
     assert not [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 

@@ -15,7 +15,7 @@ import atheris
 import msgpack
 
 with atheris.instrument_imports(include=["common", "learner"]):
-    from common.protocol import PREFIX
+    from graspfleet.common.protocol import PREFIX
     from tests.fakes import OTHER_SESSION, SESSION, SPEC, make_frame
     from tests.fuzz.target import Target
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import ProtocolError
-from common.protocol import PREFIX, decode, encode
-from common.specs import MAX_MAGNITUDE
-from learner.experience.ingest import Ingest
-from learner.experience.journal import Entry, Journal
-from learner.experience.replay import Replay
-from learner.experience.sessions import Sessions
-from learner.experience.throttle import Throttle
+from graspfleet.common.errors import ProtocolError
+from graspfleet.common.protocol import PREFIX, decode, encode
+from graspfleet.common.specs import MAX_MAGNITUDE
+from graspfleet.learner.experience.ingest import Ingest
+from graspfleet.learner.experience.journal import Entry, Journal
+from graspfleet.learner.experience.replay import Replay
+from graspfleet.learner.experience.sessions import Sessions
+from graspfleet.learner.experience.throttle import Throttle
 from tests.fakes import SPEC, seal
 
 KEY = "a"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.protocol import encode
+from graspfleet.common.protocol import encode
 from tests.common.golden import golden_messages
 from tests.fakes import make_batch, make_records
 from tests.fuzz.target import Target

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from common.config import LearnerConfig, TransportConfig
-from common.flags import LearnerFlags
-from common.keys import main
-from common.net.experience import ExperienceSender
-from common.net.weights import WeightsSubscriber
-from learner.access.sockets import Sockets
+from graspfleet.common.net.experience import ExperienceSender
+from graspfleet.common.net.weights import WeightsSubscriber
+from graspfleet.common.settings.config import LearnerConfig, TransportConfig
+from graspfleet.common.settings.flags import LearnerFlags
+from graspfleet.keys import main
+from graspfleet.learner.access.sockets import Sockets
 from tests.end_to_end.harness import until
 
 HOST = "127.0.0.1"

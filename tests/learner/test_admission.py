@@ -5,15 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.errors import RefusedError
-from common.messages import Ack, Bye, Evaluation, Hello
-from common.protocol import encode, peek
-from common.specs import EnvSpec
-from learner.experience.ingest import MAX_EVALUATIONS, Ingest
-from learner.experience.journal import Journal
-from learner.experience.replay import Replay
-from learner.experience.sessions import FORGET_AFTER_S, KEPT_SESSIONS, Sessions
-from learner.experience.throttle import Throttle
+import graspfleet.learner.experience.admission
+from graspfleet.common.errors import RefusedError
+from graspfleet.common.messages import Ack, Bye, Evaluation, Hello
+from graspfleet.common.protocol import encode, peek
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.experience.ingest import MAX_EVALUATIONS, Ingest
+from graspfleet.learner.experience.journal import Journal
+from graspfleet.learner.experience.replay import Replay
+from graspfleet.learner.experience.sessions import FORGET_AFTER_S, KEPT_SESSIONS, Sessions
+from graspfleet.learner.experience.throttle import Throttle
 from tests.common.golden import golden_messages
 from tests.fakes import (
     OTHER_SESSION,
@@ -147,16 +148,15 @@ def make_limited(
 
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of what is decoded from here on."""
-    import learner.experience.admission
 
     sizes: list[int] = []
-    decode = learner.experience.admission.decode
+    decode = graspfleet.learner.experience.admission.decode
 
     def note(frame: bytes) -> object:
         sizes.append(len(frame))
         return decode(frame)
 
-    monkeypatch.setattr(learner.experience.admission, "decode", note)
+    monkeypatch.setattr(graspfleet.learner.experience.admission, "decode", note)
     return sizes
 
 
@@ -264,8 +264,8 @@ def test_after_a_restart_everybody_has_time_to_be_heard(ingest: Ingest, tmp_path
 
 
 def test_closed_sessions_no_longer_count_against_their_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learner.experience.sessions.MAX_SESSIONS_PER_KEY", 3)
-    monkeypatch.setattr("learner.experience.sessions.KEPT_SESSIONS", 2)
+    monkeypatch.setattr("graspfleet.learner.experience.sessions.MAX_SESSIONS_PER_KEY", 3)
+    monkeypatch.setattr("graspfleet.learner.experience.sessions.KEPT_SESSIONS", 2)
     sessions = Sessions(silent_after_s=5.0, gone_after_s=30.0)
     for number in range(20):
         sessions.hear(("x", f"{number:016x}"), key="x", now_s=number, listened_s=number).left = True

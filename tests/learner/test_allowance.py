@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from common.net.experience import MESSAGE_OVERHEAD_BYTES
-from learner.access.limits import HANDSHAKE_BYTES, SUBSCRIBER_BYTES, WELCOMED_BYTES, Allowance
-from learner.access.tcp import ESTABLISHED, TcpState
+from graspfleet.common.net.experience import MESSAGE_OVERHEAD_BYTES
+from graspfleet.learner.access.limits import HANDSHAKE_BYTES, SUBSCRIBER_BYTES, WELCOMED_BYTES, Allowance
+from graspfleet.learner.access.tcp import ESTABLISHED, TcpState
 
 DESCRIPTOR = 7
 LIMIT = 10_000

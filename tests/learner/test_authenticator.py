@@ -10,12 +10,12 @@ import pytest
 import zmq
 import zmq.auth
 
-from common.errors import ConfigError
-from common.keys import main
-from common.net.certificates import Certificate
-from common.net.experience import ExperienceReceiver
-from common.net.weights import WeightsPublisher
-from learner.access.allow_list import AllowList
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.net.certificates import Certificate
+from graspfleet.common.net.experience import ExperienceReceiver
+from graspfleet.common.net.weights import WeightsPublisher
+from graspfleet.keys import main
+from graspfleet.learner.access.allow_list import AllowList
 from tests.end_to_end.harness import until
 from tests.fakes import ONE_LINE
 from tests.learner.auth_fixtures import HOST, AuthServer, auth_server, plain_connection

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from common.evaluation.policy_files import read_selected, read_weights
-from common.messages import Evaluation, EvaluationStarted, Weights
-from common.net.experience import Received
-from common.protocol import decode, encode
-from common.runtime.run_directory import RunDirectory
+from graspfleet.common.evaluation.policy_files import read_selected, read_weights
+from graspfleet.common.messages import Evaluation, EvaluationStarted, Weights
+from graspfleet.common.net.experience import Received
+from graspfleet.common.protocol import decode, encode
+from graspfleet.common.runtime.run_directory import RunDirectory
 from tests.fakes import SESSION
 from tests.learner.test_resume import Stream, learn
 

@@ -1,7 +1,7 @@
 """When policies are published: by the clock where everything runs free, by env steps in step."""
 
-from common.config import LearnerConfig
-from learner.publishing.cadence import PUBLISH_INTERVAL_S, Cadence
+from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.learner.publishing.cadence import PUBLISH_INTERVAL_S, Cadence
 
 
 def test_free_running_policies_are_published_by_the_clock() -> None:

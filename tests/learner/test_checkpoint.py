@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from common.errors import ConfigError
-from learner.checkpoint import BEST, Checkpoints
+from graspfleet.common.errors import ConfigError
+from graspfleet.learner.storage.checkpoint import BEST, Checkpoints
 from tests.fakes import ONE_LINE
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from common.errors import RefusedError
-from learner.experience.claims import Claims
+from graspfleet.common.errors import RefusedError
+from graspfleet.learner.experience.claims import Claims
 
 SILENT_AFTER_S = 5.0
 

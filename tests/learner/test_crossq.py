@@ -8,12 +8,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from common.policy import NumpyPolicy
-from learner.crossq import METRICS
-from learner.crossq.agent import CrossQ
-from learner.crossq.networks import D_MAX, EPSILON, MOMENTUM, R_MAX, BatchRenorm, RenormMLP
-from learner.crossq.settings import CrossQConfig
-from learner.records import unpack
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.learner.crossq import METRICS
+from graspfleet.learner.crossq.agent import CrossQ
+from graspfleet.learner.crossq.networks import D_MAX, EPSILON, MOMENTUM, R_MAX, BatchRenorm, RenormMLP
+from graspfleet.learner.crossq.settings import CrossQConfig
+from graspfleet.learner.numerics.records import unpack
 from tests.learner.test_sac import SPEC, make_batch
 
 SMALL = CrossQConfig(hidden_dim=16, critic_dim=32, renorm_warmup=3, policy_delay=2)

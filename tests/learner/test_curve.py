@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from common.runtime.metric_rows import MAX_ROW_BYTES, read_rows
-from common.runtime.run_directory import RunDirectory
-from common.status import AUDIT, audit
-from learner.reporting.curve import main, read_evaluations
+from graspfleet.common.runtime.metric_rows import MAX_ROW_BYTES, read_rows
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.learner.reporting.curve import main, read_evaluations
+from graspfleet.status import AUDIT, audit
 
 GOOD = {"wall_s": 1.5, "eval_env_steps": 7, "eval_return": -3.0, "env_steps": 9} | dict.fromkeys(AUDIT, 5)
 DAMAGE = {

@@ -17,9 +17,9 @@ from gymnasium.envs.registration import EnvSpec as EnvSpecOfGym
 from gymnasium.spaces import Box, Discrete
 from minari.data_collector import EpisodeBuffer
 
-from common.errors import ConfigError
-from common.specs import EnvSpec
-from learner.experience.demonstrations.loader import Demos, load_demos
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.experience.demonstrations.loader import Demos, load_demos
 from tests.fakes import ONE_LINE
 
 NAME = "fake/demo-v0"

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import DivergedError
-from common.messages import Weights
-from common.policy import NumpyPolicy
-from common.protocol import decode
-from common.runtime.run_directory import RunDirectory
-from learner.checkpoint import Checkpoints
-from learner.divergence import MAX_WEIGHT, require_policy, require_state
+from graspfleet.common.errors import DivergedError
+from graspfleet.common.messages import Weights
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.common.protocol import decode
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.learner.numerics.divergence import MAX_WEIGHT, require_policy, require_state
+from graspfleet.learner.storage.checkpoint import Checkpoints
 from tests.fakes import ONE_LINE, SPEC
 from tests.learner.test_checkpoint import state
 from tests.learner.test_resume import captured_on_host, learn, plain

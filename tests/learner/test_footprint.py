@@ -7,19 +7,25 @@ import numpy as np
 import pytest
 import torch
 
-from common.config import EnvConfig, LearnerConfig, ReplayConfig, ReturnConfig, TransportConfig
-from common.errors import ConfigError
-from common.flags import LearnerFlags
-from common.net.control import ControlSubscriber
-from common.runtime.signals import StopSignal
-from common.specs import MAX_DIM, EnvSpec
-from learner.access.footprint import require_room, run_bytes
-from learner.experience.replay import Replay
-from learner.publishing.published_frames import KEPT_BYTES
-from learner.sac import BATCHES
-from learner.sac.settings import SACConfig
-from learner.sac.training_state import TrainingState
-from learner.startup import wait_for_spec
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.net.control import ControlSubscriber
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.config import (
+    EnvConfig,
+    LearnerConfig,
+    ReplayConfig,
+    ReturnConfig,
+    TransportConfig,
+)
+from graspfleet.common.settings.flags import LearnerFlags
+from graspfleet.common.specs import MAX_DIM, EnvSpec
+from graspfleet.learner.access.footprint import require_room, run_bytes
+from graspfleet.learner.experience.replay import Replay
+from graspfleet.learner.publishing.published_frames import KEPT_BYTES
+from graspfleet.learner.sac import BATCHES
+from graspfleet.learner.sac.settings import SACConfig
+from graspfleet.learner.sac.training_state import TrainingState
+from graspfleet.learner.startup import wait_for_spec
 from tests.end_to_end.harness import until
 from tests.fakes import ONE_LINE, OTHER_SESSION, SESSION, SPEC, make_writer
 from tests.learner.auth_fixtures import HOST, auth_server

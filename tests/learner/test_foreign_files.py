@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actor.policies import load_policy
-from common.errors import ConfigError
-from common.flags import TrainFlags, parse
-from common.runtime.files import read_limited
-from common.runtime.run_directory import RunDirectory
-from learner.algorithm import all_settings
-from learner.checkpoint import Checkpoints
-from learner.experience.demonstrations.loader import load_demos
-from learner.experience.journal import Journal
+from graspfleet.actor.policies import load_policy
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.runtime.files import read_limited
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.settings.flags import TrainFlags, parse
+from graspfleet.learner.algorithm import all_settings
+from graspfleet.learner.experience.demonstrations.loader import load_demos
+from graspfleet.learner.experience.journal import Journal
+from graspfleet.learner.storage.checkpoint import Checkpoints
 from tests.fakes import ONE_LINE, SPEC, make_frame
 
 

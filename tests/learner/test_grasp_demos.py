@@ -6,12 +6,12 @@ import minari
 import numpy as np
 import pytest
 
-from actor.grasp import GraspEnv, demos
-from common.errors import ConfigError
-from common.flags import parse
-from common.section import Section
-from common.specs import EnvSpec
-from learner.experience.demonstrations.loader import load_demos
+from graspfleet.actor.grasp import GraspEnv, demos
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.flags import parse
+from graspfleet.common.settings.section import Section
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.experience.demonstrations.loader import load_demos
 
 SPEC = EnvSpec(
     env="Grasp-v0",

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import learner.experience.held_batches
-import learner.experience.sessions
-from common.errors import StorageError
-from common.fields import MAX_ROWS
-from common.messages import Ack, Bye, Evaluation, Hello, Status
-from common.protocol import encode
-from common.specs import EnvSpec
-from learner.experience.ingest import Ingest
-from learner.experience.rate_limiter import RateLimiter
-from learner.experience.replay import Replay
+import graspfleet.learner.experience.held_batches
+import graspfleet.learner.experience.sessions
+from graspfleet.common.errors import StorageError
+from graspfleet.common.fields import MAX_ROWS
+from graspfleet.common.messages import Ack, Bye, Evaluation, Hello, Status
+from graspfleet.common.protocol import encode
+from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.experience.ingest import Ingest
+from graspfleet.learner.experience.rate_limiter import RateLimiter
+from graspfleet.learner.experience.replay import Replay
 from tests.common.golden import golden_messages
 from tests.fakes import (
     OTHER_SESSION,
@@ -263,8 +263,8 @@ def test_held_batches_are_bounded_for_each_actor_and_in_all(
     limited: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = len(make_records(2)) * SPEC.record.itemsize
-    monkeypatch.setattr(learner.experience.held_batches, "MAX_HELD_BYTES_PER_ACTOR", 3 * size)
-    monkeypatch.setattr(learner.experience.held_batches, "MAX_HELD_BYTES", 4 * size)
+    monkeypatch.setattr(graspfleet.learner.experience.held_batches, "MAX_HELD_BYTES_PER_ACTOR", 3 * size)
+    monkeypatch.setattr(graspfleet.learner.experience.held_batches, "MAX_HELD_BYTES", 4 * size)
     limited.drain(receive_from([good(seq) for seq in range(9)] + [None]), 99, 0.0)
     assert len(limited.held) == 3
     assert limited.counters["throttled: too-far-ahead"] == 1
@@ -332,7 +332,7 @@ def test_the_largest_numbers_can_still_be_acknowledged(ingest: Ingest) -> None:
 
 
 def test_boots_are_bounded(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learner.experience.sessions, "MAX_SESSIONS", 3)
+    monkeypatch.setattr(graspfleet.learner.experience.sessions, "MAX_SESSIONS", 3)
     for number in range(5):
         ingest.accept(hello(0, actor_id=f"actor-{number}"), 0.0)
     assert len(ingest.sessions) == 3

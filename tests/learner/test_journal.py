@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.errors import ConfigError, StorageError
-from learner.experience.journal import Entry, Journal
+from graspfleet.common.errors import ConfigError, StorageError
+from graspfleet.learner.experience.journal import Entry, Journal
 from tests.fakes import ONE_LINE, SESSION
 
 SNAPSHOT = {"inserted": 5, "sessions": {"a " + SESSION: [1, 2]}}
@@ -158,7 +158,7 @@ def test_counters_come_back_as_the_largest_noted(path: Path) -> None:
 
 def test_another_format_is_told_in_one_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("learner.experience.journal.FORMAT", 4)
+        patch.setattr("graspfleet.learner.experience.journal.FORMAT", 4)
         Journal(path).rotate(SNAPSHOT)
     with pytest.raises(ConfigError, match=r"\A[^\n]*has journal format 4; [^\n]*: 3\Z"):
         Journal(path).recover()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from common.claim import claim_run
-from common.config import RunConfig
-from common.runtime.run_directory import RunDirectory
-from common.settings_file import load_yaml
+from graspfleet.common.runtime.claim import claim_run
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.settings.config import RunConfig
+from graspfleet.common.settings.files import load_yaml
 from tests.end_to_end.harness import FREE_PORTS, ROOT
 
 MAX_WRITES = 60
@@ -18,10 +18,10 @@ MAX_WRITES = 60
 
 MORTAL = """
 import gc, os, signal, sys
-import learner.__main__ as program
-from common.config import RunConfig
+import graspfleet.learner.__main__ as program
+from graspfleet.common.settings.config import RunConfig
 import torch._dynamo  # with the loop: what takes long to import is shared by the children below
-from learner import assembly, loop
+from graspfleet.learner import assembly, loop
 from tests.fakes import SPEC
 
 class Killed:

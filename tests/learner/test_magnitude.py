@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.specs import MAX_MAGNITUDE
-from learner.sac.agent import SAC
-from learner.sac.settings import SACConfig
+from graspfleet.common.specs import MAX_MAGNITUDE
+from graspfleet.learner.sac.agent import SAC
+from graspfleet.learner.sac.settings import SACConfig
 from tests.fakes import SPEC
 
 BATCH_SIZE = 32

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import zmq
 
-from learner.access.limits import HANDSHAKE_BYTES, SUBSCRIBER_BYTES
+from graspfleet.learner.access.limits import HANDSHAKE_BYTES, SUBSCRIBER_BYTES
 from tests.end_to_end.harness import until
 from tests.learner.auth_fixtures import AuthServer, auth_server
 from tests.learner.hostile_connections import begin_command, greeted, has_ended, listed

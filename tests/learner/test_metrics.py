@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from common.errors import StorageError
-from common.fields import MAX_STATUS_KEYS
-from common.messages import Hello, Status
-from common.protocol import encode
-from common.runtime.run_directory import RunDirectory
-from learner.algorithm import ALGORITHMS, definition
-from learner.experience.replay import Replay
-from learner.reporting.episode_means import RECENT_EPISODES, EpisodeMeans
-from learner.reporting.metric import Metrics
-from learner.reporting.metrics import declared
-from learner.reporting.metrics_log import MetricsLog
-from learner.reporting.progress import Progress
-from learner.reporting.reporter import Reporter
+from graspfleet.common.errors import StorageError
+from graspfleet.common.fields import MAX_STATUS_KEYS
+from graspfleet.common.messages import Hello, Status
+from graspfleet.common.protocol import encode
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.learner.algorithm import ALGORITHMS, definition
+from graspfleet.learner.experience.replay import Replay
+from graspfleet.learner.reporting.episode_means import RECENT_EPISODES, EpisodeMeans
+from graspfleet.learner.reporting.metric import Metrics
+from graspfleet.learner.reporting.metrics import declared
+from graspfleet.learner.reporting.metrics_log import MetricsLog
+from graspfleet.learner.reporting.progress import Progress
+from graspfleet.learner.reporting.reporter import Reporter
 from tests.fakes import ONE_LINE, SESSION, SPEC, make_batch, make_ingest, make_records, recover_ingest
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"

@@ -1,6 +1,6 @@
 """The age of the policies that act, in versions and in env steps."""
 
-from learner.publishing.policy_lag import KEPT_VERSIONS, PolicyLag
+from graspfleet.learner.publishing.policy_lag import KEPT_VERSIONS, PolicyLag
 
 
 def test_both_ages_are_means_over_transitions() -> None:

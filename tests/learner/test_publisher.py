@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.config import LearnerConfig
-from common.messages import Weights
-from common.protocol import decode
-from common.runtime.run_directory import RunDirectory
-from learner.publishing.cadence import Cadence
-from learner.publishing.policy_snapshot import PolicySnapshot
-from learner.publishing.publisher import PolicyPublisher
+from graspfleet.common.messages import Weights
+from graspfleet.common.protocol import decode
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.learner.publishing.cadence import Cadence
+from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
+from graspfleet.learner.publishing.publisher import PolicyPublisher
 from tests.fakes import SPEC
 
 

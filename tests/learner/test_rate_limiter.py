@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import LearnerConfig, RateConfig, ReplayConfig
-from common.errors import ConfigError
-from common.flags import LearnerFlags
-from learner.experience.rate_limiter import RateLimiter, make_limiter
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.config import LearnerConfig, RateConfig, ReplayConfig
+from graspfleet.common.settings.flags import LearnerFlags
+from graspfleet.learner.experience.rate_limiter import RateLimiter, make_limiter
 
 
 @given(

@@ -4,10 +4,10 @@ import logging
 
 import pytest
 
-from common.errors import RefusedError
-from common.fields import MAX_LINE, MAX_REFUSED_SHOWN
-from common.messages import Refusal, Status
-from learner.access.refusals import MAX_PER_S, MAX_REMEMBERED, Peer, Refusals
+from graspfleet.common.errors import RefusedError
+from graspfleet.common.fields import MAX_LINE, MAX_REFUSED_SHOWN
+from graspfleet.common.messages import Refusal, Status
+from graspfleet.learner.access.refusals import MAX_PER_S, MAX_REMEMBERED, Peer, Refusals
 from tests.fakes import OTHER_SESSION, SESSION
 
 SPEC_ERROR = RefusedError("spec", "obs_dim 4, allowed 3")

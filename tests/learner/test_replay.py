@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.errors import ConfigError
-from common.fields import MAX_ROWS
-from common.specs import Records
-from learner.experience.demonstrations.loader import Demos
-from learner.experience.replay import Mixture, Replay
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.fields import MAX_ROWS
+from graspfleet.common.specs import Records
+from graspfleet.learner.experience.demonstrations.loader import Demos
+from graspfleet.learner.experience.replay import Mixture, Replay
 from tests.fakes import ONE_LINE, SPEC, make_records
 
 

@@ -10,25 +10,25 @@ import numpy as np
 import pytest
 import torch
 
-from common.flags import LearnerFlags, parse
-from common.messages import Ack, Status, Weights
-from common.net.experience import Received
-from common.protocol import decode, encode
-from common.runtime.run_directory import RunDirectory
-from common.runtime.seeds import seed_sequence
-from common.runtime.signals import StopSignal
-from learner.access.refusals import Refusals
-from learner.algorithm import Algorithm, all_settings, definition
-from learner.assembly import assemble, build_algorithm
-from learner.checkpoint import Checkpoints
-from learner.experience.demonstrations.loader import Demos
-from learner.experience.journal import Journal
-from learner.loop import Parts
-from learner.reporting.metrics import declared
-from learner.sac.agent import SAC
-from learner.sac.cuda.agent import CudaSAC
-from learner.sac.cuda.device import Host
-from learner.sac.settings import SACConfig
+from graspfleet.common.messages import Ack, Status, Weights
+from graspfleet.common.net.experience import Received
+from graspfleet.common.protocol import decode, encode
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.seeds import seed_sequence
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.flags import LearnerFlags, parse
+from graspfleet.learner.access.refusals import Refusals
+from graspfleet.learner.algorithm import Algorithm, all_settings, definition
+from graspfleet.learner.assembly import assemble, build_algorithm
+from graspfleet.learner.experience.demonstrations.loader import Demos
+from graspfleet.learner.experience.journal import Journal
+from graspfleet.learner.loop import Parts
+from graspfleet.learner.reporting.metrics import declared
+from graspfleet.learner.sac.agent import SAC
+from graspfleet.learner.sac.cuda.agent import CudaSAC
+from graspfleet.learner.sac.cuda.device import Host
+from graspfleet.learner.sac.settings import SACConfig
+from graspfleet.learner.storage.checkpoint import Checkpoints
 from tests.fakes import SPEC, make_batch, make_records
 from tests.learner.test_publisher import Event
 
@@ -156,7 +156,9 @@ def test_n_updates_a_stop_and_n_more_equal_2n_updates(tmp_path: Path) -> None:
 
 
 def test_the_same_with_demonstrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learner.assembly.load_demos", lambda where, spec, rng: Demos(make_records(50), rng))
+    monkeypatch.setattr(
+        "graspfleet.learner.assembly.load_demos", lambda where, spec, rng: Demos(make_records(50), rng)
+    )
     words = ("--demos", "any", "--demo-fraction", "0.5")
     whole = learn(tmp_path / "whole", 400, *words)
     learn(tmp_path / "parts", 200, *words)
@@ -169,7 +171,9 @@ def test_the_same_with_demonstrations(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_demonstrations_may_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learner.assembly.load_demos", lambda where, spec, rng: Demos(make_records(50), rng))
+    monkeypatch.setattr(
+        "graspfleet.learner.assembly.load_demos", lambda where, spec, rng: Demos(make_records(50), rng)
+    )
     for env_steps, words in ((100, ()), (200, ("--demos", "any")), (300, ())):
         learner = learn(tmp_path, env_steps, *words, resume=env_steps > 100)
         assert learner.parts.ingest.env_steps == env_steps

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, TanhTransform, TransformedDistribution
 
-from common.policy import LOG_STD_MAX, LOG_STD_MIN, NumpyPolicy
-from common.specs import EnvSpec, Records
-from learner.algorithm import Algorithm
-from learner.sac import METRICS
-from learner.sac.agent import SAC
-from learner.sac.losses import critic_loss, policy_loss, td_target, temperature_loss
-from learner.sac.networks import squash
-from learner.sac.settings import SACConfig
-from learner.sac.training_state import TrainingState
+from graspfleet.common.policy import LOG_STD_MAX, LOG_STD_MIN, NumpyPolicy
+from graspfleet.common.specs import EnvSpec, Records
+from graspfleet.learner.algorithm import Algorithm
+from graspfleet.learner.sac import METRICS
+from graspfleet.learner.sac.agent import SAC
+from graspfleet.learner.sac.losses import critic_loss, policy_loss, td_target, temperature_loss
+from graspfleet.learner.sac.networks import squash
+from graspfleet.learner.sac.settings import SACConfig
+from graspfleet.learner.sac.training_state import TrainingState
 from tests.learner.reference_sac import Array, Net, SlowSAC
 
 SPEC = EnvSpec(env="Fake-v0", obs_dim=6, action_dim=3, discount=0.97, n_step=3)

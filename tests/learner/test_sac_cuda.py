@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from common.config import LearnerConfig
-from common.errors import ConfigError
-from common.specs import Records
-from learner.sac import backends
-from learner.sac.agent import SAC
-from learner.sac.backends import choose_backend, updates_per_dispatch
-from learner.sac.cuda.agent import CudaSAC
-from learner.sac.cuda.device import Cuda, Device, Host
-from learner.sac.numba.agent import NumbaSAC
-from learner.sac.settings import SACConfig
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.specs import Records
+from graspfleet.learner.sac import backends
+from graspfleet.learner.sac.agent import SAC
+from graspfleet.learner.sac.backends import choose_backend, updates_per_dispatch
+from graspfleet.learner.sac.cuda.agent import CudaSAC
+from graspfleet.learner.sac.cuda.device import Cuda, Device, Host
+from graspfleet.learner.sac.numba.agent import NumbaSAC
+from graspfleet.learner.sac.settings import SACConfig
 from tests.fakes import ONE_LINE
 from tests.learner.test_sac import SPEC, Trained, make_batch
 from tests.learner.test_sac_numba import SMALL, config

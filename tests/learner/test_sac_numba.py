@@ -7,15 +7,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from common.config import LearnerConfig
-from common.errors import ConfigError
-from learner.sac.agent import SAC
-from learner.sac.backends import choose_backend, choose_products, require_possible
-from learner.sac.networks import squash
-from learner.sac.numba import kernels, update_kernels
-from learner.sac.numba.agent import NumbaSAC
-from learner.sac.numba.matmul import BF16, FP32, FP32_THREADED, Product, Products
-from learner.sac.settings import SACConfig
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.learner.sac.agent import SAC
+from graspfleet.learner.sac.backends import choose_backend, choose_products, require_possible
+from graspfleet.learner.sac.networks import squash
+from graspfleet.learner.sac.numba import kernels, update_kernels
+from graspfleet.learner.sac.numba.agent import NumbaSAC
+from graspfleet.learner.sac.numba.matmul import BF16, FP32, FP32_THREADED, Product, Products
+from graspfleet.learner.sac.settings import SACConfig
 from tests.learner.test_sac import SPEC, Trained, make_batch, update
 
 SMALL = SACConfig(

@@ -5,14 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.evaluation.candidates import Key
-from common.evaluation.policy_files import read_selected, read_weights
-from common.fields import Episode
-from common.messages import Evaluation, EvaluationStarted, Weights
-from common.protocol import encode
-from common.runtime.run_directory import RunDirectory
-from learner.publishing.published_frames import KEPT_BYTES, KEPT_VERSIONS, MAX_PINS, PublishedFrames
-from learner.publishing.select_best import Selection
+from graspfleet.common.evaluation.candidates import Key
+from graspfleet.common.evaluation.policy_files import read_selected, read_weights
+from graspfleet.common.fields import Episode
+from graspfleet.common.messages import Evaluation, EvaluationStarted, Weights
+from graspfleet.common.protocol import encode
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.learner.publishing.published_frames import (
+    KEPT_BYTES,
+    KEPT_VERSIONS,
+    MAX_PINS,
+    PublishedFrames,
+)
+from graspfleet.learner.publishing.select_best import Selection
 from tests.fakes import SESSION, SPEC
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from actor.success import SuccessReader
+from graspfleet.actor.success import SuccessReader
 from tests.actor.misbehaving_envs import OwnBuffer
 from tests.actor.test_contract import STILL, check, check_rows, first, make, rewards
 

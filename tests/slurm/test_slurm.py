@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.run_directory import RunDirectory
 from tests.deploy.walkthrough import ROOT, blocks, installed, run
 from tests.end_to_end.harness import until
 from tests.slurm.cluster import CPUS_PER_NODE, NODES, Cluster, why_not

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import ConfigError
-from common.specs import MAX_MAGNITUDE, EnvSpec, Floats
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.specs import MAX_MAGNITUDE, EnvSpec, Floats
 
 ROUNDING = 1e-5
 """Tolerance of action bounds as a fraction of their distance; actions within it are clipped."""

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.errors import ConfigError
-from common.runtime.datasets import dataset_folder
-from common.runtime.files import open_regular, read_limited
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.runtime.datasets import dataset_folder
+from graspfleet.common.runtime.files import open_regular, read_limited
 
 MAX_DEMOS_BYTES = 8 << 30
 """Largest dataset, as it lies in memory."""

@@ -9,11 +9,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from common.errors import ConfigError
-from common.nstep import NStepAdder
-from common.specs import MAX_MAGNITUDE, EnvSpec, Records, Transition
-from learner.experience.demonstrations.episodes import Bounds, DemoEpisode, check_episode
-from learner.experience.demonstrations.files import MAX_DEMOS_BYTES, open_dataset, read_episodes
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.nstep import NStepAdder
+from graspfleet.common.specs import MAX_MAGNITUDE, EnvSpec, Records, Transition
+from graspfleet.learner.experience.demonstrations.episodes import Bounds, DemoEpisode, check_episode
+from graspfleet.learner.experience.demonstrations.files import MAX_DEMOS_BYTES, open_dataset, read_episodes
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.specs import EnvSpec, Records
-from learner.publishing.policy_snapshot import PolicySnapshot
-from learner.records import require_batches
-from learner.sac.agent import SAC
-from learner.sac.cuda.device import Device
+from graspfleet.common.specs import EnvSpec, Records
+from graspfleet.learner.numerics.records import require_batches
+from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
+from graspfleet.learner.sac.agent import SAC
+from graspfleet.learner.sac.cuda.device import Device
 
 
 class CudaSAC:

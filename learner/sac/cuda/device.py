@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from learner.publishing.policy_snapshot import Arrival
+from graspfleet.learner.publishing.policy_snapshot import Arrival
 
 WARM_UP_UPDATES = 3
 """Runs before a capture, in which libraries set themselves up; as many as torch's documentation takes."""

@@ -23,15 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.specs import EnvSpec, Records
-from learner.publishing.policy_snapshot import PolicySnapshot
-from learner.records import require_batches
-from learner.sac.numba import update_kernels
-from learner.sac.numba.kernels import Floats
-from learner.sac.numba.matmul import Products
-from learner.sac.numba.mlp import Layers, Pass
-from learner.sac.settings import SACConfig
-from learner.sac.training_state import TrainingState
+from graspfleet.common.specs import EnvSpec, Records
+from graspfleet.learner.numerics.records import require_batches
+from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
+from graspfleet.learner.sac.numba import update_kernels
+from graspfleet.learner.sac.numba.kernels import Floats
+from graspfleet.learner.sac.numba.matmul import Products
+from graspfleet.learner.sac.numba.mlp import Layers, Pass
+from graspfleet.learner.sac.settings import SACConfig
+from graspfleet.learner.sac.training_state import TrainingState
 
 
 class Optimized(NamedTuple):

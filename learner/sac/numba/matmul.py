@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learner.sac.numba.kernels import Floats
+from graspfleet.learner.sac.numba.kernels import Floats
 
 
 class Product(NamedTuple):

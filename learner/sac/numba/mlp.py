@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.sac.numba import kernels
-from learner.sac.numba.kernels import Floats
-from learner.sac.numba.matmul import Products
+from graspfleet.learner.sac.numba import kernels
+from graspfleet.learner.sac.numba.kernels import Floats
+from graspfleet.learner.sac.numba.matmul import Products
 
 
 @dataclass

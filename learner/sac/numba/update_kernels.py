@@ -11,8 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from common.policy import LOG_STD_MAX, LOG_STD_MIN
-from learner.sac.numba.kernels import Floats, compiled
+from graspfleet.common.policy import LOG_STD_MAX, LOG_STD_MIN
+from graspfleet.learner.sac.numba.kernels import Floats, compiled
 
 LOG_2 = np.float32(math.log(2))
 

@@ -3,20 +3,35 @@
 import contextlib
 import json
 import time
+from typing import Annotated
 
-from common.config import KeysConfig, TransportConfig
-from common.errors import ConfigError, ProtocolError
-from common.flags import parse
-from common.inspection import StatusFlags
-from common.messages import Status
-from common.net.control import ControlSubscriber
-from common.protocol import decode
-from common.runtime.metric_rows import Row, read_rows
-from common.runtime.run_directory import RunDirectory
-from common.settings_file import load_yaml
+from pydantic import Field
+
+from graspfleet.common.errors import ConfigError, ProtocolError
+from graspfleet.common.messages import Status
+from graspfleet.common.net.control import ControlSubscriber
+from graspfleet.common.protocol import decode
+from graspfleet.common.runtime.metric_rows import Row, read_rows
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.settings.config import Host, KeysConfig, TransportConfig
+from graspfleet.common.settings.files import load_yaml
+from graspfleet.common.settings.flags import parse
+from graspfleet.common.settings.section import Positional, Spelling
 
 AUDIT = ("produced", "inserted", "rejected", "duplicates", "gaps", "resent", "lost")
 """Counters that account for every transition; see docs/metrics.md."""
+
+
+class StatusFlags(KeysConfig):
+    """Show what a running learner says of itself."""
+
+    run_dir: Annotated[str | None, Positional("RUN_DIR")] = Field(None, description="Directory of the run.")
+    learner: Host = Field("127.0.0.1", description="Host of the learner, without RUN_DIR.")
+    control_port: int = Field(
+        5557, ge=1, le=65_535, description="Control port of the learner, without RUN_DIR."
+    )
+    timeout_s: float = Field(5.0, gt=0, description="Seconds to wait for an answer.")
+    json_output: Annotated[bool, Spelling("json")] = Field(False, description="Print one JSON object.")
 
 
 def read_status(control: ControlSubscriber) -> Status | None:

@@ -1,7 +1,7 @@
 """Every setting of every process: the single source of flags, defaults, ranges, units and help.
 
 One section per subject; a command is a model made of the sections it needs, so a flag means the same
-wherever it appears. `common.flags` reads command lines and YAML files into these models.
+wherever it appears. `common.settings.flags` reads command lines and YAML files into these models.
 """
 
 from functools import partial
@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from common.fields import MAX_EPISODES
-from common.net.addresses import host_of
-from common.runtime.files import expand_home
-from common.section import Section, flag
+from graspfleet.common.fields import MAX_EPISODES
+from graspfleet.common.net.addresses import host_of
+from graspfleet.common.runtime.files import expand_home
+from graspfleet.common.settings.section import Section, flag
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Host = Annotated[str, AfterValidator(host_of)]

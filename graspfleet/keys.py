@@ -12,11 +12,19 @@ from typing import Annotated
 
 from pydantic import Field
 
-from common.errors import ConfigError
-from common.flags import parse
-from common.net.certificates import NAME, PUBLIC, SECRET, Certificate, CertificateError, read_certificate
-from common.net.security import ALLOWED, FIRST_ACTOR, LEARNER
-from common.section import Positional, Section
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.net.certificates import (
+    NAME,
+    PUBLIC,
+    SECRET,
+    Certificate,
+    CertificateError,
+    read_certificate,
+)
+from graspfleet.common.net.security import ALLOWED, FIRST_ACTOR, LEARNER
+from graspfleet.common.settings.flags import parse
+from graspfleet.common.settings.section import Positional, Section
+from graspfleet.sub_commands import choose
 
 Folder = Annotated[str, Positional("DIR")]
 Name = Annotated[str, Positional("NAME")]
@@ -91,26 +99,21 @@ def revoke(argv: Sequence[str]) -> None:
 
 
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
-    "init": ("DIR         make a folder with a learner's key and a first actor's", init),
-    "add": ("DIR NAME    make and let in one more actor's key", add),
-    "list": ("DIR         who is let in", show),
-    "revoke": ("DIR NAME    let it in no longer", revoke),
+    "init": ("make a folder DIR with the learner's key and a first actor's", init),
+    "add": ("make and let in one more actor's key", add),
+    "list": ("who is let in", show),
+    "revoke": ("let a key in no longer", revoke),
 }
 """Name -> help, function."""
 
 
 def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
-    if not argv or argv[0] in ("-h", "--help"):
-        lines = [f"  {name:7} {text}" for name, (text, _) in COMMANDS.items()]
-        print("usage: graspfleet keys COMMAND DIR [NAME]\n\n" + "\n".join(lines))
-        return 0 if argv else 2
-    if argv[0] not in COMMANDS:
-        raise ConfigError(f"keys {argv[0]}: no such command; allowed: {', '.join(COMMANDS)}")
+    name = choose("graspfleet keys", {name: text for name, (text, _) in COMMANDS.items()}, argv)
     try:
-        COMMANDS[argv[0]][1](argv[1:])
+        COMMANDS[name][1](argv[1:])
     except OSError as error:
-        raise ConfigError(f"keys {argv[0]}: {error.filename}: {error.strerror}") from None
+        raise ConfigError(f"keys {name}: {error.filename}: {error.strerror}") from None
     return 0
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from common.config import EnvConfig, EvaluatorConfig
-from common.errors import ConfigError
-from common.plain_yaml import parse_yaml
-from common.section import flag
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.config import EnvConfig, EvaluatorConfig
+from graspfleet.common.settings.plain_yaml import parse_yaml
+from graspfleet.common.settings.section import flag
 
 
 def parse_env_args(env_args: Iterable[str], name: str = "env_args") -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import SerializeAsAny, create_model
 
-from common.arguments import Layer, Models, fields_of, format_help, read_words
-from common.config import (
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.arguments import Layer, Models, fields_of, format_help, read_words
+from graspfleet.common.settings.config import (
     ActorConfig,
     AlgorithmConfig,
     EnvConfig,
@@ -23,10 +24,9 @@ from common.config import (
     RunConfig,
     TransportConfig,
 )
-from common.env_args import parse_env_args
-from common.errors import ConfigError
-from common.layers import placing_mistakes, settle
-from common.section import Section, flag
+from graspfleet.common.settings.env_args import parse_env_args
+from graspfleet.common.settings.layers import placing_mistakes, settle
+from graspfleet.common.settings.section import Section, flag
 
 Command = TypeVar("Command", bound=Section)
 Algorithms = Mapping[str, type[AlgorithmConfig]]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.errors import DivergedError
+from graspfleet.common.errors import DivergedError
 
 MAX_WEIGHT = 1e6
 """Largest weight of a policy. Three layers of larger ones over observations of 2^24 leave float32, so actions

@@ -2,8 +2,8 @@
 
 import torch
 
-from common.config import LearnerConfig
-from common.errors import ConfigError
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.config import LearnerConfig
 
 
 def on_gpu(config: LearnerConfig) -> bool:

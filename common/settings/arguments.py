@@ -13,8 +13,18 @@ from typing import Any, NamedTuple, get_origin
 
 from pydantic.fields import FieldInfo
 
-from common.errors import ConfigError
-from common.section import Positional, Section, Spelling, bounds, choices, flag, is_optional, kind, shown
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.section import (
+    Positional,
+    Section,
+    Spelling,
+    bounds,
+    choices,
+    flag,
+    is_optional,
+    kind,
+    shown,
+)
 
 Layer = dict[str, dict[str, Any]]
 """Section -> name -> value."""
@@ -52,7 +62,7 @@ class Argument(NamedTuple):
 
     @property
     def arity(self) -> dict[str, Any]:
-        """What argparse has to know of the value."""
+        """Keywords of `argparse.add_argument` for the value."""
         if self.field.annotation is bool:
             return {"action": argparse.BooleanOptionalAction}
         if get_origin(kind(self.field)) is tuple:

@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.arguments import Fields, Layer, Models, fields_of
-from common.config import AlgorithmConfig, EnvConfig, RunConfig
-from common.errors import ConfigError
-from common.runtime.run_directory import RunDirectory
-from common.section import shown
-from common.settings_file import as_layer, load_yaml, preset, require_settings
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.settings.arguments import Fields, Layer, Models, fields_of
+from graspfleet.common.settings.config import AlgorithmConfig, EnvConfig, RunConfig
+from graspfleet.common.settings.files import as_layer, load_yaml, preset, require_settings
+from graspfleet.common.settings.section import shown
 
 EXCLUSIVE = (
     ("rate", "updates_per_step", ("samples_per_insert",)),

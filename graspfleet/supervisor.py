@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from common.children import Child
-from common.errors import ConfigError, StorageError
+from graspfleet.children import Child
+from graspfleet.common.errors import ConfigError, StorageError
 
 FIRST_PAUSE_S = 0.5
 """Before the first restart of a child."""

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from common.arguments import Fields, Layer
-from common.errors import ConfigError
-from common.plain_yaml import format_yaml, parse_yaml
-from common.runtime.files import read_limited
-from common.section import Section, told
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.runtime.files import read_limited
+from graspfleet.common.settings.arguments import Fields, Layer
+from graspfleet.common.settings.plain_yaml import format_yaml, parse_yaml
+from graspfleet.common.settings.section import Section, told
 
 PRESETS = Path(__file__).parent / "presets"
 PLAIN = "plain"

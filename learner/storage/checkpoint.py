@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from common.errors import ConfigError
-from common.runtime.files import read_limited, write_atomically
-from learner.divergence import require_state
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.runtime.files import read_limited, write_atomically
+from graspfleet.learner.numerics.divergence import require_state
 
 log = logging.getLogger(__name__)
 

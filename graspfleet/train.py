@@ -6,21 +6,21 @@ import sys
 import time
 from functools import partial
 
-from common.children import POLL_S, Child, end
-from common.claim import claim_run, unless_refused
-from common.conclusion import conclude
-from common.errors import ConfigError, DivergedError, StorageError
-from common.flags import TrainFlags, parse
-from common.messages import Status
-from common.net.control import ControlSubscriber
-from common.net.security import actor_keys
-from common.panel import Panel
-from common.runtime.run_directory import Endpoints
-from common.runtime.signals import StopSignal
-from common.section import flag
-from common.settings import PendingSettings
-from common.status import audit, read_status
-from common.supervisor import MAX_FRUITLESS, Supervisor
+from graspfleet.children import POLL_S, Child, end
+from graspfleet.common.errors import ConfigError, DivergedError, StorageError
+from graspfleet.common.messages import Status
+from graspfleet.common.net.control import ControlSubscriber
+from graspfleet.common.net.security import actor_keys
+from graspfleet.common.runtime.claim import claim_run, unless_refused
+from graspfleet.common.runtime.run_directory import Endpoints
+from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.settings.flags import TrainFlags, parse
+from graspfleet.common.settings.section import flag
+from graspfleet.conclusion import conclude
+from graspfleet.live import Panel
+from graspfleet.pending_settings import PendingSettings
+from graspfleet.status import audit, read_status
+from graspfleet.supervisor import MAX_FRUITLESS, Supervisor
 
 LEAVE_S = 5.0
 """Beyond `--linger-s`, a leaving process gets so long before it is killed."""
@@ -115,7 +115,7 @@ class Launch:
         """Start the learner; return where it listens, or None if it ended before it did."""
         self.run.endpoints.unlink(missing_ok=True)
         where = "--resume" if self._flags.run.resume else "--run-dir"
-        command = ["learner", "--config", str(self._settings.path), where, str(self.run.path)]
+        command = ["graspfleet.learner", "--config", str(self._settings.path), where, str(self.run.path)]
         again = [*command[:-2], "--run-dir", str(self.run.path), "--auto-resume"]
         self._children.start(LEARNER, partial(self._learner, command), again=partial(self._learner, again))
         while not (stop.is_set() or self.run.endpoints.exists()):
@@ -133,12 +133,17 @@ class Launch:
     def _start_actors(self, endpoints: Endpoints) -> None:
         count = self._flags.launch.actors or max(1, (os.cpu_count() or 1) - 1)
         for index in range(count):
-            words = ["actor", *self._words(endpoints), "--actor-id", f"{self._prefix() or 'actor-'}{index}"]
+            words = [
+                "graspfleet.actor",
+                *self._words(endpoints),
+                "--actor-id",
+                f"{self._prefix() or 'actor-'}{index}",
+            ]
             self._actors.append(f"actor-{index}")
             self._start(self._actors[-1], words)
 
     def _start_evaluator(self, endpoints: Endpoints) -> None:
-        words = ["common.cli", "evaluator", *self._words(endpoints)]
+        words = ["graspfleet", "evaluator", *self._words(endpoints)]
         self._start(EVALUATOR, [*words, "--actor-id", f"{self._prefix()}evaluator"])
 
     def _start(self, name: str, command: list[str]) -> None:
@@ -234,7 +239,7 @@ class Launch:
 
 def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
-    algorithms = importlib.import_module("learner.algorithm").all_settings()
+    algorithms = importlib.import_module("graspfleet.learner.algorithm").all_settings()
     flags = parse(TrainFlags, argv, prog="graspfleet train", algorithms=algorithms)
     stop = StopSignal().install()
     return Launch(flags).train(stop)

@@ -19,8 +19,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from common.messages import Status
-from common.runtime.interval import Interval
+from graspfleet.common.messages import Status
+from graspfleet.common.runtime.interval import Interval
 
 LINE_INTERVAL_S = 5.0
 """Plain lines come so often."""

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
-from common.errors import StorageError
-from common.reports import ERROR, HINT, REPORT_VARIABLE, RESULT, STATUS, Reports
-from common.runtime.files import open_own
-from common.runtime.run_directory import RunDirectory
-from common.runtime.run_lock import LOCK_VARIABLE
-from common.runtime.signals import PARENT_VARIABLE
+from graspfleet.common.errors import StorageError
+from graspfleet.common.runtime.files import open_own
+from graspfleet.common.runtime.reports import ERROR, HINT, REPORT_VARIABLE, RESULT, STATUS, Reports
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.run_lock import LOCK_VARIABLE
+from graspfleet.common.runtime.signals import PARENT_VARIABLE
 
 POLL_S = 0.02
 MAX_LOG_BYTES = 8 << 20

@@ -6,11 +6,11 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from common.children import POLL_S, Child, end
-from common.evaluation.statistics import describe
-from common.runtime.files import write_atomically
-from common.runtime.run_directory import RunDirectory
-from common.runtime.signals import StopSignal
+from graspfleet.children import POLL_S, Child, end
+from graspfleet.common.evaluation.statistics import describe
+from graspfleet.common.runtime.files import write_atomically
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.runtime.signals import StopSignal
 
 LEAVE_S = 5.0
 """A process that is told to leave gets so long, for its environment may be a robot."""
@@ -34,15 +34,15 @@ def conclude(run: RunDirectory, episodes: int, stop: StopSignal, hinted: Collect
     if episodes and run.policy("last").exists():
         print(f"now the best policy, {episodes} episodes on fresh seeds", flush=True)
         words = ["evaluate", str(run.path), "--episodes", str(episodes), "--json"]
-        child = _run_aside(run, "evaluation", ["common.cli", *words], stop)
+        child = _run_aside(run, "evaluation", ["graspfleet", *words], stop)
         if child.result is not None and not stop.is_set():
             write_atomically(run.evaluation, child.result.encode())
             _tell(json.loads(child.result), hinted)
         status = 0 if child.has_left else FAILED
     if not stop.is_set():
-        _run_aside(run, "curve", ["learner.reporting.curve", str(run.path)], stop)
+        _run_aside(run, "curve", ["graspfleet.learner.reporting.curve", str(run.path)], stop)
     if stop.is_set():
-        left = f"graspfleet evaluate {run.path}; python -m learner.reporting.curve {run.path}"
+        left = f"graspfleet evaluate {run.path}; python -m graspfleet.learner.reporting.curve {run.path}"
         print(f"stopped; the run is whole and saved; left to do: {left}")
         return 0
     print("written:", *sorted(run.path.iterdir()), sep="\n  ")

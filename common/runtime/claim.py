@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from common.config import RunConfig
-from common.errors import ConfigError, StorageError
-from common.runtime.run_directory import RunDirectory
+from graspfleet.common.errors import ConfigError, StorageError
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.settings.config import RunConfig
 
 MAX_NAME_LENGTH = 100
 """Characters of an environment's id in the name of a run directory."""

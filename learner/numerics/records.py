@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from common.specs import EnvSpec, Records
+from graspfleet.common.specs import EnvSpec, Records
 
 FIELDS = ("obs", "next_obs", "action", "reward", "discount")
 

@@ -1,13 +1,13 @@
-"""Flags of the commands that look at a run: `evaluate` and `status`."""
+"""Flags of `graspfleet evaluate`."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from common.config import ENV_ARGS, Host, KeysConfig
-from common.fields import MAX_EPISODES
-from common.runtime.seeds import HELD_OUT_ROOT
-from common.section import Positional, Section, Spelling
+from graspfleet.common.fields import MAX_EPISODES
+from graspfleet.common.runtime.seeds import HELD_OUT_ROOT
+from graspfleet.common.settings.config import ENV_ARGS
+from graspfleet.common.settings.section import Positional, Section, Spelling
 
 
 class EvaluateFlags(Section):
@@ -34,16 +34,4 @@ class EvaluateFlags(Section):
     headless: bool = Field(True, description="No window.")
     video: str | None = Field(None, description="Record the first episodes: path of an MP4 file.")
     video_episodes: int = Field(5, ge=1, description="Episodes in the video.")
-    json_output: Annotated[bool, Spelling("json")] = Field(False, description="Print one JSON object.")
-
-
-class StatusFlags(KeysConfig):
-    """Show what a running learner says of itself."""
-
-    run_dir: Annotated[str | None, Positional("RUN_DIR")] = Field(None, description="Directory of the run.")
-    learner: Host = Field("127.0.0.1", description="Host of the learner, without RUN_DIR.")
-    control_port: int = Field(
-        5557, ge=1, le=65_535, description="Control port of the learner, without RUN_DIR."
-    )
-    timeout_s: float = Field(5.0, gt=0, description="Seconds to wait for an answer.")
     json_output: Annotated[bool, Spelling("json")] = Field(False, description="Print one JSON object.")

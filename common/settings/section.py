@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from common.errors import ConfigError
+from graspfleet.common.errors import ConfigError
 
 WORD = re.compile(r"[\w@%+=:,./~-]+")
 """Text that is shown as it is; other text in quotes, so that blanks and control characters are seen."""

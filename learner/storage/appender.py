@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from common.runtime.files import open_own
+from graspfleet.common.runtime.files import open_own
 
 
 class Appender:

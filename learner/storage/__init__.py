@@ -1,0 +1,1 @@
+"""Files that a run grows: checkpoints, and logs of whole records."""
