@@ -5,8 +5,8 @@ Out: `register()` and, on first use, the class `GraspEnv`.
 Must not know: sockets, policies, learners. Importing it must not import PyBullet, so that a process which
 only wants the name of the task does not pay for the simulator.
 
-Gymnasium 1.x loads no plug-ins by itself: `import graspfleet.actor.grasp` before `gymnasium.make("Grasp-v0")`,
-or name the module in the id, `gymnasium.make("graspfleet.actor.grasp:Grasp-v0")`.
+Gymnasium 1.x loads no plug-ins by itself: `import graspfleet.actor.grasp` before
+`gymnasium.make("Grasp-v0")`, or name the module in the id: `graspfleet.actor.grasp:Grasp-v0`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ def test_the_images_are_as_small_as_promised(engine: Engine) -> None:
 
 
 def test_an_actor_has_no_torch_and_no_learner(engine: Engine) -> None:
-    code = "import importlib.util as i; assert not any(map(i.find_spec, ('torch', 'graspfleet.learner', 'actor', 'common', 'tensorboard')))"
+    absent = ("torch", "graspfleet.learner", "actor", "common", "tensorboard")
+    code = f"import importlib.util as i; assert not any(map(i.find_spec, {absent}))"
     engine.run(f'docker run {HARDENED} --entrypoint python3 graspfleet-actor -c "{code}"')
 
 
