@@ -20,8 +20,8 @@ from graspfleet.common.net.experience import ExperienceSender
 from graspfleet.common.runtime.interval import Interval
 from graspfleet.common.runtime.seeds import new_session_id, session_seeds, training_seeds
 from graspfleet.common.runtime.signals import StopSignal
-from graspfleet.common.settings.config import ActorConfig
 from graspfleet.common.settings.flags import ActorFlags
+from graspfleet.common.settings.processes import ActorConfig
 from graspfleet.common.specs import Floats
 
 log = logging.getLogger(__name__)

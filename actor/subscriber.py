@@ -12,7 +12,7 @@ from graspfleet.common.net.security import actor_keys
 from graspfleet.common.net.weights import WeightsSubscriber
 from graspfleet.common.policy import NumpyPolicy
 from graspfleet.common.protocol import Buffer, decode
-from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.common.specs import EnvSpec, differences
 
 log = logging.getLogger(__name__)

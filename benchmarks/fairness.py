@@ -18,7 +18,7 @@ from benchmarks.workload import SPEC, Measure, random_records
 from graspfleet.common.messages import Batch, Evaluation
 from graspfleet.common.net.experience import ExperienceReceiver, ExperienceSender
 from graspfleet.common.protocol import Buffer, decode, encode
-from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.transport import TransportConfig
 
 NUM_EVALUATIONS = 500
 PAUSE_S = 0.01

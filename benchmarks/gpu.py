@@ -10,7 +10,7 @@ from functools import partial
 from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.sac import NUM_ROWS, SECONDS, SETTINGS, WARM_S, Blank, training
 from benchmarks.workload import BATCH_SIZE, SPEC, Measure, UnavailableError, filled_replay, rate
-from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.settings.processes import LearnerConfig
 
 
 def require_gpu() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from graspfleet.children import Child, end
 from graspfleet.common.runtime.run_directory import RunDirectory
-from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.transport import TransportConfig
 
 DEADLINE_S = 60.0
 ANY_PORT = ("--experience-port", "0", "--weights-port", "0", "--control-port", "0")

@@ -28,7 +28,7 @@ from graspfleet.actor.subscriber import Subscriber
 from graspfleet.actor.writer import Writer
 from graspfleet.common.net.experience import ExperienceSender
 from graspfleet.common.runtime.run_directory import RunDirectory
-from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.common.specs import Transition
 from graspfleet.learner.experience.replay import Replay
 

@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.mujoco_sides import LAST, REPORTED, Result
-from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.settings.processes import LearnerConfig
 
 Runs = Mapping[int, Result]
 """Seed -> its run, of one side in one environment."""

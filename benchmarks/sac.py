@@ -21,7 +21,7 @@ from benchmarks.workload import (
     rate,
 )
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.settings.processes import LearnerConfig
 
 NUM_ROWS = 100_000
 """Transitions that each side samples from."""

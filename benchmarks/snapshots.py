@@ -25,7 +25,8 @@ from graspfleet.common.protocol import decode
 from graspfleet.common.runtime.run_directory import RunDirectory
 from graspfleet.common.runtime.seeds import draw_seeds, seed_sequence
 from graspfleet.common.runtime.signals import StopSignal
-from graspfleet.common.settings.config import EnvConfig, ReturnConfig, TransportConfig
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig
+from graspfleet.common.settings.transport import TransportConfig
 
 NUM_CORES = os.cpu_count() or 1
 CHUNK_EPISODES = 25

@@ -10,7 +10,7 @@ from benchmarks.comparison import Comparison, Threshold, Worker
 from benchmarks.learner import LearnerProcess
 from benchmarks.many_actors import EXPLORE_STEPS, ManyActors
 from benchmarks.workload import SPEC, Measure
-from graspfleet.common.settings.config import ActorConfig
+from graspfleet.common.settings.processes import ActorConfig
 
 NUM_ACTORS = 16
 RATE_HZ = 4000.0

@@ -29,7 +29,8 @@ from graspfleet.actor.subscriber import Subscriber
 from graspfleet.actor.writer import Writer
 from graspfleet.common.net.experience import ExperienceSender
 from graspfleet.common.runtime.interval import Interval
-from graspfleet.common.settings.config import ActorConfig, TransportConfig
+from graspfleet.common.settings.processes import ActorConfig
+from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.common.specs import Transition
 from graspfleet.keys import init as make_keys
 

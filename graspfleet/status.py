@@ -13,10 +13,10 @@ from graspfleet.common.net.control import ControlSubscriber
 from graspfleet.common.protocol import decode
 from graspfleet.common.runtime.metric_rows import Row, read_rows
 from graspfleet.common.runtime.run_directory import RunDirectory
-from graspfleet.common.settings.config import Host, KeysConfig, TransportConfig
 from graspfleet.common.settings.files import load_yaml
 from graspfleet.common.settings.flags import parse
 from graspfleet.common.settings.section import Positional, Spelling
+from graspfleet.common.settings.transport import Host, KeysConfig, TransportConfig
 
 AUDIT = ("produced", "inserted", "rejected", "duplicates", "gaps", "resent", "lost")
 """Counters that account for every transition; see docs/metrics.md."""

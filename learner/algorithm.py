@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, SupportsFloat, cast
 
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.settings.config import AlgorithmConfig, LearnerConfig
+from graspfleet.common.settings.config import AlgorithmConfig
+from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import EnvSpec, Records
 from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
 from graspfleet.learner.reporting.metric import Metrics

@@ -120,7 +120,7 @@ def assemble(
         sockets.weights,
         run,
         Cadence(flags.learner, in_step=flags.rate.updates_per_step is not None),
-        reserve=lambda version: ingest.note({"weights_version": version}),
+        reserve=lambda version: ingest.ledger.note({"weights_version": version}),
         published=ingest.lag.published,
     )
     selection, metrics = Selection(publisher.frames, run), declared(definition.METRICS)
@@ -129,7 +129,7 @@ def assemble(
         gauges=(limiter, ingest.lag, ingest.episodes, algorithm),
         declared=metrics,
         log=MetricsLog(run, metrics),
-        note=ingest.note,
+        note=ingest.ledger.note,
         publish=sockets.status,
         peers=ingest.peers,
     )
@@ -141,7 +141,7 @@ def assemble(
     learner = Learner(parts, flags.learner, (num_updates, flags.replay.batch_size))
     if recovered is not None:
         _resume(learner, recovered, flags)
-        reporter.continue_from(ingest.said)
+        reporter.continue_from(ingest.ledger.told)
     _begin(learner, run)
     return learner
 
@@ -168,7 +168,7 @@ def _build_ingest(
 def _resume(learner: Learner, recovered: Recovered, flags: LearnerFlags) -> None:
     """Take sessions and rows from the journal, and everything else from the newest checkpoint."""
     parts, total = learner.parts, flags.learner.total_env_steps
-    parts.ingest.restore(recovered)
+    parts.ingest.ledger.restore(recovered)
     parts.selection.recover()
     if parts.ingest.env_steps >= total:
         # Killed while the actors were leaving: what they still keep is taken in, and they are told to go.
@@ -185,7 +185,7 @@ def _resume(learner: Learner, recovered: Recovered, flags: LearnerFlags) -> None
     _load(learner, parts.checkpoints.load_newest())
     # The journal is newer than the checkpoint after a crash.
     parts.limiter.env_steps = parts.ingest.env_steps
-    told = int(parts.ingest.said.get("weights_version", 0))
+    told = int(parts.ingest.ledger.told.get("weights_version", 0))
     parts.publisher.version = max(parts.publisher.version, told)
 
 
@@ -200,7 +200,7 @@ def _load(learner: Learner, state: dict[str, Any]) -> None:
 def _begin(learner: Learner, run: RunDirectory) -> None:
     """Write what a resumed run needs, before anything is acknowledged."""
     try:
-        learner.parts.ingest.checkpoint()
+        learner.parts.ingest.ledger.checkpoint()
     except OSError as error:
         raise StorageError(f"{run.journal}: {error.strerror}; nothing could be acknowledged") from None
     if not learner.save():

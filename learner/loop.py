@@ -13,12 +13,12 @@ from graspfleet.common.messages import Ack
 from graspfleet.common.net.experience import Received
 from graspfleet.common.runtime.interval import Interval
 from graspfleet.common.runtime.signals import StopSignal
-from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.learner.algorithm import Algorithm
 from graspfleet.learner.experience.ingest import Ingest
 from graspfleet.learner.experience.rate_limiter import RateLimiter
 from graspfleet.learner.experience.replay import Sampler
-from graspfleet.learner.experience.sessions import Liveness
+from graspfleet.learner.experience.session import Liveness
 from graspfleet.learner.publishing.publisher import PolicyPublisher
 from graspfleet.learner.publishing.select_best import Selection
 from graspfleet.learner.reporting.progress import Progress
@@ -174,7 +174,7 @@ class Learner:
     def checkpoint(self) -> bool:
         """Save everything that must survive; return whether a checkpoint was written."""
         try:
-            self.parts.ingest.checkpoint()
+            self.parts.ingest.ledger.checkpoint()
         except OSError as error:
             log.error("rows and journal not brought to the disk: %s; going on without", error.strerror)
         return self.save()

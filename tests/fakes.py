@@ -60,7 +60,7 @@ def make_ingest(folder: Path, replay: Replay, limiter: RateLimiter | None = None
     journal = Journal(folder / "journal.bin")
     sessions = Sessions(silent_after_s=5.0, gone_after_s=30.0)
     ingest = Ingest(SPEC, replay, journal, sessions, limiter=limiter)
-    ingest.checkpoint()
+    ingest.ledger.checkpoint()
     return ingest
 
 
@@ -70,7 +70,7 @@ def recover_ingest(folder: Path, capacity: int, limiter: RateLimiter | None = No
     journal = Journal(folder / "journal.bin")
     sessions = Sessions(silent_after_s=5.0, gone_after_s=30.0)
     ingest = Ingest(SPEC, replay, journal, sessions, limiter=limiter)
-    ingest.restore(journal.recover())
+    ingest.ledger.restore(journal.recover())
     return ingest, replay
 
 

@@ -161,7 +161,7 @@ class Delivery(RuleBasedStateMachine):
 
     @rule()
     def write_a_checkpoint(self) -> None:
-        self.ingest.checkpoint()
+        self.ingest.ledger.checkpoint()
 
     @rule(seconds=st.sampled_from([0.1, 1.5, RESEND_AFTER_S + 1]))
     def let_time_pass(self, seconds: float) -> None:

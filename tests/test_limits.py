@@ -12,8 +12,9 @@ from graspfleet.common.messages import Weights
 from graspfleet.common.messages.sizes import ENVELOPE_BYTES, require_fit
 from graspfleet.common.policy import policy_bytes
 from graspfleet.common.protocol import encode
-from graspfleet.common.settings.config import ActorConfig, LearnerConfig, RunConfig, TransportConfig
 from graspfleet.common.settings.flags import LearnerFlags
+from graspfleet.common.settings.processes import ActorConfig, LearnerConfig, RunConfig
+from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.access.footprint import require_room
 from graspfleet.learner.sac.settings import SACConfig

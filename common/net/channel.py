@@ -16,8 +16,8 @@ from graspfleet.common.net.addresses import host_of
 from graspfleet.common.net.reconnect import POLL_INTERVAL_S, Reconnector, bracketed
 from graspfleet.common.net.security import actor_keys, learner_keys, require_private
 from graspfleet.common.protocol import Buffer
-from graspfleet.common.settings.config import TransportConfig
 from graspfleet.common.settings.section import flag
+from graspfleet.common.settings.transport import TransportConfig
 
 _KEEPALIVE_MS = 1000
 LOST_AFTER_MS = 10_000

@@ -4,7 +4,7 @@ import zmq
 
 from graspfleet.common.net.channel import LOST_AFTER_MS, Channel
 from graspfleet.common.protocol import Buffer
-from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.transport import TransportConfig
 
 ACK_TOPIC = b"ack/%s\0"
 """Topic of one actor: its acknowledgements, and its refusal."""

@@ -6,7 +6,7 @@ import zmq
 
 from graspfleet.common.net.channel import Channel
 from graspfleet.common.protocol import Buffer
-from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.transport import TransportConfig
 
 MESSAGE_OVERHEAD_BYTES = 42 + 128
 """Bytes that a message adds to a connection: header and encryption, and pings since the previous message."""

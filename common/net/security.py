@@ -14,8 +14,8 @@ from graspfleet.common.net.certificates import (
     CertificateError,
     read_certificate,
 )
-from graspfleet.common.settings.config import KeysConfig
 from graspfleet.common.settings.section import flag
+from graspfleet.common.settings.transport import KeysConfig
 
 log = logging.getLogger(__name__)
 

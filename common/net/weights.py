@@ -4,7 +4,7 @@ import zmq
 
 from graspfleet.common.net.channel import Channel
 from graspfleet.common.protocol import Buffer
-from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.transport import TransportConfig
 
 
 class WeightsPublisher(Channel):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from graspfleet.common.errors import ConfigError, StorageError
 from graspfleet.common.runtime.run_directory import RunDirectory
-from graspfleet.common.settings.config import RunConfig
+from graspfleet.common.settings.processes import RunConfig
 
 MAX_NAME_LENGTH = 100
 """Characters of an environment's id in the name of a run directory."""

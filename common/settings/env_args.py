@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.settings.config import EnvConfig, EvaluatorConfig
+from graspfleet.common.settings.config import EnvConfig
 from graspfleet.common.settings.plain_yaml import parse_yaml
+from graspfleet.common.settings.processes import EvaluatorConfig
 from graspfleet.common.settings.section import flag
 
 

@@ -12,21 +12,23 @@ from pydantic import SerializeAsAny, create_model
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.settings.arguments import Layer, Models, fields_of, format_help, read_words
 from graspfleet.common.settings.config import (
-    ActorConfig,
     AlgorithmConfig,
     EnvConfig,
-    EvaluatorConfig,
-    LaunchConfig,
-    LearnerConfig,
     RateConfig,
     ReplayConfig,
     ReturnConfig,
-    RunConfig,
-    TransportConfig,
 )
 from graspfleet.common.settings.env_args import parse_env_args
 from graspfleet.common.settings.layers import placing_mistakes, settle
+from graspfleet.common.settings.processes import (
+    ActorConfig,
+    EvaluatorConfig,
+    LaunchConfig,
+    LearnerConfig,
+    RunConfig,
+)
 from graspfleet.common.settings.section import Section, flag
+from graspfleet.common.settings.transport import TransportConfig
 
 Command = TypeVar("Command", bound=Section)
 Algorithms = Mapping[str, type[AlgorithmConfig]]

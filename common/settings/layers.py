@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.runtime.run_directory import RunDirectory
 from graspfleet.common.settings.arguments import Fields, Layer, Models, fields_of
-from graspfleet.common.settings.config import AlgorithmConfig, EnvConfig, RunConfig
+from graspfleet.common.settings.config import AlgorithmConfig, EnvConfig
 from graspfleet.common.settings.files import as_layer, load_yaml, preset, require_settings
+from graspfleet.common.settings.processes import RunConfig
 from graspfleet.common.settings.section import shown
 
 EXCLUSIVE = (

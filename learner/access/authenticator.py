@@ -13,7 +13,7 @@ import zmq
 from zmq.utils import z85
 
 from graspfleet.common.runtime.interval import Interval
-from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.learner.access.allow_list import AllowList
 from graspfleet.learner.access.connections import Connections
 from graspfleet.learner.access.files_limit import allow_connections

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import zmq
 
 from graspfleet.common.net.monitor import Monitor
-from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.learner.access.limits import HANDSHAKE_BYTES, MAX_UNREAD_MESSAGES, Allowance, Reader
 from graspfleet.learner.access.poll_schedule import PollSchedule
 from graspfleet.learner.access.tcp import ESTABLISHED, TcpConnection, can_examine

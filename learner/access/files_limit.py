@@ -2,7 +2,7 @@
 
 import resource
 
-from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.transport import TransportConfig
 
 RESERVED_FILES = 256
 """Descriptors that are not for connections: the replay, checkpoints, logs, libzmq itself."""

@@ -5,7 +5,7 @@ Efficiency and Simplicity (arXiv 1902.05605).
 """
 
 from graspfleet.common.policy import policy_bytes
-from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.algorithm import Algorithm, Memory
 from graspfleet.learner.crossq.settings import CrossQConfig as Settings

@@ -6,10 +6,9 @@ is opened here.
 """
 
 import logging
-import zlib
 from collections.abc import Callable, Mapping
 
-from graspfleet.common.errors import ConfigError, ProtocolError
+from graspfleet.common.errors import ProtocolError
 from graspfleet.common.messages import Ack, Batch, Bye, Evaluation, EvaluationStarted
 from graspfleet.common.net.experience import Received
 from graspfleet.common.protocol import Buffer
@@ -19,11 +18,12 @@ from graspfleet.learner.access.refusals import Peers, Refusals
 from graspfleet.learner.experience.acknowledgements import Acknowledgements
 from graspfleet.learner.experience.admission import Admission
 from graspfleet.learner.experience.held_batches import HeldBatches
-from graspfleet.learner.experience.journal import Entry, Journal, Recovered
+from graspfleet.learner.experience.journal import Journal
+from graspfleet.learner.experience.ledger import Ledger
 from graspfleet.learner.experience.rate_limiter import RateLimiter
-from graspfleet.learner.experience.recovery import Recovery
 from graspfleet.learner.experience.replay import Replay
-from graspfleet.learner.experience.sessions import Liveness, Sender, Session, Sessions
+from graspfleet.learner.experience.session import Liveness, Session
+from graspfleet.learner.experience.sessions import Sessions
 from graspfleet.learner.experience.throttle import Throttle
 from graspfleet.learner.publishing.policy_lag import PolicyLag
 from graspfleet.learner.reporting.episode_means import EpisodeMeans
@@ -85,13 +85,13 @@ MAX_EVALUATIONS = 16
 class Ingest:
     """The learner's half of the delivery guarantee.
 
-    A batch is taken if its number is the next one of its session: rows into the replay, an entry into the
-    journal, then the session moves on and the batch may be acknowledged.
+    A batch is taken if its number is the next one of its session: it goes into the ledger, and then it may be
+    acknowledged.
 
     Args:
         spec: what a transition looks like; everything else is refused.
         replay: where transitions go.
-        journal: where batches are written down; `start` or `restore` opens it.
+        journal: where batches are written down.
         sessions: still empty.
         throttle: how much an actor may send; None: anything.
         limiter: is asked before each batch and told what it brought; None takes everything.
@@ -100,9 +100,9 @@ class Ingest:
     Attributes:
         evaluators: sessions of those who send evaluations.
         held: batches that wait for the limiter.
+        ledger: what has been taken, and its journal; `Ledger.checkpoint` or `Ledger.restore` comes first.
         counters: duplicates, gaps, lost, throttled, refused and malformed messages, finished episodes,
             torn and damaged journals, and rejections by reason.
-        said: counters as they were last told, also those of others than the ingest.
         evaluations: what evaluators said and the loop has not yet looked at.
         episodes: means over the newest finished ones.
         lag: how old the policies behind the transitions are.
@@ -125,18 +125,16 @@ class Ingest:
         self.held = HeldBatches()
         self._complaints = Complaints()
         self.counters = self._complaints.counters
-        self.said: dict[str, float] = {}
+        self.ledger = Ledger(spec, replay, journal, sessions, self.counters)
         self.episodes = EpisodeMeans()
         self.evaluations: list[Evaluation | EvaluationStarted] = []
         self.lag = PolicyLag()
         self._spec = spec
         self._replay = replay
-        self._journal = journal
         self._admission = Admission(
             spec, sessions, self.evaluators, throttle, self.refusals, self._complaints
         )
         self._limiter = limiter
-        self._rows_crc = 0
         self._acknowledgements = Acknowledgements(
             self._admission.sessions_of, self.held, limiter, self._count_alive
         )
@@ -191,7 +189,7 @@ class Ingest:
         else:
             if message.next_seq > session.next_seq:  # it will not come again: what is held of it counts now
                 self._take_held(everything=True)
-            self._give_up((message.actor_id, message.session_id), session, message.next_seq)
+            self.ledger.give_up((message.actor_id, message.session_id), session, message.next_seq)
             session.left = session.left or isinstance(message, Bye)
 
     def drain_evaluations(self) -> list[Evaluation | EvaluationStarted]:
@@ -233,62 +231,6 @@ class Ingest:
         counted = {name: self.counters[name] for name in COUNTERS}
         return {"actors_alive": self._count_alive(), **counted, **self.sessions.totals()}
 
-    def checkpoint(self) -> None:
-        """Have everything on the disk, and start the journal anew from here.
-
-        Raises:
-            OSError: the disk refuses; the journal at hand goes on.
-        """
-        self._replay.flush()
-        self._journal.rotate(
-            {
-                "spec": self._spec.to_mapping(),
-                "env_steps": self._replay.env_steps,
-                "sessions": self.sessions.state_dict(),
-                "rows_crc": self._rows_crc,
-                "counters": dict(self.counters),
-                "said": self.said,
-            }
-        )
-
-    def restore(self, recovered: Recovered) -> None:
-        """Go on from a journal, as far as the rows it speaks of are there.
-
-        Raises:
-            ConfigError: its snapshot makes no sense.
-        """
-        snapshot = recovered.snapshot
-        try:
-            self._replay.env_steps, rows_crc = snapshot["env_steps"], snapshot["rows_crc"]
-            self.sessions.load_state_dict(snapshot["sessions"])
-            self.counters.update(snapshot["counters"])
-            self.said = {**snapshot["said"], **recovered.said}
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise ConfigError("--resume: the journal's snapshot is damaged") from None
-        recovery = Recovery(self._replay, self.sessions, rows_crc)
-        recovery.follow(recovered, self._credit)
-        self._rows_crc = recovery.rows_crc
-        self.counters["torn"] += recovery.torn
-        self.counters["damaged"] += recovered.damaged
-
-    def note(self, counters: Mapping[str, float]) -> None:
-        """Write down counters before they are told to anybody, so that no successor tells less.
-
-        Raises:
-            StorageError: the disk refuses.
-        """
-        self._journal.note(dict(counters))
-        self.said.update(counters)
-
-    def _give_up(self, sender: Sender, session: Session, next_seq: int) -> None:
-        """Stop waiting for batches below `next_seq`: no actor keeps them any more."""
-        lost = next_seq - session.next_seq
-        if lost > 0:
-            kept = session.produced, session.discarded, session.resent
-            entry = Entry(*sender, next_seq - 1, self._replay.env_steps, 0, 0, self._rows_crc, *kept, 0, lost)
-            self._journal.append(entry)
-            self._credit(session, entry)
-
     def _hold(self, batch: Batch, session: Session) -> None:
         """Keep a batch if it is the next one, until the limiter lets it pass."""
         expected = session.next_seq + session.held
@@ -314,42 +256,13 @@ class Ingest:
                 limiter.inserted(self._replay.env_steps - before)
 
     def _take(self, batch: Batch, session: Session) -> None:
-        """Insert the next batch of a session; a malformed one is used up all the same."""
-        start, count = self._replay.env_steps, len(batch.rows) if batch.rows.ndim else 0
+        """Enter the next batch of a session; a malformed one is used up all the same."""
+        rows = None
         try:
-            self._replay.insert(batch.records(self._spec))
+            rows = batch.records(self._spec)
         except ProtocolError as error:
             self._complaints.add("rejected batches", batch.actor_id, error)
-        inserted = self._replay.env_steps - start
-        rows_crc = zlib.crc32(batch.rows.data, self._rows_crc) if inserted else self._rows_crc
-        episodes = batch.episodes if inserted or not count else ()
-        entry = Entry(
-            batch.actor_id,
-            batch.session_id,
-            batch.seq,
-            start,
-            inserted,
-            count - inserted,
-            rows_crc,
-            batch.produced,
-            batch.discarded,
-            batch.resent,
-            len(episodes),
-            lost=0,
-        )
-        self._journal.append(entry)
-        self._rows_crc = rows_crc
-        self._credit(session, entry)
-        self.episodes.add(episodes)
-        if inserted or not count:
-            self.lag.arrived(inserted, batch.weights_version, start)
-
-    def _credit(self, session: Session, entry: Entry) -> None:
-        """Move a session on by what the journal says of it."""
-        self.counters["episodes"] += entry.episodes
-        self.counters["lost"] += entry.lost
-        session.next_seq = entry.seq + 1
-        session.inserted += entry.inserted
-        session.rejected += entry.rejected
-        session.produced, session.discarded = entry.produced, entry.discarded
-        session.resent = entry.resent
+        entry = self.ledger.enter(batch, session, rows)
+        if not entry.rejected:
+            self.episodes.add(batch.episodes)
+            self.lag.arrived(entry.inserted, batch.weights_version, entry.start)

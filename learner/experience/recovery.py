@@ -12,7 +12,8 @@ from graspfleet.common.errors import RefusedError
 from graspfleet.common.fields import MAX_ROWS
 from graspfleet.learner.experience.journal import Entry, Recovered
 from graspfleet.learner.experience.replay import Replay
-from graspfleet.learner.experience.sessions import Session, Sessions
+from graspfleet.learner.experience.session import Session
+from graspfleet.learner.experience.sessions import Sessions
 
 log = logging.getLogger(__name__)
 

@@ -7,41 +7,14 @@ Time is passed in; neither sockets nor files are known here.
 import heapq
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 from graspfleet.common.errors import RefusedError
 from graspfleet.common.fields import MAX_STATUS_KEYS
 from graspfleet.common.runtime.interval import Interval
 from graspfleet.learner.experience.claims import Claims
 from graspfleet.learner.experience.closed_sessions import MAX_FORGOTTEN, ClosedSessions
-from graspfleet.learner.reporting.metric import Metric
-
-METRICS = {
-    "produced": Metric(
-        "transitions",
-        "sum over sessions of what the actor says it made, up to its last batch taken",
-        "journaled",
-    ),
-    "inserted": Metric("transitions", "written into the replay", "journaled"),
-    "rejected": Metric(
-        "transitions",
-        "in batches that were well-framed but malformed: acknowledged, counted, dropped",
-        "journaled",
-    ),
-    "discarded": Metric(
-        "env steps",
-        "thrown away by actors, one for each broken episode: the env step or the reset in "
-        "which the environment raised, or returned a value that is not finite or huge",
-        "journaled",
-    ),
-    "resent": Metric(
-        "batches",
-        "sum over sessions of what the actor says it sent again after a silence",
-        "journaled",
-    ),
-}
-"""Metrics that this part measures."""
+from graspfleet.learner.experience.session import KEPT, TOTALS, Liveness, Sender, Session
 
 MAX_SESSIONS = 100_000
 """Process starts that a run keeps a session of at a time; further ones are refused."""
@@ -52,54 +25,14 @@ KEPT_SESSIONS = 8192
 FORGET_AFTER_S = 3600.0
 """A process that went without a goodbye may come back for so long; after that it may be closed too."""
 
-Liveness = Literal["alive", "late", "gone", "left"]
-Sender = tuple[str, str]
-"""(actor_id, session_id)."""
-
-
-@dataclass
-class Session:
-    """Delivery state of one session of one actor.
-
-    Attributes:
-        next_seq: the only batch that is taken next.
-        produced: transitions that it says it made, up to its last batch taken.
-        inserted: transitions of it in the replay.
-        rejected: transitions of it that were malformed.
-        discarded: env steps that it threw away itself.
-        resent: batches that it sent again.
-        heard_s: when it was last heard, monotonic; minus infinity: not since this learner started.
-        left: whether it said goodbye.
-        held: its batches from `next_seq` on that wait for the rate limiter.
-        held_bytes: their size.
-        key: name of the key that it came with to this learner; None: in plaintext, or to an earlier one.
-    """
-
-    next_seq: int = 0
-    produced: int = 0
-    inserted: int = 0
-    rejected: int = 0
-    discarded: int = 0
-    resent: int = 0
-    heard_s: float = float("-inf")
-    left: bool = False
-    held: int = 0
-    held_bytes: int = 0
-    key: str | None = None
-
-
-TOTALS = tuple(METRICS)
-_TRANSIENT = {"heard_s", "held", "held_bytes", "key"}
-_KEPT = [field.name for field in fields(Session) if field.name not in _TRANSIENT]
-
 
 class Sessions:
     """All sessions of a run.
 
     Args:
-        silent_after_s: an actor silent for so long is late.
-        gone_after_s: an actor silent for so long is gone.
-        max_actors_per_key: alive at a time under one key at the most.
+        silent_after_s: seconds of silence after which an actor is late.
+        gone_after_s: seconds of silence after which an actor is gone.
+        max_actors_per_key: limit of actors alive at a time under one key.
     """
 
     def __init__(self, *, silent_after_s: float, gone_after_s: float, max_actors_per_key: int = 4096) -> None:
@@ -136,14 +69,14 @@ class Sessions:
         return actor_id in self._newest
 
     def get(self, sender: Sender) -> Session | None:
-        """Return a session's session, if it has one."""
+        """Return the session of a sender; None without one."""
         return self._sessions.get(sender)
 
     def hear(self, sender: Sender, *, key: str | None, now_s: float, listened_s: float) -> Session:
-        """Return the session of a session that says something now.
+        """Return the session of a sender that says something now.
 
         Args:
-            sender: of which actor.
+            sender: actor and process start.
             key: name of the key that it came with; None in plaintext, where nobody can be told apart.
             now_s: monotonic time.
             listened_s: until when the learner has read everything that arrived.
@@ -166,7 +99,7 @@ class Sessions:
         return session
 
     def answer(self, sender: Sender, answer: int) -> None:
-        """Note what a session said in answer to a challenge."""
+        """Note the answer of a sender to a challenge."""
         self._claims.answer(*sender, answer)
 
     def challenge(self, actor_id: str, now_s: float) -> int:
@@ -174,10 +107,10 @@ class Sessions:
         return self._claims.challenge(actor_id, now_s)
 
     def open(self, sender: Sender, *, key: str | None = None, now_s: float = 0.0) -> Session:
-        """Return a session's session, a new one for a session never heard of.
+        """Return the session of a sender, a new one if it has never been heard of.
 
         Args:
-            sender: of which actor.
+            sender: actor and process start.
             key: as in `hear`.
             now_s: monotonic time.
 
@@ -286,7 +219,7 @@ class Sessions:
     def state_dict(self) -> dict[str, Any]:
         """Return every session, and what is left of closed ones, as plain values."""
         kept = {
-            " ".join(sender): [getattr(session, name) for name in _KEPT]
+            " ".join(sender): [getattr(session, name) for name in KEPT]
             for sender, session in self._sessions.items()
         }
         return {"kept": kept, "forgotten": self._closed.state_dict()}
@@ -296,5 +229,5 @@ class Sessions:
         self._closed.load_state_dict(state["forgotten"])
         for name, values in state["kept"].items():
             actor_id, session_id = name.split(" ")
-            session = Session(**dict(zip(_KEPT, values, strict=True)))
+            session = Session(**dict(zip(KEPT, values, strict=True)))
             self._sessions[actor_id, session_id] = self._newest[actor_id] = session

@@ -3,7 +3,7 @@
 import torch
 
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.settings.processes import LearnerConfig
 
 
 def on_gpu(config: LearnerConfig) -> bool:

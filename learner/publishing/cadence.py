@@ -4,7 +4,7 @@ Pure: time and counters are passed in.
 """
 
 from graspfleet.common.runtime.interval import Interval
-from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.settings.processes import LearnerConfig
 
 PUBLISH_INTERVAL_S = 0.2
 """Seconds between two broadcasts at the most, unless the user says otherwise."""

@@ -4,13 +4,13 @@
 """
 
 from graspfleet.learner.access import sockets
-from graspfleet.learner.experience import ingest, rate_limiter, replay, sessions
+from graspfleet.learner.experience import ingest, rate_limiter, replay, session
 from graspfleet.learner.publishing import policy_lag, publisher, select_best
 from graspfleet.learner.reporting import episode_means, progress, reporter
 from graspfleet.learner.reporting.metric import Metric, Metrics
 
 PARTS = (
-    *(progress, reporter, replay, rate_limiter, publisher, policy_lag, sessions, ingest, sockets),
+    *(progress, reporter, replay, rate_limiter, publisher, policy_lag, session, ingest, sockets),
     *(episode_means, select_best),
 )
 

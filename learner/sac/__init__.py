@@ -5,7 +5,7 @@ and Applications (arXiv 1812.05905).
 """
 
 from graspfleet.common.policy import policy_bytes
-from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.algorithm import Algorithm, Memory
 from graspfleet.learner.reporting.metric import Metric

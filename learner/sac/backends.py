@@ -6,7 +6,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.algorithm import Algorithm
 from graspfleet.learner.numerics.device import on_gpu

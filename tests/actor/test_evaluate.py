@@ -17,15 +17,11 @@ from graspfleet.common.policy import NumpyPolicy
 from graspfleet.common.protocol import encode
 from graspfleet.common.runtime.run_directory import RunDirectory
 from graspfleet.common.runtime.signals import StopSignal
-from graspfleet.common.settings.config import (
-    EnvConfig,
-    EvaluatorConfig,
-    ReplayConfig,
-    ReturnConfig,
-    TransportConfig,
-)
+from graspfleet.common.settings.config import EnvConfig, ReplayConfig, ReturnConfig
 from graspfleet.common.settings.files import dump_yaml
 from graspfleet.common.settings.flags import TrainFlags
+from graspfleet.common.settings.processes import EvaluatorConfig
+from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.common.specs import EnvSpec
 from tests.actor.misbehaving_envs import AlwaysBreaks, BreaksForOddSeeds, Closes, make, returning
 from tests.actor.test_episode import Stage

@@ -10,8 +10,9 @@ from graspfleet.common.messages import Evaluation, EvaluationStarted, Message, W
 from graspfleet.common.policy import NumpyPolicy
 from graspfleet.common.protocol import decode
 from graspfleet.common.runtime.signals import StopSignal
-from graspfleet.common.settings.config import EnvConfig, EvaluatorConfig
+from graspfleet.common.settings.config import EnvConfig
 from graspfleet.common.settings.flags import EvaluatorFlags
+from graspfleet.common.settings.processes import EvaluatorConfig
 from tests.actor.test_evaluate import SPEC, arrays
 
 

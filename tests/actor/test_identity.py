@@ -8,8 +8,10 @@ import pytest
 from graspfleet.actor.__main__ import actor_id_of, unique_name
 from graspfleet.actor.loop import Actor
 from graspfleet.common.fields import MAX_ID
-from graspfleet.common.settings.config import ActorConfig, EnvConfig, TransportConfig
+from graspfleet.common.settings.config import EnvConfig
 from graspfleet.common.settings.flags import ActorFlags
+from graspfleet.common.settings.processes import ActorConfig
+from graspfleet.common.settings.transport import TransportConfig
 
 FLAGS = ActorFlags(
     env=EnvConfig(env="Pendulum-v1", seed=7),

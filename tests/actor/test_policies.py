@@ -19,9 +19,10 @@ from graspfleet.common.messages import Weights
 from graspfleet.common.protocol import encode
 from graspfleet.common.runtime.run_directory import RunDirectory
 from graspfleet.common.runtime.signals import StopSignal
-from graspfleet.common.settings.config import EnvConfig, EvaluatorConfig
+from graspfleet.common.settings.config import EnvConfig
 from graspfleet.common.settings.files import dump_yaml
 from graspfleet.common.settings.flags import TrainFlags
+from graspfleet.common.settings.processes import EvaluatorConfig
 from graspfleet.common.specs import EnvSpec
 from tests.actor.test_evaluate import arrays
 from tests.fakes import FakeEnv

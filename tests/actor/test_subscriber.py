@@ -15,7 +15,7 @@ from graspfleet.common.net.experience import ExperienceSender
 from graspfleet.common.net.security import actor_keys
 from graspfleet.common.net.weights import WeightsPublisher
 from graspfleet.common.protocol import VERSION, encode
-from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.keys import main as keys_main
 from graspfleet.status import describe, read_status
 from tests.end_to_end.harness import until

@@ -54,7 +54,7 @@ def audit(run: RunDirectory, capacity: int, made_folder: Path, *, strangers: boo
     spec = EnvSpec.from_mapping(recovered.snapshot["spec"])
     replay = Replay(run.replay, spec.record, capacity, np.random.default_rng(0))
     ingest = Ingest(spec, replay, journal, Sessions(silent_after_s=1, gone_after_s=1))
-    ingest.restore(recovered)
+    ingest.ledger.restore(recovered)
     journal.close()
     assert replay.env_steps <= capacity
     obs = replay.read(0, replay.env_steps)["obs"].astype(np.int64)

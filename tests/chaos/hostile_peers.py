@@ -13,7 +13,8 @@ import zmq
 
 from graspfleet.actor.environment import Environment
 from graspfleet.common.net.experience import ExperienceSender
-from graspfleet.common.settings.config import EnvConfig, ReturnConfig, TransportConfig
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig
+from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.keys import main
 from tests.chaos.audit import Audit, audit
 from tests.chaos.crash_recovery import ENV, LEARNER_FLAGS

@@ -10,7 +10,7 @@ import zmq.auth
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.net.certificates import Certificate
 from graspfleet.common.net.security import actor_keys, learner_keys, may_use
-from graspfleet.common.settings.config import KeysConfig
+from graspfleet.common.settings.transport import KeysConfig
 from graspfleet.keys import main
 from tests.fakes import ONE_LINE
 

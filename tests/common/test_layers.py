@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.settings.config import RunConfig
 from graspfleet.common.settings.flags import EvaluatorFlags, LearnerFlags, TrainFlags, parse
+from graspfleet.common.settings.processes import RunConfig
 from graspfleet.learner.algorithm import all_settings
 from tests.fakes import ONE_LINE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LEARNER = """
 import os, subprocess, sys, time
-from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.common.net.experience import ExperienceReceiver, ExperienceSender
 
 if len(sys.argv) > 1:  # an actor: sends more than fits, until nothing moves any more, and dies

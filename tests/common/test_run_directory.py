@@ -14,7 +14,7 @@ from graspfleet.common.errors import ConfigError
 from graspfleet.common.runtime.claim import claim_run
 from graspfleet.common.runtime.run_directory import Endpoints, RunDirectory
 from graspfleet.common.runtime.run_lock import LOCK_VARIABLE
-from graspfleet.common.settings.config import RunConfig
+from graspfleet.common.settings.processes import RunConfig
 from tests.fakes import ONE_LINE
 
 CLAIM = (

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from graspfleet.common.net.experience import RECEIVES_PER_CHECK, ExperienceReceiver, ExperienceSender
-from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.transport import TransportConfig
 from tests.end_to_end.harness import until
 
 HOST = "127.0.0.1"

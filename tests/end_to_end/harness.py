@@ -12,7 +12,7 @@ from typing import Any
 
 from graspfleet.common.net.control import ControlSubscriber
 from graspfleet.common.runtime.run_directory import Endpoints, RunDirectory
-from graspfleet.common.settings.config import TransportConfig
+from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.status import read_status
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,9 @@ from typing import Any
 
 from graspfleet.common.net.experience import ExperienceSender
 from graspfleet.common.net.weights import WeightsSubscriber
-from graspfleet.common.settings.config import LearnerConfig, TransportConfig
 from graspfleet.common.settings.flags import LearnerFlags
+from graspfleet.common.settings.processes import LearnerConfig
+from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.keys import main
 from graspfleet.learner.access.sockets import Sockets
 from tests.end_to_end.harness import until

@@ -142,7 +142,7 @@ def make_limited(
 ) -> Ingest:
     sessions = sessions or Sessions(silent_after_s=5.0, gone_after_s=30.0)
     ingest = Ingest(SPEC, replay, Journal(tmp_path / "journal.bin"), sessions, throttle)
-    ingest.checkpoint()
+    ingest.ledger.checkpoint()
     return ingest
 
 
@@ -220,7 +220,7 @@ def test_any_number_of_sessions_keeps_the_totals_right_and_the_journal_small(
         session.produced, session.inserted, session.next_seq, session.left = 7, 7, 1, True
         assert len(ingest.sessions) <= KEPT_SESSIONS + 1
     assert ingest.sessions.totals()["produced"] == 7 * count
-    ingest.checkpoint()
+    ingest.ledger.checkpoint()
     assert (tmp_path / "journal.bin").stat().st_size < 100 * KEPT_SESSIONS
     successor, _ = recover_ingest(tmp_path, 100)
     assert successor.sessions.totals() == ingest.sessions.totals()
@@ -239,7 +239,7 @@ def test_one_that_comes_back_after_its_account_was_closed_is_told_and_delivers_n
     ingest.drain(receive_from([batch(0), None]), 9, 0.0)  # the acknowledgement is lost
     crowd(ingest, FORGET_AFTER_S + 1)
     assert ingest.sessions.get(("a", SESSION)) is None
-    ingest.checkpoint()
+    ingest.ledger.checkpoint()
     for each in (ingest, recover_ingest(tmp_path, 100)[0]):
         each.accept(batch(0), FORGET_AFTER_S + 2)
         assert told(each) == [("a", SESSION, "forgotten")]

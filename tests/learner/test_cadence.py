@@ -1,6 +1,6 @@
 """When policies are published: by the clock where everything runs free, by env steps in step."""
 
-from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.learner.publishing.cadence import PUBLISH_INTERVAL_S, Cadence
 
 

@@ -10,14 +10,10 @@ import torch
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.net.control import ControlSubscriber
 from graspfleet.common.runtime.signals import StopSignal
-from graspfleet.common.settings.config import (
-    EnvConfig,
-    LearnerConfig,
-    ReplayConfig,
-    ReturnConfig,
-    TransportConfig,
-)
+from graspfleet.common.settings.config import EnvConfig, ReplayConfig, ReturnConfig
 from graspfleet.common.settings.flags import LearnerFlags
+from graspfleet.common.settings.processes import LearnerConfig
+from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.common.specs import MAX_DIM, EnvSpec
 from graspfleet.learner.access.footprint import require_room, run_bytes
 from graspfleet.learner.experience.replay import Replay

@@ -88,7 +88,7 @@ def test_frames_of_an_earlier_boot_are_duplicates(door: AuthServer, ingest: Inge
 
 def make_limited(tmp_path: Path, replay: Replay, sessions: Sessions, throttle: Throttle | None) -> Ingest:
     ingest = Ingest(SPEC, replay, Journal(tmp_path / "journal.bin"), sessions, throttle)
-    ingest.checkpoint()
+    ingest.ledger.checkpoint()
     return ingest
 
 

@@ -356,7 +356,7 @@ def test_sessions_and_rows_survive_a_kill(ingest: Ingest, replay: Replay, tmp_pa
 def test_counters_survive_from_the_last_checkpoint_on(ingest: Ingest, tmp_path: Path) -> None:
     for frame in (good(0), good(0), b"garbage"):
         ingest.accept(frame, 0.0)
-    ingest.checkpoint()
+    ingest.ledger.checkpoint()
     successor, _ = recover_ingest(tmp_path, 100)
     assert successor.counters == ingest.counters
     assert (successor.counters["duplicates"], successor.counters["malformed"]) == (1, 1)

@@ -9,8 +9,8 @@ import pytest
 
 from graspfleet.common.runtime.claim import claim_run
 from graspfleet.common.runtime.run_directory import RunDirectory
-from graspfleet.common.settings.config import RunConfig
 from graspfleet.common.settings.files import load_yaml
+from graspfleet.common.settings.processes import RunConfig
 from tests.end_to_end.harness import FREE_PORTS, ROOT
 
 MAX_WRITES = 60
@@ -19,7 +19,7 @@ MAX_WRITES = 60
 MORTAL = """
 import gc, os, signal, sys
 import graspfleet.learner.__main__ as program
-from graspfleet.common.settings.config import RunConfig
+from graspfleet.common.settings.processes import RunConfig
 import torch._dynamo  # with the loop: what takes long to import is shared by the children below
 from graspfleet.learner import assembly, loop
 from tests.fakes import SPEC

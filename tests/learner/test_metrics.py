@@ -160,12 +160,12 @@ class World:
             (self.ingest.lag, self.ingest.episodes, self.algorithm),
             METRICS,
             log=MetricsLog(RunDirectory(folder), METRICS),
-            note=self.ingest.note,
+            note=self.ingest.ledger.note,
             publish=self._publish,
             peers=self.ingest.peers,
         )
         if killed:
-            self.reporter.continue_from(self.ingest.said)
+            self.reporter.continue_from(self.ingest.ledger.told)
 
     def _publish(self, status: Status) -> None:
         encode(status)

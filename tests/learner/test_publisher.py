@@ -9,7 +9,7 @@ import pytest
 from graspfleet.common.messages import Weights
 from graspfleet.common.protocol import decode
 from graspfleet.common.runtime.run_directory import RunDirectory
-from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.learner.publishing.cadence import Cadence
 from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
 from graspfleet.learner.publishing.publisher import PolicyPublisher

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.settings.config import LearnerConfig, RateConfig, ReplayConfig
+from graspfleet.common.settings.config import RateConfig, ReplayConfig
 from graspfleet.common.settings.flags import LearnerFlags
+from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.learner.experience.rate_limiter import RateLimiter, make_limiter
 
 

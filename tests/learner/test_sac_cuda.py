@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import Records
 from graspfleet.learner.sac import backends
 from graspfleet.learner.sac.agent import SAC

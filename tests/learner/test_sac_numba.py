@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.settings.config import LearnerConfig
+from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.learner.sac.agent import SAC
 from graspfleet.learner.sac.backends import choose_backend, choose_products, require_possible
 from graspfleet.learner.sac.networks import squash

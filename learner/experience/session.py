@@ -1,0 +1,74 @@
+"""Delivery state of one process start of one actor."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from graspfleet.learner.reporting.metric import Metric
+
+METRICS = {
+    "produced": Metric(
+        "transitions",
+        "sum over sessions of what the actor says it made, up to its last batch taken",
+        "journaled",
+    ),
+    "inserted": Metric("transitions", "written into the replay", "journaled"),
+    "rejected": Metric(
+        "transitions",
+        "in batches that were well-framed but malformed: acknowledged, counted, dropped",
+        "journaled",
+    ),
+    "discarded": Metric(
+        "env steps",
+        "thrown away by actors, one for each broken episode: the env step or the reset in "
+        "which the environment raised, or returned a value that is not finite or huge",
+        "journaled",
+    ),
+    "resent": Metric(
+        "batches",
+        "sum over sessions of what the actor says it sent again after a silence",
+        "journaled",
+    ),
+}
+"""Metrics that this part measures."""
+
+Liveness = Literal["alive", "late", "gone", "left"]
+Sender = tuple[str, str]
+"""(actor_id, session_id)."""
+
+
+@dataclass
+class Session:
+    """Delivery state of one session of one actor.
+
+    Attributes:
+        next_seq: the only batch that is taken next.
+        produced: transitions made, as the actor reports them up to its last batch taken.
+        inserted: transitions in the replay.
+        rejected: malformed transitions.
+        discarded: env steps that the actor threw away.
+        resent: batches that the actor sent again.
+        heard_s: monotonic time of its last message; minus infinity if none since this learner started.
+        left: True after its goodbye.
+        held: batches from `next_seq` on that wait for the rate limiter.
+        held_bytes: their size.
+        key: name of the key of its messages to this learner; None in plaintext, or before its first one.
+    """
+
+    next_seq: int = 0
+    produced: int = 0
+    inserted: int = 0
+    rejected: int = 0
+    discarded: int = 0
+    resent: int = 0
+    heard_s: float = float("-inf")
+    left: bool = False
+    held: int = 0
+    held_bytes: int = 0
+    key: str | None = None
+
+
+TOTALS = tuple(METRICS)
+"""Fields that are summed over sessions."""
+_TRANSIENT = {"heard_s", "held", "held_bytes", "key"}
+KEPT = [field.name for field in fields(Session) if field.name not in _TRANSIENT]
+"""Fields that a checkpoint keeps."""
