@@ -17,10 +17,10 @@ from graspfleet.learner.algorithm import Algorithm, Definition
 from graspfleet.learner.experience.demonstrations.loader import load_demos
 from graspfleet.learner.experience.ingest import Ingest
 from graspfleet.learner.experience.journal import Journal, Recovered
+from graspfleet.learner.experience.peers.sessions import Sessions
+from graspfleet.learner.experience.peers.throttle import Throttle
 from graspfleet.learner.experience.rate_limiter import RateLimiter, make_limiter
 from graspfleet.learner.experience.replay import Mixture, Replay, Sampler
-from graspfleet.learner.experience.sessions import Sessions
-from graspfleet.learner.experience.throttle import Throttle
 from graspfleet.learner.loop import Learner, Parts
 from graspfleet.learner.publishing.cadence import Cadence
 from graspfleet.learner.publishing.publisher import Frames, PolicyPublisher

@@ -16,9 +16,9 @@ from graspfleet.common.runtime.signals import StopSignal
 from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.learner.algorithm import Algorithm
 from graspfleet.learner.experience.ingest import Ingest
+from graspfleet.learner.experience.peers.session import Liveness
 from graspfleet.learner.experience.rate_limiter import RateLimiter
 from graspfleet.learner.experience.replay import Sampler
-from graspfleet.learner.experience.session import Liveness
 from graspfleet.learner.publishing.publisher import PolicyPublisher
 from graspfleet.learner.publishing.select_best import Selection
 from graspfleet.learner.reporting.progress import Progress

@@ -18,9 +18,9 @@ from graspfleet.common.protocol import MAGIC, PREFIX, VERSION
 from graspfleet.common.specs import EnvSpec, Records, Transition
 from graspfleet.learner.experience.ingest import Ingest
 from graspfleet.learner.experience.journal import Journal
+from graspfleet.learner.experience.peers.sessions import Sessions
 from graspfleet.learner.experience.rate_limiter import RateLimiter
 from graspfleet.learner.experience.replay import Replay
-from graspfleet.learner.experience.sessions import Sessions
 
 SPEC = EnvSpec(env="Fake-v0", obs_dim=3, action_dim=2, discount=0.5, n_step=1)
 SESSION = "0123456789abcdef"

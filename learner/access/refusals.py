@@ -8,7 +8,7 @@ from typing import NamedTuple
 from graspfleet.common.errors import RefusedError
 from graspfleet.common.fields import MAX_REFUSED_SHOWN, Role, State, to_line
 from graspfleet.common.messages import Batch, Bye, Evaluation, EvaluationStarted, Hello
-from graspfleet.learner.experience.throttle import Throttle
+from graspfleet.learner.experience.peers.throttle import Throttle
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from graspfleet.common.fields import MAX_ROOM
 from graspfleet.common.messages import Ack
 from graspfleet.common.runtime.interval import Interval
 from graspfleet.learner.experience.held_batches import HeldBatches
+from graspfleet.learner.experience.peers.session import Sender
+from graspfleet.learner.experience.peers.sessions import Sessions
 from graspfleet.learner.experience.rate_limiter import RateLimiter
-from graspfleet.learner.experience.session import Sender
-from graspfleet.learner.experience.sessions import Sessions
 
 REPEAT_INTERVAL_S = 0.05
 """Seconds between two acknowledgements to an actor whose batches are held: it hears that it is heard."""

@@ -8,7 +8,7 @@ from collections import deque
 
 from graspfleet.common.errors import ProtocolError
 from graspfleet.common.messages import Batch
-from graspfleet.learner.experience.session import Session
+from graspfleet.learner.experience.peers.session import Session
 
 MAX_HELD_BYTES = 256 << 20
 """Bytes held at the most, of all actors."""

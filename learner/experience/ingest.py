@@ -16,15 +16,15 @@ from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.access.complaints import Complaints
 from graspfleet.learner.access.refusals import Peers, Refusals
 from graspfleet.learner.experience.acknowledgements import Acknowledgements
-from graspfleet.learner.experience.admission import Admission
 from graspfleet.learner.experience.held_batches import HeldBatches
 from graspfleet.learner.experience.journal import Journal
 from graspfleet.learner.experience.ledger import Ledger
+from graspfleet.learner.experience.peers.admission import Admission
+from graspfleet.learner.experience.peers.session import Liveness, Session
+from graspfleet.learner.experience.peers.sessions import Sessions
+from graspfleet.learner.experience.peers.throttle import Throttle
 from graspfleet.learner.experience.rate_limiter import RateLimiter
 from graspfleet.learner.experience.replay import Replay
-from graspfleet.learner.experience.session import Liveness, Session
-from graspfleet.learner.experience.sessions import Sessions
-from graspfleet.learner.experience.throttle import Throttle
 from graspfleet.learner.publishing.policy_lag import PolicyLag
 from graspfleet.learner.reporting.episode_means import EpisodeMeans
 from graspfleet.learner.reporting.metric import Metric

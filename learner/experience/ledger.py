@@ -12,10 +12,10 @@ from graspfleet.common.errors import ConfigError
 from graspfleet.common.messages import Batch
 from graspfleet.common.specs import EnvSpec, Records
 from graspfleet.learner.experience.journal import Entry, Journal, Recovered
+from graspfleet.learner.experience.peers.session import Sender, Session
+from graspfleet.learner.experience.peers.sessions import Sessions
 from graspfleet.learner.experience.recovery import Recovery
 from graspfleet.learner.experience.replay import Replay
-from graspfleet.learner.experience.session import Sender, Session
-from graspfleet.learner.experience.sessions import Sessions
 
 
 class Ledger:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from graspfleet.common.errors import RefusedError
 from graspfleet.common.fields import MAX_ROWS
 from graspfleet.learner.experience.journal import Entry, Recovered
+from graspfleet.learner.experience.peers.session import Session
+from graspfleet.learner.experience.peers.sessions import Sessions
 from graspfleet.learner.experience.replay import Replay
-from graspfleet.learner.experience.session import Session
-from graspfleet.learner.experience.sessions import Sessions
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,8 @@
 """
 
 from graspfleet.learner.access import sockets
-from graspfleet.learner.experience import ingest, rate_limiter, replay, session
+from graspfleet.learner.experience import ingest, rate_limiter, replay
+from graspfleet.learner.experience.peers import session
 from graspfleet.learner.publishing import policy_lag, publisher, select_best
 from graspfleet.learner.reporting import episode_means, progress, reporter
 from graspfleet.learner.reporting.metric import Metric, Metrics

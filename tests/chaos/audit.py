@@ -9,8 +9,8 @@ from graspfleet.common.runtime.run_directory import RunDirectory
 from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.experience.ingest import Ingest
 from graspfleet.learner.experience.journal import Journal
+from graspfleet.learner.experience.peers.sessions import Sessions
 from graspfleet.learner.experience.replay import Replay
-from graspfleet.learner.experience.sessions import Sessions
 from tests.chaos.counting_env import steps_made
 
 

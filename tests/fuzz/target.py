@@ -11,9 +11,9 @@ from graspfleet.common.protocol import PREFIX, decode, encode
 from graspfleet.common.specs import MAX_MAGNITUDE
 from graspfleet.learner.experience.ingest import Ingest
 from graspfleet.learner.experience.journal import Entry, Journal
+from graspfleet.learner.experience.peers.sessions import Sessions
+from graspfleet.learner.experience.peers.throttle import Throttle
 from graspfleet.learner.experience.replay import Replay
-from graspfleet.learner.experience.sessions import Sessions
-from graspfleet.learner.experience.throttle import Throttle
 from tests.fakes import SPEC, seal
 
 KEY = "a"

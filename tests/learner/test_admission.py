@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import graspfleet.learner.experience.admission
+import graspfleet.learner.experience.peers.admission
 from graspfleet.common.errors import RefusedError
 from graspfleet.common.messages import Ack, Bye, Evaluation, Hello
 from graspfleet.common.protocol import encode, peek
 from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.experience.ingest import MAX_EVALUATIONS, Ingest
 from graspfleet.learner.experience.journal import Journal
+from graspfleet.learner.experience.peers.sessions import FORGET_AFTER_S, KEPT_SESSIONS, Sessions
+from graspfleet.learner.experience.peers.throttle import Throttle
 from graspfleet.learner.experience.replay import Replay
-from graspfleet.learner.experience.sessions import FORGET_AFTER_S, KEPT_SESSIONS, Sessions
-from graspfleet.learner.experience.throttle import Throttle
 from tests.common.golden import golden_messages
 from tests.fakes import (
     OTHER_SESSION,
@@ -150,13 +150,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of what is decoded from here on."""
 
     sizes: list[int] = []
-    decode = graspfleet.learner.experience.admission.decode
+    decode = graspfleet.learner.experience.peers.admission.decode
 
     def note(frame: bytes) -> object:
         sizes.append(len(frame))
         return decode(frame)
 
-    monkeypatch.setattr(graspfleet.learner.experience.admission, "decode", note)
+    monkeypatch.setattr(graspfleet.learner.experience.peers.admission, "decode", note)
     return sizes
 
 
@@ -264,8 +264,8 @@ def test_after_a_restart_everybody_has_time_to_be_heard(ingest: Ingest, tmp_path
 
 
 def test_closed_sessions_no_longer_count_against_their_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graspfleet.learner.experience.sessions.MAX_SESSIONS_PER_KEY", 3)
-    monkeypatch.setattr("graspfleet.learner.experience.sessions.KEPT_SESSIONS", 2)
+    monkeypatch.setattr("graspfleet.learner.experience.peers.sessions.MAX_SESSIONS_PER_KEY", 3)
+    monkeypatch.setattr("graspfleet.learner.experience.peers.sessions.KEPT_SESSIONS", 2)
     sessions = Sessions(silent_after_s=5.0, gone_after_s=30.0)
     for number in range(20):
         sessions.hear(("x", f"{number:016x}"), key="x", now_s=number, listened_s=number).left = True

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from graspfleet.common.errors import RefusedError
-from graspfleet.learner.experience.claims import Claims
+from graspfleet.learner.experience.peers.claims import Claims
 
 SILENT_AFTER_S = 5.0
 

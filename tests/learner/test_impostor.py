@@ -12,9 +12,9 @@ from graspfleet.common.messages import Bye, Evaluation, EvaluationStarted, Hello
 from graspfleet.common.protocol import encode
 from graspfleet.learner.experience.ingest import MAX_EVALUATIONS, Ingest
 from graspfleet.learner.experience.journal import Journal
+from graspfleet.learner.experience.peers.sessions import Sessions
+from graspfleet.learner.experience.peers.throttle import Throttle
 from graspfleet.learner.experience.replay import Replay
-from graspfleet.learner.experience.sessions import Sessions
-from graspfleet.learner.experience.throttle import Throttle
 from tests.end_to_end.harness import until
 from tests.fakes import OTHER_SESSION, SESSION, SPEC, make_batch, make_ingest, make_records, receive_from
 from tests.learner.auth_fixtures import AuthServer, auth_server
@@ -132,7 +132,7 @@ def test_actors_of_one_key_are_limited_to_those_alive(tmp_path: Path, replay: Re
 
 
 def test_one_key_cannot_use_up_the_boots_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graspfleet.learner.experience.sessions.MAX_SESSIONS_PER_KEY", 3)
+    monkeypatch.setattr("graspfleet.learner.experience.peers.sessions.MAX_SESSIONS_PER_KEY", 3)
     sessions = Sessions(silent_after_s=5.0, gone_after_s=30.0)
     for number in range(3):
         sessions.open(("x", f"{number:016x}"), key="x")

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import graspfleet.learner.experience.held_batches
-import graspfleet.learner.experience.sessions
+import graspfleet.learner.experience.peers.sessions
 from graspfleet.common.errors import StorageError
 from graspfleet.common.fields import MAX_ROWS
 from graspfleet.common.messages import Ack, Bye, Evaluation, Hello, Status
@@ -332,7 +332,7 @@ def test_the_largest_numbers_can_still_be_acknowledged(ingest: Ingest) -> None:
 
 
 def test_boots_are_bounded(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graspfleet.learner.experience.sessions, "MAX_SESSIONS", 3)
+    monkeypatch.setattr(graspfleet.learner.experience.peers.sessions, "MAX_SESSIONS", 3)
     for number in range(5):
         ingest.accept(hello(0, actor_id=f"actor-{number}"), 0.0)
     assert len(ingest.sessions) == 3

@@ -12,9 +12,9 @@ from typing import Any
 from graspfleet.common.errors import RefusedError
 from graspfleet.common.fields import MAX_STATUS_KEYS
 from graspfleet.common.runtime.interval import Interval
-from graspfleet.learner.experience.claims import Claims
-from graspfleet.learner.experience.closed_sessions import MAX_FORGOTTEN, ClosedSessions
-from graspfleet.learner.experience.session import KEPT, TOTALS, Liveness, Sender, Session
+from graspfleet.learner.experience.peers.claims import Claims
+from graspfleet.learner.experience.peers.closed_sessions import MAX_FORGOTTEN, ClosedSessions
+from graspfleet.learner.experience.peers.session import KEPT, TOTALS, Liveness, Sender, Session
 
 MAX_SESSIONS = 100_000
 """Process starts that a run keeps a session of at a time; further ones are refused."""

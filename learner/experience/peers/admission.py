@@ -13,9 +13,9 @@ from graspfleet.common.protocol import Buffer, decode, peek
 from graspfleet.common.specs import EnvSpec, differences
 from graspfleet.learner.access.complaints import Complaints
 from graspfleet.learner.access.refusals import Heard, Peer, Refusals, role_of
-from graspfleet.learner.experience.session import Session
-from graspfleet.learner.experience.sessions import Sessions
-from graspfleet.learner.experience.throttle import Throttle
+from graspfleet.learner.experience.peers.session import Session
+from graspfleet.learner.experience.peers.sessions import Sessions
+from graspfleet.learner.experience.peers.throttle import Throttle
 
 
 class Admitted(NamedTuple):
