@@ -37,7 +37,7 @@ def children_of(pid: int) -> dict[str, psutil.Process]:
             name = (
                 words[words.index("--actor-id") + 1]
                 if "--actor-id" in words
-                else words[words.index("-m") + 1]
+                else words[words.index("-m") + 1].rpartition(".")[2]
             )
             found[name] = child
     return found
