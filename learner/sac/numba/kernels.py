@@ -18,19 +18,18 @@ Places = NDArray[np.intp]
 EPSILON = np.float32(1e-5)
 """Of LayerNorm, torch's default."""
 
-
 Kernel = TypeVar("Kernel", bound=Callable[..., None])
 
 
 def compiled(function: Kernel) -> Kernel:
-    """Return a function as machine code, made when it is first called and kept on disk.
+    """Compile a function to machine code at its first call, and keep that on disk.
 
-    Sums may be reordered, or they could not be vectorised; NaN and infinity stay what they are.
+    Sums may be reordered, else they could not be vectorized; NaN and infinity are respected.
     """
     relaxed = {"reassoc", "contract", "arcp", "nsz"}
     try:
         return cast(Kernel, njit(cache=True, fastmath=relaxed, error_model="numpy")(function))
-    except RuntimeError:  # no folder that could be written to: compiled anew in each process
+    except RuntimeError:  # no writable folder: each process compiles for itself
         return cast(Kernel, njit(fastmath=relaxed, error_model="numpy")(function))
 
 
