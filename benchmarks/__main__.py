@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import actor, fairness, gpu, replay, sac, traffic, transport, weights
+from benchmarks import actor, backends, fairness, gpu, replay, sac, traffic, transport, weights
 from benchmarks.comparison import run
 from benchmarks.report import print_table, write_json
 
 COMPARISONS = {
     comparison.name: comparison
-    for module in (sac, gpu, transport, fairness, replay, traffic, actor, weights)
+    for module in (sac, backends, gpu, transport, fairness, replay, traffic, actor, weights)
     for comparison in module.COMPARISONS
 }
 
