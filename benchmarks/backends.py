@@ -1,6 +1,6 @@
 """SAC's back ends at the sizes of the presets: the one that the learner chooses, plain torch, compiled torch.
 
-A back end written by hand stays if it is at least 1.25 times as fast as the better of plain and compiled torch;
+A back end written by hand stays if it is at least 1.25 times as fast as the better of plain and compiled;
 for runs of a minute, the time before its first update counts too.
 """
 
