@@ -51,7 +51,8 @@ def dispatch(argv: list[str]) -> None:
     except ConfigError as error:
         say_error(str(error))
         sys.exit(error.status)
-    if name in LEARNS and importlib.util.find_spec(LEARNER_PACKAGE) is None:
+    wants_help = not {"-h", "--help"}.isdisjoint(argv)
+    if name in LEARNS and not wants_help and importlib.util.find_spec(LEARNER_PACKAGE) is None:
         say_error(f"{name} needs {LEARNER_PACKAGE}; install it with: pip install 'graspfleet[learner]'")
         sys.exit(ConfigError.status)
     module, function, _ = COMMANDS[name]
