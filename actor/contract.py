@@ -5,7 +5,7 @@ that float64 observations are rounded to float32. Must not know: episodes, polic
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,22 +24,29 @@ class ContractError(BrokenEpisodeError):
     """An invalid result of an environment; at the first reset and step it ends the process."""
 
 
-def read_reset(result: Any, shape: tuple[int, ...]) -> Floats:
-    """Return the observation in the result of `reset`, a new float32 array.
+class ReadObservation(Protocol):
+    """Turns an observation into a new float32 array; `source` is the call that returned it."""
+
+    def __call__(self, source: str, obs: Any, /) -> Floats:
+        """Return the array; raises as `read_array` does."""
+
+
+def read_reset(result: Any, read: ReadObservation) -> Floats:
+    """Return the observation in the result of `reset`.
 
     Raises:
-        ContractError: the result is not a pair of an observation of `shape` and an info.
+        ContractError: the result is not a pair of an observation and an info.
         BrokenEpisodeError: a number is not finite or too large.
     """
     if not (isinstance(result, PAIRS) and len(result) == 2):
         raise ContractError(f"reset() returned {shown(result)}; allowed: observation, info")
     obs, info = result
     _require_mapping("reset()", info)
-    return _observation("reset()", obs, shape)
+    return read("reset()", obs)
 
 
-def read_step(result: Any, shape: tuple[int, ...]) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
-    """Return the parts of the result of `step`: observation (new float32 array), reward, two flags, info.
+def read_step(result: Any, read: ReadObservation) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
+    """Return the parts of the result of `step`: observation, reward, two flags, info.
 
     Raises:
         ContractError: the result has another form.
@@ -58,11 +65,16 @@ def read_step(result: Any, shape: tuple[int, ...]) -> tuple[Floats, float, bool,
         truncated = _scalar("truncated", truncated, "b", "a bool")
     if type(info) is not dict:
         _require_mapping("step()", info)
-    return _observation("step()", obs, shape), float(reward), bool(terminated), bool(truncated), info
+    return read("step()", obs), float(reward), bool(terminated), bool(truncated), info
 
 
-def _observation(source: str, obs: Any, shape: tuple[int, ...]) -> Floats:
-    """Return a validated copy; copied first, because an environment may modify its array at any time."""
+def read_array(source: str, obs: Any, shape: tuple[int, ...]) -> Floats:
+    """Return a validated copy of an array; copied first, because an environment may modify it at any time.
+
+    Raises:
+        ContractError: it has another shape, or holds no numbers.
+        BrokenEpisodeError: a number is not finite or too large.
+    """
     try:
         array = np.array(obs if type(obs) is np.ndarray else np.asarray(obs))  # a tensor's shares its memory
     except Exception as error:  # not convertible, or its own conversion fails
@@ -76,8 +88,25 @@ def _observation(source: str, obs: Any, shape: tuple[int, ...]) -> Floats:
     # A sum of squares below the largest square validates all numbers in half the time. `vdot`, unlike `dot`,
     # does not warn on overflow.
     if not np.vdot(array, array) <= MAX_SQUARE:  # also for NaN
-        _require_sound(source, array)
+        _require_sound(source, array.reshape(-1))
     return array if array.dtype is FLOAT32 else array.astype(FLOAT32)
+
+
+def read_integers(source: str, obs: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return a copy of an array of integers, or of one integer.
+
+    Raises:
+        ContractError: it has another shape, or holds no integers.
+    """
+    try:
+        array = np.array(obs)
+    except Exception as error:
+        raise ContractError(f"{source} returned {shown(obs)} as observation: {reason(error)}") from None
+    if array.shape != shape or array.dtype.kind not in "iub":
+        raise ContractError(
+            f"{source} returned {shown(obs)} as observation; allowed: integers of shape {shape}"
+        )
+    return array.astype(np.int64)
 
 
 def _require_sound(source: str, array: NDArray[Any]) -> None:

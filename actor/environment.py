@@ -1,4 +1,4 @@
-"""An actor's view of a Gymnasium environment with flat Box spaces.
+"""An actor's view of a Gymnasium environment: flat float32 observations, actions in [-1, 1].
 
 In: a Gymnasium id and its arguments. Out: float32 observations; actions are within [-1, 1]. A failed call of
 the environment becomes a `BrokenEpisodeError`, which costs one episode.
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspfleet.actor.contract import ContractError, read_reset, read_step, reason
+from graspfleet.actor.observation_space import ObservationSpace
 from graspfleet.actor.patience import Patience
 from graspfleet.actor.registry import make
 from graspfleet.actor.spaces import read_spec
@@ -76,7 +77,10 @@ class Environment:
             self.env = self.watchdog.construct(partial(make, config.env, arguments))
         except UnexpectedInterruptError as error:
             raise ConfigError(f"--env {config.env}: {error}") from None
-        self.spec = read_spec(self.env, config.env_id, discount=returns.discount, n_step=returns.n_step)
+        self._observations = ObservationSpace(getattr(self.env, "observation_space", None), config.env)
+        self.spec = read_spec(
+            self.env, config.env_id, self._observations, discount=returns.discount, n_step=returns.n_step
+        )
         self.patience = Patience(config.env, self.watchdog.pause)
         self.success = SuccessReader(config.success_key)
         limit = None if self.env.spec is None else self.env.spec.max_episode_steps
@@ -84,7 +88,6 @@ class Environment:
         space = self.env.action_space
         assert isinstance(space, gymnasium.spaces.Box)
         self._dtype = space.dtype
-        self._shape = (self.spec.obs_dim,)
         self._max_reward = MAX_MAGNITUDE / returns.n_step  # a record holds the sum of n of them
         self._low, self._high = space.low.copy(), space.high.copy()
         self._is_unit = bool((self._low == -1).all() and (self._high == 1).all())  # nothing to scale
@@ -125,7 +128,7 @@ class Environment:
             raise
         except BaseException as error:
             raise BrokenEpisodeError(f"reset(seed={seed}) raised {reason(error)}") from error
-        return read_reset(result, self._shape)
+        return read_reset(result, self._observations.read)
 
     def step(self, action: Floats) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
         """Take one step.
@@ -146,7 +149,7 @@ class Environment:
             raise
         except BaseException as error:
             raise BrokenEpisodeError(f"step() raised {reason(error)}") from error
-        read = read_step(result, self._shape)
+        read = read_step(result, self._observations.read)
         if not abs(read[1]) <= self._max_reward:
             raise BrokenEpisodeError(
                 f"step() returned a reward of {read[1]:g}; allowed: within ± {self._max_reward:g}"
@@ -192,13 +195,10 @@ class Environment:
 
     def _mention_bounds(self, obs: Floats) -> None:
         """Log a first observation outside its declared space; it is accepted."""
-        space = self.env.observation_space
-        assert isinstance(space, gymnasium.spaces.Box)
-        outside = np.flatnonzero((obs < space.low) | (obs > space.high))
-        if outside.size:
+        if (outside := self._observations.outside(obs)) is not None:
+            place, value = outside
             log.warning(
-                "--env %s: the first observation has %g at index %d, outside its space",
-                *(self.name, obs[outside[0]], outside[0]),
+                "--env %s: the first observation has %g at %s, outside its space", self.name, value, place
             )
 
     def _scaled(self, action: Floats) -> NDArray[Any]:

@@ -119,6 +119,8 @@ def difference(trained: EnvSpec, present: EnvSpec) -> str:
             f"made for {trained.obs_dim} observations and {trained.action_dim} actions,"
             f" the environment has {present.obs_dim} and {present.action_dim}"
         )
+    if trained.layout != present.layout:
+        return f"made for observations of {trained.layout}; the environment's are {present.layout}"
     for end in ("low", "high"):
         bounds = (getattr(trained, f"action_{end}"), getattr(present, f"action_{end}"))
         if None in bounds:  # a file without bounds

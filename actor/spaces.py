@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from graspfleet.actor.observation_space import ObservationSpace
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.specs import MAX_DIM, EnvSpec
 
@@ -12,18 +13,20 @@ MAX_ACTION_BOUND = 1e9
 """Largest bound of an action, in the environment's own units; ± the largest float means: no bound."""
 
 
-def read_spec(env: "gymnasium.Env[Any, Any]", name: str, *, discount: float, n_step: int) -> EnvSpec:
+def read_spec(
+    env: "gymnasium.Env[Any, Any]",
+    name: str,
+    observations: ObservationSpace,
+    *,
+    discount: float,
+    n_step: int,
+) -> EnvSpec:
     """Read the spec off an environment.
 
     Raises:
-        ConfigError: a space is not a flat Box, or the action Box is unbounded or not one of floats.
+        ConfigError: the action space is not a flat bounded Box of floats.
     """
-    obs, action = (_flat_box(env, name, role) for role in ("observation", "action"))
-    if action.dtype.kind != "f":
-        raise ConfigError(
-            f"--env {name}: its action space {action} holds {action.dtype}, which would cut off"
-            " fractions; allowed: a Box of floats"
-        )
+    action = _action_box(env, name)
     low, high = action.low.astype(np.float64), action.high.astype(np.float64)
     bounded = (np.abs(low) <= MAX_ACTION_BOUND) & (np.abs(high) <= MAX_ACTION_BOUND)  # false for NaN
     if not (bounded & (low <= high)).all():
@@ -33,30 +36,33 @@ def read_spec(env: "gymnasium.Env[Any, Any]", name: str, *, discount: float, n_s
         )
     return EnvSpec(
         env=name,
-        obs_dim=obs.shape[0],
+        obs_dim=observations.obs_dim,
         action_dim=len(low),
         discount=discount,
         n_step=n_step,
         action_low=tuple(low.tolist()),
         action_high=tuple(high.tolist()),
+        obs_fields=observations.fields,
     )
 
 
-def _flat_box(env: "gymnasium.Env[Any, Any]", name: str, role: str) -> gymnasium.spaces.Box:
-    """Return a space of an environment: `role` is observation or action.
+def _action_box(env: "gymnasium.Env[Any, Any]", name: str) -> gymnasium.spaces.Box:
+    """Return the action space of an environment.
 
     Raises:
-        ConfigError: it is not a flat Box of 1 to `MAX_DIM` numbers.
+        ConfigError: it is not a flat Box of 1 to `MAX_DIM` floats.
     """
-    space = getattr(env, f"{role}_space", None)
+    space = getattr(env, "action_space", None)
     if not (
-        isinstance(space, gymnasium.spaces.Box)
-        and len(space.shape) == 1
-        and 1 <= space.shape[0] <= MAX_DIM
-        and space.dtype.kind in "fiub"
+        isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1 and 1 <= space.shape[0] <= MAX_DIM
     ):
         raise ConfigError(
-            f"--env {name}: its {role} space is {' '.join(str(space).split())};"
-            f" allowed: a flat Box of 1 to {MAX_DIM} numbers"
+            f"--env {name}: its action space is {' '.join(str(space).split())};"
+            f" allowed: a flat Box of 1 to {MAX_DIM} floats"
+        )
+    if space.dtype.kind != "f":
+        raise ConfigError(
+            f"--env {name}: its action space {space} holds {space.dtype}, which would cut off"
+            " fractions; allowed: a Box of floats"
         )
     return space

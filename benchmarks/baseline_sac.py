@@ -19,6 +19,7 @@ import gymnasium
 import numpy as np
 
 from benchmarks.snapshots import Snapshot
+from graspfleet.actor.observation_space import ObservationSpace
 from graspfleet.actor.spaces import read_spec
 from graspfleet.common.messages import Weights
 from graspfleet.common.protocol import encode
@@ -103,7 +104,8 @@ def train(setting: str, seed: int, seconds: float, began_s: float, every_s: floa
     # Forked workers need not import torch once more each, which SB3's own choice makes them do.
     envs = SubprocVecEnv([make] * arguments.pop(NUM_ENVS), start_method="fork")
     model = SAC("MlpPolicy", envs, seed=seed, device="cpu", **arguments)
-    spec = read_spec(envs, "Grasp-v0", discount=model.gamma, n_step=arguments.get("n_steps", 1))
+    observations = ObservationSpace(envs.observation_space, "Grasp-v0")
+    spec = read_spec(envs, "Grasp-v0", observations, discount=model.gamma, n_step=arguments.get("n_steps", 1))
 
     class Keep(BaseCallback):
         """Writes the policy now and then, and ends the run at its time."""

@@ -5,6 +5,7 @@ packed record of one transition. Must not know: any environment's meaning.
 """
 
 import hashlib
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +15,16 @@ from typing import Annotated, Any
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from graspfleet.common.errors import ProtocolError
 from graspfleet.common.fields import Finite, Record
 
 MAX_DIM = 65_536
 """Largest size of an observation or action that a spec may declare."""
+
+MAX_FIELDS, MAX_FIELD_NAME, MAX_RANK = 256, 64, 8
+"""Largest number of fields of an observation, of characters of a field's name, and of its dimensions."""
 
 MAX_MAGNITUDE = float(1 << 24)
 """Largest observation or n-step reward: float32 represents all integers up to here. A network's outputs stay
@@ -43,6 +47,39 @@ Records = NDArray[np.void]
 """Structured array [n] of transitions, dtype `EnvSpec.record`."""
 
 Bound = tuple[Finite, ...]
+
+
+class ObsField(Record):
+    """One field of an observation: its values lie side by side in the flat vector.
+
+    Attributes:
+        name: keys on the way to it, joined by dots; ``obs`` where the observation is one array.
+        shape: of its values: those of an array, or the choices of a one-hot.
+    """
+
+    name: Annotated[str, Field(pattern=rf"^[!-~]{{1,{MAX_FIELD_NAME}}}$")]
+    shape: Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_DIM)], ...], Field(max_length=MAX_RANK)]
+
+    @property
+    def size(self) -> int:
+        """Length of its part of the vector."""
+        return math.prod(self.shape)
+
+
+def _read_fields(value: Any) -> Any:
+    """Read fields from the plain values of a message, or of a file, which has lists in place of tuples."""
+    if not isinstance(value, tuple | list):
+        return value
+    return tuple(ObsField.model_validate(_tuples(each)) if isinstance(each, dict) else each for each in value)
+
+
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+
+
+ObsFields = Annotated[
+    tuple[ObsField, ...], Field(min_length=1, max_length=MAX_FIELDS), BeforeValidator(_read_fields)
+]
 
 
 @dataclass(slots=True)
@@ -95,6 +132,7 @@ class EnvSpec(Record):
     Attributes:
         env: Gymnasium id.
         obs_dim: length of the flat float32 observation.
+        obs_fields: fields that it consists of, in order; None: one array, not divided any further.
         action_dim: length of the flat float32 action, always within [-1, 1] here and on the wire.
         discount: per env step, already folded into `reward` and `discount` of a record.
         n_step: env steps that a record's reward sums over.
@@ -109,6 +147,7 @@ class EnvSpec(Record):
     n_step: Annotated[int, Field(ge=1, le=MAX_DIM)]
     action_low: Bound | None = None
     action_high: Bound | None = None
+    obs_fields: ObsFields | None = None
 
     @model_validator(mode="after")
     def _bounds_fit(self) -> "EnvSpec":
@@ -116,6 +155,22 @@ class EnvSpec(Record):
             if bound is not None and len(bound) != self.action_dim:
                 raise ValueError(f"{len(bound)} bounds for {self.action_dim} actions")
         return self
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> "EnvSpec":
+        fields = self.obs_fields
+        if fields is None:
+            return self
+        if sum(field.size for field in fields) != self.obs_dim:
+            raise ValueError(f"fields of other sizes than {self.obs_dim} together")
+        if len({field.name for field in fields}) < len(fields):
+            raise ValueError("two fields of one name")
+        return self
+
+    @property
+    def layout(self) -> str:
+        """Fields and shapes of an observation, for the user."""
+        return describe_fields(self.obs_fields) if self.obs_fields else f"obs ({self.obs_dim},)"
 
     @classmethod
     def from_mapping(cls, data: Any) -> "EnvSpec":
@@ -126,9 +181,8 @@ class EnvSpec(Record):
         """
         if not isinstance(data, dict):
             raise ProtocolError("spec", "no mapping")
-        values = {name: tuple(value) if type(value) is list else value for name, value in data.items()}
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(_tuples(data))
         except ValidationError as error:
             raise ProtocolError("spec", str(error.errors()[0]["loc"])) from None
 
@@ -196,11 +250,21 @@ class EnvSpec(Record):
         return records
 
 
+def describe_fields(fields: Any) -> str:
+    """Return fields, or their plain values, as text for the user."""
+    pairs = [(field.name, field.shape) for field in _read_fields(fields or ())]
+    return ", ".join(f"{name} {tuple(shape)}" for name, shape in pairs)
+
+
 def differences(given: Mapping[str, Any], allowed: Mapping[str, Any]) -> str:
     """Return the differences of two specs as text for the user, with flags by their names."""
     flags = {"env": "--env", "discount": "--discount", "n_step": "--n-step"}
+
+    def told(values: Mapping[str, Any], name: str) -> Any:
+        return describe_fields(values.get(name)) if name == "obs_fields" else values.get(name)
+
     return "; ".join(
-        f"{flags.get(name, name)} {given.get(name)}, allowed {allowed.get(name)}"
+        f"{flags.get(name, name)} {told(given, name)}, allowed {told(allowed, name)}"
         for name in {**allowed, **given}
         if given.get(name) != allowed.get(name)
     )

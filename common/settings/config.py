@@ -25,7 +25,7 @@ class EnvConfig(Section):
 
     env: str = Field(
         "Grasp-v0",
-        description="Environment with flat Box spaces: Gymnasium id, module:Id-v0, or path/to/file.py:Id-v0.",
+        description="Gymnasium environment: Id-v0, module:Id-v0, or path/to/file.py:Id-v0.",
     )
     env_args: tuple[str, ...] = Field((), description=f"Arguments of the environment: {ENV_ARGS}")
     max_episode_steps: int | None = Field(

@@ -2,12 +2,13 @@
 
 from asyncio import CancelledError
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from graspfleet.actor.contract import read_reset
+from graspfleet.actor.contract import read_array, read_reset
 from graspfleet.actor.environment import PERMANENT
 from graspfleet.actor.episode import EpisodeRunner
 from graspfleet.common.errors import BrokenEpisodeError, ConfigError
@@ -168,7 +169,7 @@ def test_the_largest_integers_do_not_wrap(number: int) -> None:
 @pytest.mark.parametrize("size", [3, 500])
 def test_every_number_up_to_the_largest_is_taken_and_none_beyond(dtype: Any, size: int) -> None:
     full = np.full(size, -MAX_MAGNITUDE, dtype)
-    assert (read_reset((full, {}), (size,)) == full).all()
+    assert (read_reset((full, {}), partial(read_array, shape=(size,))) == full).all()
     for number in (
         np.nextafter(np.float32(MAX_MAGNITUDE), np.float32(np.inf)),
         3e38,
@@ -179,7 +180,7 @@ def test_every_number_up_to_the_largest_is_taken_and_none_beyond(dtype: Any, siz
         full = np.zeros(size, dtype)
         full[size - 1] = number
         with pytest.raises(BrokenEpisodeError, match=f"index {size - 1}"):
-            read_reset((full, {}), (size,))
+            read_reset((full, {}), partial(read_array, shape=(size,)))
 
 
 def test_a_float64_beyond_float32_is_no_warning_but_a_broken_episode() -> None:

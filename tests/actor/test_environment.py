@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, Sequence, Text
 from numpy.typing import NDArray
 
 from graspfleet.actor.environment import Environment
@@ -162,8 +162,10 @@ def spoilt(low: float) -> Box:
 
 UNFIT: dict[str, dict[str, gymnasium.Space[Any]]] = {
     "discrete-action": {"action_space": Discrete(3)},
-    "discrete-observation": {"observation_space": Discrete(3)},
-    "dict-observation": {"observation_space": Dict({"a": FLAT})},
+    "text-observation": {"observation_space": Text(3)},
+    "sequence-in-a-dict": {"observation_space": Dict({"a": FLAT, "b": Sequence(FLAT)})},
+    "nothing-in-a-dict": {"observation_space": Dict({"a": Dict({})})},
+    "image-in-a-dict": {"observation_space": Dict({"a": FLAT, "b": Box(0, 255, (8, 8, 3), np.uint8)})},
     "dict-action": {"action_space": Dict({"a": FLAT})},
     "image": {"observation_space": Box(0, 255, (8, 8), np.uint8)},
     "2-d-action": {"action_space": Box(-1, 1, (2, 2), np.float32)},

@@ -25,7 +25,7 @@ from graspfleet.common.messages import (
     Weights,
 )
 from graspfleet.common.protocol import DTYPES, OLDEST_POLICY, VERSION, decode, encode
-from graspfleet.common.specs import MAX_DIM, EnvSpec
+from graspfleet.common.specs import MAX_DIM, EnvSpec, ObsField
 from tests.common.golden import golden_file, golden_messages
 from tests.fakes import SPEC, make_batch, make_records, seal
 
@@ -41,10 +41,21 @@ floats = st.floats(allow_nan=False, allow_infinity=False)
 returns = st.floats(-1e100, 1e100)
 episodes = st.tuples(returns, counts, st.none() | st.booleans(), counts)
 bounds = st.none() | st.lists(floats, min_size=3, max_size=3).map(tuple)
+fields = st.lists(
+    st.builds(
+        ObsField,
+        name=st.from_regex(r"\A[!-~]{1,64}\Z"),
+        shape=st.lists(st.integers(1, 4), max_size=4).map(tuple),
+    ),
+    min_size=1,
+    max_size=6,
+    unique_by=lambda field: field.name,
+).map(tuple)
 specs = st.builds(
-    EnvSpec,
+    lambda obs, **others: EnvSpec(**obs, **others),
+    obs=st.integers(1, MAX_DIM).map(lambda size: {"obs_dim": size})
+    | fields.map(lambda obs: {"obs_dim": sum(field.size for field in obs), "obs_fields": obs}),
     env=st.text(max_size=8),
-    obs_dim=st.integers(1, MAX_DIM),
     action_dim=st.just(3),
     discount=st.floats(0, 1),
     n_step=st.integers(1, MAX_DIM),

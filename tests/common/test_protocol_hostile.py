@@ -16,6 +16,18 @@ from tests.fakes import SESSION, SPEC, make_frame, seal
 
 SMALL_BYTES = 1 << 20
 PLAIN_SPEC = SPEC.to_mapping()
+FIELD = {"name": "obs", "shape": [SPEC.obs_dim]}
+UNFIT_FIELDS: list[Any] = [
+    *([], {}, 3, "obs", [[]], [3], [None], [{}], [FIELD, FIELD], [{**FIELD, "more": 1}]),
+    *([{**FIELD, "name": name}] for name in ("", " ", "a b", "a\n", "é", "x" * 65, 3, None, b"obs")),
+    *([{**FIELD, "shape": shape}] for shape in (None, 3, "3", {}, [0], [-1], [1.0], [True], [None], [[3]])),
+    *(
+        [{**FIELD, "shape": shape}]
+        for shape in ([SPEC.obs_dim + 1], [65_537], [65_536] * 8, [1] * 9, [1] * 65_536)
+    ),
+    [{"name": f"f{index}", "shape": [1]} for index in range(1000)],
+]
+"""Values of `obs_fields` that no spec has."""
 ACK: dict[str, Any] = {"kind": "ack", "session_id": SESSION, "next_seq": 3, "arrays": []}
 BATCH: dict[str, Any] = {
     "kind": "batch",
@@ -167,6 +179,7 @@ def test_a_wrong_table_of_arrays_is_refused(table: object) -> None:
             for value in (float("nan"), float("inf"), "1")
         ),
         {**HELLO, "spec": {**PLAIN_SPEC, "more": 1}},
+        *({**HELLO, "spec": {**PLAIN_SPEC, "obs_fields": value}} for value in UNFIT_FIELDS),
         {**HELLO, "spec": {name: value for name, value in PLAIN_SPEC.items() if name != "env"}},
         {**BATCH, "digest": b"short"},
         {**BATCH, "digest": "12345678"},

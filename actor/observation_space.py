@@ -1,0 +1,183 @@
+"""Gymnasium observation spaces -> fields of a flat vector, and observations -> that vector.
+
+In: a space, then observations of it. Out: fields, and new float32 arrays [obs_dim]. Arrays of any shape are
+flattened in C order; a choice becomes a one-hot; a Dict or a Tuple is divided into its parts, those of a Dict
+in the order that its space has.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from graspfleet.actor.contract import ContractError, read_array, read_integers, shown
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.specs import MAX_DIM, MAX_FIELD_NAME, MAX_FIELDS, MAX_RANK, Floats, ObsField
+
+ALLOWED = (
+    f"Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these, 1 to {MAX_DIM} numbers in all;"
+    " no images (arrays of uint8 with several dimensions)"
+)
+ONLY = "obs"
+"""Name of the field where an observation is one array."""
+Keys = tuple[str | int, ...]
+
+
+class Part(NamedTuple):
+    """One part of an observation.
+
+    Attributes:
+        keys: the way to it.
+        space: a space without parts.
+        field: its name and shape in the vector.
+    """
+
+    keys: Keys
+    space: Any
+    field: ObsField
+
+    @property
+    def one_hot(self) -> bool:
+        """True if its integers are choices."""
+        return isinstance(self.space, spaces.Discrete | spaces.MultiDiscrete)
+
+    @property
+    def choices(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First value and number of choices of each integer of a one-hot part."""
+        if isinstance(self.space, spaces.Discrete):
+            return np.array([self.space.start]), np.array([self.space.n])
+        return self.space.start.reshape(-1), self.space.nvec.reshape(-1)
+
+
+class ObservationSpace:
+    """Reader of the observations of one environment.
+
+    Args:
+        space: what the environment declares.
+        name: value of `--env`.
+
+    Attributes:
+        obs_dim: length of the vector.
+        fields: of the vector; None if the observation is one flat array.
+
+    Raises:
+        ConfigError: the space is not one of `ALLOWED`.
+    """
+
+    def __init__(self, space: Any, name: str) -> None:
+        text = " ".join(str(space).split())
+        refusal = ConfigError(f"--env {name}: its observation space is {text}; allowed: {ALLOWED}")
+        self._parts = []
+        for keys, leaf in _leaves(space, ()):
+            label = ".".join(map(str, keys)) or ONLY
+            shape = _shape(leaf)
+            if (
+                shape is None
+                or not 1 <= math.prod(shape) <= MAX_DIM
+                or len(shape) > MAX_RANK
+                or len(label) > MAX_FIELD_NAME
+                or not (label.isascii() and label.isprintable() and " " not in label)
+            ):
+                raise refusal
+            self._parts.append(Part(keys, leaf, ObsField(name=label, shape=shape)))
+        self.obs_dim = sum(part.field.size for part in self._parts)
+        names = {part.field.name for part in self._parts}
+        if not 1 <= self.obs_dim <= MAX_DIM or not len(names) == len(self._parts) <= MAX_FIELDS:
+            raise refusal
+        self._is_flat = not self._parts[0].keys and not self._parts[0].one_hot and len(shape or ()) == 1
+        self.fields = None if self._is_flat else tuple(part.field for part in self._parts)
+
+    def read(self, source: str, obs: Any) -> Floats:
+        """Return an observation as a new [obs_dim] float32 array.
+
+        Args:
+            source: the call that returned it, for errors.
+            obs: the observation.
+
+        Raises:
+            ContractError: it is not of the space's form.
+            BrokenEpisodeError: a number is not finite or too large.
+        """
+        if self._is_flat:
+            return read_array(source, obs, (self.obs_dim,))
+        vector = np.zeros(self.obs_dim, np.float32)
+        start = 0
+        for part in self._parts:
+            end = start + part.field.size
+            where = source if not part.keys else f"{source}, {part.field.name}:"
+            _write(part, where, _pick(source, obs, part.keys), vector[start:end])
+            start = end
+        return vector
+
+    def outside(self, vector: Floats) -> tuple[str, float] | None:
+        """Return name and value of the first number outside the declared bounds; None if there is none."""
+        start = 0
+        for part in self._parts:
+            values = vector[start : start + part.field.size]
+            start += part.field.size
+            if isinstance(part.space, spaces.Box):
+                low, high = part.space.low.reshape(-1), part.space.high.reshape(-1)
+                for index in np.flatnonzero((values < low) | (values > high))[:1]:
+                    name = "" if self._is_flat else f"{part.field.name} "
+                    return f"{name}index {index}", float(values[index])
+        return None
+
+
+def _leaves(space: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
+    """Yield the parts of a space that have no parts, and the way to each."""
+    if isinstance(space, spaces.Dict):
+        for key, part in space.spaces.items():
+            yield from _leaves(part, (*keys, key))
+    elif isinstance(space, spaces.Tuple):
+        for index, part in enumerate(space.spaces):
+            yield from _leaves(part, (*keys, index))
+    else:
+        yield keys, space
+
+
+def _shape(space: "gymnasium.Space[Any]") -> tuple[int, ...] | None:
+    """Return the shape of a part in the vector; None for a space that is not allowed."""
+    if isinstance(space, spaces.Box):
+        is_image = space.dtype == np.uint8 and len(space.shape) > 1
+        return tuple(map(int, space.shape)) if space.dtype.kind in "fiub" and not is_image else None
+    if isinstance(space, spaces.MultiBinary):
+        return tuple(map(int, space.shape))
+    if isinstance(space, spaces.Discrete):
+        return (int(space.n),)
+    if isinstance(space, spaces.MultiDiscrete):
+        return (int(space.nvec.sum()),)
+    return None
+
+
+def _pick(source: str, whole: Any, keys: Keys) -> Any:
+    """Return a part of an observation."""
+    obs: Any = whole
+    for depth, key in enumerate(keys):
+        kind: Any = tuple | list if isinstance(key, int) else Mapping
+        try:
+            if not isinstance(obs, kind):
+                raise TypeError
+            obs = obs[key]
+        except (TypeError, LookupError):
+            place = ".".join(map(str, keys[: depth + 1]))
+            raise ContractError(
+                f"{source} returned {shown(obs)} where {place} was to be looked up in the observation;"
+                f" allowed: a {'tuple' if isinstance(key, int) else 'dict'} with {key!r}"
+            ) from None
+    return obs
+
+
+def _write(part: Part, source: str, value: Any, out: Floats) -> None:
+    """Write a part into its place in the vector."""
+    if not part.one_hot:
+        out[:] = read_array(source, value, part.field.shape).reshape(-1)
+        return
+    first, counts = part.choices
+    chosen = read_integers(source, value, tuple(part.space.shape)).reshape(-1) - first
+    if ((chosen < 0) | (chosen >= counts)).any():
+        raise ContractError(f"{source} returned {shown(value)}; allowed: a value of {part.space}")
+    out[np.cumsum(counts) - counts + chosen] = 1.0

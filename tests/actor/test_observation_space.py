@@ -1,0 +1,160 @@
+"""Observation spaces of every allowed form as one flat vector, field by field."""
+
+import json
+from collections import OrderedDict
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+
+from graspfleet.actor.contract import ContractError
+from graspfleet.actor.observation_space import ObservationSpace
+from graspfleet.common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.common.specs import EnvSpec, differences
+from tests.fakes import ONE_LINE
+
+UNIT = Box(-1, 1, (2,), np.float32)
+MATRIX = Box(-1, 1, (2, 3), np.float64)
+
+
+def fields(space: "gymnasium.Space[Any]") -> dict[str, tuple[int, ...]] | None:
+    found = ObservationSpace(space, "Own-v0").fields
+    return None if found is None else {field.name: field.shape for field in found}
+
+
+def read(space: "gymnasium.Space[Any]", obs: Any) -> list[float]:
+    vector = ObservationSpace(space, "Own-v0").read("step()", obs)
+    assert vector.dtype == np.float32
+    return list(vector.tolist())
+
+
+CASES: list[tuple[Any, dict[str, tuple[int, ...]] | None, Any, list[float]]] = [
+    (UNIT, None, [0.5, -0.5], [0.5, -0.5]),
+    (Box(-1, 1, (), np.float32), {"obs": ()}, 0.25, [0.25]),
+    (MATRIX, {"obs": (2, 3)}, np.arange(6.0).reshape(2, 3) / 8, [0, 0.125, 0.25, 0.375, 0.5, 0.625]),
+    (Discrete(3), {"obs": (3,)}, 1, [0, 1, 0]),
+    (Discrete(3, start=-1), {"obs": (3,)}, np.int64(-1), [1, 0, 0]),
+    (MultiDiscrete([2, 3]), {"obs": (5,)}, np.array([1, 2]), [0, 1, 0, 0, 1]),
+    (MultiBinary(3), None, np.array([1, 0, 1], np.int8), [1, 0, 1]),
+    (
+        Dict({"b": UNIT, "a": Discrete(2)}),  # Gymnasium sorts the keys of a dict
+        {"a": (2,), "b": (2,)},
+        {"b": [0.5, 1.0], "a": 1},
+        [0, 1, 0.5, 1],
+    ),
+    (
+        Dict(OrderedDict(arm=Dict(tip=UNIT), rest=Tuple((Discrete(2), MATRIX)))),
+        {"arm.tip": (2,), "rest.0": (2,), "rest.1": (2, 3)},
+        {"arm": {"tip": (0.0, 1.0)}, "rest": (0, np.zeros((2, 3))), "more": "is not looked at"},
+        [0, 1, 1, 0, *[0.0] * 6],
+    ),
+]
+
+
+@pytest.mark.parametrize(("space", "shapes", "obs", "vector"), CASES, ids=lambda part: str(part)[:40])
+def test_every_form_is_read_field_by_field(space: Any, shapes: Any, obs: Any, vector: list[float]) -> None:
+    assert fields(space) == shapes
+    assert read(space, obs) == vector
+
+
+@pytest.mark.parametrize("space", [case[0] for case in CASES], ids=lambda space: str(space)[:40])
+def test_samples_of_a_space_are_observations_of_it(space: "gymnasium.Space[Any]") -> None:
+    reader = ObservationSpace(space, "Own-v0")
+    for _ in range(20):
+        vector = reader.read("reset()", space.sample())
+        assert vector.shape == (reader.obs_dim,)
+        assert reader.outside(vector) is None
+
+
+def test_a_vector_keeps_nothing_of_the_environments_memory() -> None:
+    obs = {"a": np.zeros(2, np.float32), "b": np.zeros((2, 3))}
+    vector = ObservationSpace(Dict({"a": UNIT, "b": MATRIX}), "Own-v0").read("step()", obs)
+    obs["a"][:], obs["b"][:] = 7, 7
+    assert not vector.any()
+
+
+BROKEN = Dict({"a": UNIT, "b": Tuple((Discrete(3), MATRIX))})
+RIGHT: dict[str, Any] = {"a": [0, 0], "b": (0, np.zeros((2, 3)))}
+MISTAKES: list[tuple[Any, str]] = [
+    ([1, 2], "step() returned a list of 2 where a was to be looked up in the observation; allowed: a dict"),
+    ({"b": RIGHT["b"]}, "where a was to be looked up"),
+    ({**RIGHT, "b": 3}, "where b.0 was to be looked up in the observation; allowed: a tuple with 0"),
+    ({**RIGHT, "b": (0,)}, "where b.1 was to be looked up"),
+    ({**RIGHT, "b": (3, RIGHT["b"][1])}, "step(), b.0: returned int 3; allowed: a value of Discrete(3)"),
+    ({**RIGHT, "b": (-1, RIGHT["b"][1])}, "b.0: returned int -1"),
+    ({**RIGHT, "b": (0.5, RIGHT["b"][1])}, "b.0: returned float 0.5 as observation; allowed: integers"),
+    ({**RIGHT, "a": [0, 0, 0]}, "a: returned a list of 3 as observation; allowed: numbers of shape (2,)"),
+    ({**RIGHT, "a": ["x", "y"]}, "a: returned a list of 2"),
+    ({**RIGHT, "a": None}, "a: returned None"),
+]
+
+
+@pytest.mark.parametrize(("obs", "line"), MISTAKES, ids=lambda part: str(part)[:40])
+def test_what_does_not_fit_is_named_with_its_field(obs: Any, line: str) -> None:
+    with pytest.raises(ContractError, match=ONE_LINE) as caught:
+        ObservationSpace(BROKEN, "Own-v0").read("step()", obs)
+    assert line in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e30])
+def test_a_number_that_no_record_could_hold_breaks_the_episode(number: float) -> None:
+    matrix = np.zeros((2, 3))
+    matrix[1, 2] = number
+    with pytest.raises(BrokenEpisodeError, match="at index 5") as caught:
+        ObservationSpace(BROKEN, "Own-v0").read("step()", {**RIGHT, "b": (0, matrix)})
+    assert not isinstance(caught.value, ContractError)
+
+
+def test_the_first_number_outside_its_bounds_is_named() -> None:
+    reader = ObservationSpace(BROKEN, "Own-v0")
+    assert reader.outside(reader.read("reset()", {**RIGHT, "a": [0, 3]})) == ("a index 1", 3.0)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Dict({"a": UNIT, "a.b": UNIT, "a b": UNIT}),
+        Dict({"a": Dict({"b": UNIT}), "a.b": UNIT}),
+        Dict({str(index): UNIT for index in range(300)}),
+        Dict({"x" * 65: UNIT}),
+        Dict({"a": Dict({})}),
+        Box(-1, 1, (300, 300), np.float32),
+        Box(-1, 1, (1,) * 9, np.float32),
+        Tuple((Discrete(40_000), Discrete(40_000))),
+    ],
+    ids=lambda space: str(space)[:30],
+)
+def test_spaces_beyond_a_limit_are_refused_in_one_line(space: "gymnasium.Space[Any]") -> None:
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        ObservationSpace(space, "Own-v0")
+    assert "--env Own-v0: its observation space is" in str(caught.value)
+
+
+def spec_of(space: "gymnasium.Space[Any]") -> EnvSpec:
+    reader = ObservationSpace(space, "Own-v0")
+    return EnvSpec(
+        env="Own-v0",
+        obs_dim=reader.obs_dim,
+        action_dim=1,
+        discount=0.9,
+        n_step=1,
+        obs_fields=reader.fields,
+    )
+
+
+def test_two_spaces_of_one_size_are_two_specs() -> None:
+    one, other = spec_of(Dict({"a": UNIT, "b": Discrete(3)})), spec_of(Dict({"a": UNIT, "c": Discrete(3)}))
+    assert one.obs_dim == other.obs_dim
+    assert one.digest != other.digest
+    text = differences(one.to_mapping(), other.to_mapping())
+    assert text == "obs_fields a (2,), b (3,), allowed a (2,), c (3,)"
+    assert (one.layout, spec_of(UNIT).layout) == ("a (2,), b (3,)", "obs (2,)")
+
+
+def test_a_spec_with_fields_goes_over_the_wire_and_through_a_file() -> None:
+    spec = spec_of(BROKEN)
+    assert EnvSpec.from_mapping(spec.to_mapping()) == spec
+    assert EnvSpec.from_mapping(json.loads(json.dumps(spec.to_mapping()))) == spec
+    assert "obs_fields" not in spec_of(UNIT).to_mapping()  # flat ones are what they were before
