@@ -102,6 +102,6 @@ def _refuse_running_statistics(env: "gymnasium.Env[Any, Any]", name: str) -> Non
         if running and own.get("_update_running_mean", True):  # False: frozen, the same everywhere
             raise ConfigError(
                 f"--env {name}: {type(layer).__name__} normalizes by running statistics, which differ between"
-                " processes; allowed: a fixed scale (docs/environments.md)"
+                " processes; allowed: a fixed scale, or --normalize-obs (docs/environments.md)"
             )
         layer = own.get("env")

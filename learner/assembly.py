@@ -22,6 +22,7 @@ from graspfleet.learner.experience.peers.throttle import Throttle
 from graspfleet.learner.experience.rate_limiter import RateLimiter, make_limiter
 from graspfleet.learner.experience.replay import Mixture, Replay, Sampler
 from graspfleet.learner.loop import Learner, Parts
+from graspfleet.learner.normalization import Normalized
 from graspfleet.learner.publishing.cadence import Cadence
 from graspfleet.learner.publishing.publisher import Frames, PolicyPublisher
 from graspfleet.learner.publishing.select_best import Selection
@@ -112,6 +113,8 @@ def assemble(
     """
     num_updates = definition.updates_per_dispatch(flags.algorithm, flags.learner)
     replay, sampler = build_sampler(flags, spec, run)
+    if flags.replay.normalize_obs:
+        algorithm = Normalized(algorithm, replay, spec.obs_dim)
     limiter, progress = make_limiter(flags, num_updates), Progress()
     ingest = _build_ingest(flags, spec, replay, journal, limiter, sockets.refusals)
     publisher = PolicyPublisher(

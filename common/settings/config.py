@@ -88,6 +88,9 @@ class ReplayConfig(Section):
     replay_capacity: int = Field(
         1_000_000, ge=1, description="Transitions stored; the oldest are overwritten."
     )
+    normalize_obs: bool = Field(
+        False, description="Scale observations to mean 0 and standard deviation 1 over all inserted ones."
+    )
     demos: str | None = Field(None, description="Demonstrations: folder or name of a Minari dataset.")
     demo_fraction: Fraction = Field(0.5, description="Fraction of each batch drawn from the demonstrations.")
 

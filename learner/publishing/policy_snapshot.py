@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[np.float32]]
+Vector = NDArray[np.float64]
 
 
 class Arrival(Protocol):
@@ -36,6 +37,20 @@ class PolicySnapshot:
     def __init__(self, policy: Arrays, ema: Arrays | None = None, arrival: Arrival | None = None) -> None:
         self._policy, self._ema = policy, ema or {}
         self._arrival = arrival
+        self._inputs: tuple[Vector, Vector] | None = None
+
+    def with_inputs(self, mean: Vector, std: Vector) -> "PolicySnapshot":
+        """Return the same policy for inputs x in place of (x - mean) / std.
+
+        w0 is divided by std, b0 becomes b0 - (mean / std) w0, in float64.
+
+        Args:
+            mean: [obs_dim].
+            std: [obs_dim], positive.
+        """
+        snapshot = PolicySnapshot(self._policy, self._ema, self._arrival)
+        snapshot._inputs = mean, std
+        return snapshot
 
     def ready(self) -> bool:
         """Return whether `arrays` would return at once."""
@@ -52,4 +67,10 @@ class PolicySnapshot:
     def _copies(self, arrays: Arrays) -> dict[str, NDArray[np.float32]]:
         if self._arrival is not None:
             self._arrival.synchronize()
-        return {name: np.array(array, order="C") for name, array in arrays.items()}
+        copies = {name: np.array(array, order="C") for name, array in arrays.items()}
+        if self._inputs is not None and copies:
+            mean, std = self._inputs
+            weights = copies["w0"] / std[:, None]
+            copies["w0"] = weights.astype(np.float32)
+            copies["b0"] = (copies["b0"] - mean @ weights).astype(np.float32)
+        return copies

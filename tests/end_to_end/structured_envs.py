@@ -17,6 +17,7 @@ SPACES: dict[str, "gymnasium.Space[Any]"] = {
     "tuple": Tuple((UNIT, UNIT)),
     "discrete-and-box": Dict({"quadrant": Discrete(4), "both": Box(-2, 2, (4,), np.float64)}),
     "matrix": Box(-2, 2, (2, 2), np.float64),
+    "far-off": Box(-np.inf, np.inf, (4,), np.float64),
     "scalars": Dict({str(index): Box(-2, 2, (), np.float32) for index in range(4)}),
 }
 
@@ -53,6 +54,7 @@ class Point(gymnasium.Env[Any, Any]):
             "tuple": (point, target),
             "discrete-and-box": {"quadrant": np.int64(quadrant), "both": both.reshape(-1).astype(np.float64)},
             "matrix": both.astype(np.float64),
+            "far-off": np.array([20.0, 20.0, 300.0, 300.0]) + both.reshape(-1) * [0.01, 0.01, 100.0, 100.0],
             "scalars": {str(index): value for index, value in enumerate(both.reshape(-1))},
         }[self._form]
 

@@ -19,11 +19,13 @@ FORMS = [pytest.param(form, marks=[] if form == "nested" else pytest.mark.slow) 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_learned_from(fleet: Fleet, form: str) -> None:
+    scaling = ("--normalize-obs",) if form == "far-off" else ()
     words = (
         "--env",
         ENV,
         "--env-args",
         f"form={form}",
+        *scaling,
         *SMALL,
         *SHORT,
         *FEW,
