@@ -7,12 +7,11 @@ in the order that its space has.
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 
 from graspfleet.actor.contract import ContractError, read_array, read_integers, shown
 from graspfleet.common.errors import ConfigError
@@ -27,30 +26,43 @@ ONLY = "obs"
 Keys = tuple[str | int, ...]
 
 
-class Part(NamedTuple):
-    """One part of an observation.
+class Part:
+    """One part of an observation, and its place in the vector.
 
-    Attributes:
+    Args:
         keys: the way to it.
         space: a space without parts.
         field: its name and shape in the vector.
+        start: index of its first number.
     """
 
-    keys: Keys
-    space: Any
-    field: ObsField
+    def __init__(self, keys: Keys, space: Any, field: ObsField, start: int) -> None:
+        self.keys, self.space, self.field = keys, space, field
+        self.place = slice(start, start + field.size)
+        self.is_choice = isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+        if self.is_choice:
+            is_one = isinstance(space, spaces.Discrete)
+            self._first = np.array([space.start] if is_one else space.start).reshape(-1)
+            self._counts = np.array([space.n] if is_one else space.nvec).reshape(-1)
+            self._only = int(self._first[0])
+            self._offsets = np.cumsum(self._counts) - self._counts
 
-    @property
-    def one_hot(self) -> bool:
-        """True if its integers are choices."""
-        return isinstance(self.space, spaces.Discrete | spaces.MultiDiscrete)
-
-    @property
-    def choices(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First value and number of choices of each integer of a one-hot part."""
-        if isinstance(self.space, spaces.Discrete):
-            return np.array([self.space.start]), np.array([self.space.n])
-        return self.space.start.reshape(-1), self.space.nvec.reshape(-1)
+    def write(self, source: str, value: Any, vector: Floats) -> None:
+        """Write a value into the vector; see `ObservationSpace.read`."""
+        if self.keys:
+            source = f"{source}, {self.field.name}:"
+        if not self.is_choice:
+            vector[self.place] = read_array(source, value, self.field.shape).reshape(-1)
+            return
+        if len(self._counts) == 1 and isinstance(value, int | np.integer):  # usual, and fast without arrays
+            index = int(value) - self._only
+            if 0 <= index < self.field.size:
+                vector[self.place.start + index] = 1.0
+                return
+        chosen = read_integers(source, value, self.space.shape).reshape(-1) - self._first
+        if ((chosen < 0) | (chosen >= self._counts)).any():
+            raise ContractError(f"{source} returned {shown(value)}; allowed: a value of {self.space}")
+        vector[self.place][self._offsets + chosen] = 1.0
 
 
 class ObservationSpace:
@@ -71,7 +83,8 @@ class ObservationSpace:
     def __init__(self, space: Any, name: str) -> None:
         text = " ".join(str(space).split())
         refusal = ConfigError(f"--env {name}: its observation space is {text}; allowed: {ALLOWED}")
-        self._parts = []
+        self._parts: list[Part] = []
+        self.obs_dim = 0
         for keys, leaf in _leaves(space, ()):
             label = ".".join(map(str, keys)) or ONLY
             shape = _shape(leaf)
@@ -83,12 +96,13 @@ class ObservationSpace:
                 or not (label.isascii() and label.isprintable() and " " not in label)
             ):
                 raise refusal
-            self._parts.append(Part(keys, leaf, ObsField(name=label, shape=shape)))
-        self.obs_dim = sum(part.field.size for part in self._parts)
+            part = Part(keys, leaf, ObsField(name=label, shape=shape), self.obs_dim)
+            self.obs_dim += part.field.size
+            self._parts.append(part)
         names = {part.field.name for part in self._parts}
         if not 1 <= self.obs_dim <= MAX_DIM or not len(names) == len(self._parts) <= MAX_FIELDS:
             raise refusal
-        self._is_flat = not self._parts[0].keys and not self._parts[0].one_hot and len(shape or ()) == 1
+        self._is_flat = not self._parts[0].keys and not self._parts[0].is_choice and len(shape or ()) == 1
         self.fields = None if self._is_flat else tuple(part.field for part in self._parts)
 
     def read(self, source: str, obs: Any) -> Floats:
@@ -105,20 +119,14 @@ class ObservationSpace:
         if self._is_flat:
             return read_array(source, obs, (self.obs_dim,))
         vector = np.zeros(self.obs_dim, np.float32)
-        start = 0
         for part in self._parts:
-            end = start + part.field.size
-            where = source if not part.keys else f"{source}, {part.field.name}:"
-            _write(part, where, _pick(source, obs, part.keys), vector[start:end])
-            start = end
+            part.write(source, _pick(source, obs, part.keys), vector)
         return vector
 
     def outside(self, vector: Floats) -> tuple[str, float] | None:
         """Return name and value of the first number outside the declared bounds; None if there is none."""
-        start = 0
         for part in self._parts:
-            values = vector[start : start + part.field.size]
-            start += part.field.size
+            values = vector[part.place]
             if isinstance(part.space, spaces.Box):
                 low, high = part.space.low.reshape(-1), part.space.high.reshape(-1)
                 for index in np.flatnonzero((values < low) | (values > high))[:1]:
@@ -169,15 +177,3 @@ def _pick(source: str, whole: Any, keys: Keys) -> Any:
                 f" allowed: a {'tuple' if isinstance(key, int) else 'dict'} with {key!r}"
             ) from None
     return obs
-
-
-def _write(part: Part, source: str, value: Any, out: Floats) -> None:
-    """Write a part into its place in the vector."""
-    if not part.one_hot:
-        out[:] = read_array(source, value, part.field.shape).reshape(-1)
-        return
-    first, counts = part.choices
-    chosen = read_integers(source, value, tuple(part.space.shape)).reshape(-1) - first
-    if ((chosen < 0) | (chosen >= counts)).any():
-        raise ContractError(f"{source} returned {shown(value)}; allowed: a value of {part.space}")
-    out[np.cumsum(counts) - counts + chosen] = 1.0
