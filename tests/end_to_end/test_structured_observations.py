@@ -11,9 +11,20 @@ from tests.end_to_end.harness import Fleet
 from tests.end_to_end.structured_envs import SPACES
 
 ENV = "tests.end_to_end.structured_envs:Point-v0"
-SMALL = ("--hidden-dim", "32", "--batch-size", "64", "--learning-rate", "3e-3", "--discount", "0.8")
-SHORT = ("--total-env-steps", "2500", "--explore-steps", "300", "--actors", "1")
-FEW = ("--final-episodes", "20", "--compare-episodes", "0")
+SMALL = (
+    "--hidden-dim",
+    "32",
+    "--batch-size",
+    "64",
+    "--learning-rate",
+    "3e-3",
+    "--discount",
+    "0.8",
+    "--initial-temperature",
+    "0.1",
+)
+SHORT = ("--total-env-steps", "3000", "--explore-steps", "300", "--actors", "1")
+FEW = ("--final-episodes", "20", "--compare-episodes", "20")
 FORMS = [pytest.param(form, marks=[] if form == "nested" else pytest.mark.slow) for form in SPACES]
 
 
