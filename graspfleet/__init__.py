@@ -1,17 +1,17 @@
-"""Distributed actor-learner reinforcement learning over ZeroMQ, and a task that robot arms learn with it."""
+"""Distributed actor-learner reinforcement learning over ZeroMQ, with a grasping task for robot arms."""
 
 import importlib
 from importlib import metadata
 from typing import Any
 
 _PUBLIC = {"GraspEnv": "graspfleet.actor.grasp"}
-"""Name -> module; imported when it is asked for, so that no command pays for another one's packages."""
+"""Public name -> module, imported on first access so that no command imports another one's packages."""
 
 __all__ = ["GraspEnv", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name, or the version of the installed package ("unknown" in a tree that is not)."""
+    """Return a public name, or the installed version ("unknown" in a source tree that is not installed)."""
     if name == "__version__":
         try:
             return metadata.version("graspfleet")

@@ -1,4 +1,4 @@
-"""`python -m graspfleet`: the command, where its script is not in PATH."""
+"""`python -m graspfleet`: the `graspfleet` command when its script is not on PATH."""
 
 from graspfleet.cli import main
 

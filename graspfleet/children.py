@@ -1,4 +1,4 @@
-"""Child processes of a launcher: started with a log file each, ended without leaving orphans."""
+"""Child processes of a launcher: each has its own log file, and none is left orphaned."""
 
 import contextlib
 import os
@@ -19,27 +19,27 @@ from graspfleet.common.runtime.signals import PARENT_VARIABLE
 
 POLL_S = 0.02
 MAX_LOG_BYTES = 8 << 20
-"""A log file that grows beyond this loses its older half."""
+"""Size above which a log file loses its older half."""
 LAST_BYTES = 64 << 10
-"""Of a log, what is looked at for a process's last words."""
+"""Bytes at the end of a log that are searched for a traceback."""
 BUG_STATUS = 1
-"""Python's, of a process that ends with a traceback."""
+"""Python's exit status after an uncaught exception."""
 
 
 class Child:
     """One process of the run.
 
-    It runs in a process group of its own, so that Ctrl-C reaches the launcher alone, which ends its
-    children in the right order.
+    It runs in its own process group, so that Ctrl-C reaches only the launcher, which ends its children in
+    the right order.
 
     Args:
         name: of the process; its output goes to `NAME.log`.
-        command: what to run: a module and its arguments.
+        command: a module and its arguments.
         logs: folder of the log files.
         shares: the run directory whose claim the child shares with this process; None for none.
 
     Raises:
-        StorageError: it cannot be started, or has no log file.
+        StorageError: the process cannot be started, or its log file cannot be opened.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class Child:
     def status(self) -> int | None:
         """Exit status; None while it runs.
 
-        What the process itself has reported holds: foreign exit handlers may end it in another way.
+        The status that the process reported takes precedence, because third-party exit handlers may change
+        the actual one.
         """
         ended = self._process.poll()
         if ended is None:
@@ -79,12 +80,12 @@ class Child:
 
     @property
     def has_left(self) -> bool:
-        """True if it has ended with its work done; `os._exit(0)` in third-party code does not count."""
+        """True if it finished its work and exited; `os._exit(0)` in third-party code does not count."""
         return self.status == 0 and bool(self._reports.of(STATUS))
 
     @property
     def error(self) -> str | None:
-        """The line about what is wrong that it ended with; None for a signal, a bug, or another end."""
+        """The error line that it reported before it exited; None after a signal, a bug or a normal exit."""
         said = self._reports.of(ERROR)
         return said[-1] if self.status and said else None
 
@@ -96,36 +97,33 @@ class Child:
 
     @property
     def hints(self) -> list[str]:
-        """Hints for the user of the run, each as a flag, a blank and a sentence."""
+        """Hints for the user, each a flag, a space and a sentence."""
         return self._reports.of(HINT)
 
     def terminate(self) -> None:
-        """Ask it to leave."""
+        """Ask it to exit (SIGTERM)."""
         if self.status is None:
             self._process.terminate()
 
     def kill(self) -> None:
-        """End it now."""
+        """Kill it and wait for it to end."""
         if self.status is None:
             self._process.kill()
             self._process.wait()
 
     def last_words(self) -> str:
-        """Return the error that it ended with, else the last line of the traceback that did; "" for neither.
-
-        Nothing else in its log says why it ended.
-        """
+        """Return the error line that it reported, or the exception of its traceback; "" without either."""
         if self.error is not None:
             return self.error
         return _end_of_traceback(self._last_lines()) if self._process.returncode == BUG_STATUS else ""
 
     def reason(self) -> str:
-        """Return why it ended, in a line."""
+        """Return the reason why it ended, as one line."""
         words = self.last_words()
         return f"{self.name} {_ending(self._process.returncode)}{words and ': '}{words} ({self.log})"
 
     def trim_log(self) -> None:
-        """Cut off the older half of a log file that has grown too large; the child appends to the rest."""
+        """Remove the older half of a log file that is too large; the child continues to append."""
         with contextlib.suppress(OSError), open(open_own(self.log, os.O_RDWR | os.O_APPEND), "rb+") as file:
             size = file.seek(0, os.SEEK_END)
             if size <= MAX_LOG_BYTES:
@@ -133,11 +131,11 @@ class Child:
             file.seek(size - MAX_LOG_BYTES // 2)
             kept = file.read(MAX_LOG_BYTES // 2).partition(b"\n")[2]
             file.truncate(0)
-            file.write(f"[{size - len(kept):,} bytes were cut off here]\n".encode() + kept)
+            file.write(f"[{size - len(kept):,} bytes were removed here]\n".encode() + kept)
             self._begin = 0
 
     def _last_lines(self) -> list[str]:
-        """Return the lines that it wrote last; nothing of processes before it."""
+        """Return the last lines that this process wrote, without those of earlier processes of its name."""
         try:
             with open(open_own(self.log, os.O_RDONLY), "rb") as file:
                 file.seek(max(self._begin, file.seek(0, os.SEEK_END) - LAST_BYTES))
@@ -147,16 +145,16 @@ class Child:
 
 
 def _end_of_traceback(lines: list[str]) -> str:
-    """Return the error that the last traceback ends with, "" without one."""
+    """Return the exception at the end of the last traceback; "" without a traceback."""
     begins = [index for index, line in enumerate(lines) if line.startswith("Traceback (most recent call")]
     after = lines[begins[-1] + 1 :] if begins else []
     return next((line for line in after if line[:1].strip()), "")
 
 
 def _ending(status: int) -> str:
-    """Return in words how a process ended."""
+    """Return a description of an exit status."""
     if status == -signal.SIGKILL:
-        return "ended by SIGKILL (somebody else's, or out of memory)"
+        return "ended by SIGKILL (sent by another process, or out of memory)"
     if status < 0:
         return f"ended by {signal.Signals(-status).name}"
     return f"ended with status {status}"
@@ -165,12 +163,12 @@ def _ending(status: int) -> str:
 def _start(
     command: list[str], output: IO[bytes], reports: int, shares: RunDirectory | None
 ) -> "subprocess.Popen[bytes]":
-    # One BLAS thread: more of them would fight the other processes for the cores.
+    # One BLAS thread: more would compete with the other processes for the cores.
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     lock = {} if shares is None else {LOCK_VARIABLE: str(shares.lock)}
     ours = {PARENT_VARIABLE: str(os.getpid()), REPORT_VARIABLE: str(reports)}
     return subprocess.Popen(
-        # -P: a `common.py` in the working directory is the user's, and not imported in place of ours.
+        # -P: do not import the user's modules from the working directory in place of ours.
         [sys.executable, "-P", "-m", *command],
         stdin=subprocess.DEVNULL,
         stdout=output,
@@ -182,7 +180,7 @@ def _start(
 
 
 def end(children: Iterable[Child], timeout_s: float) -> None:
-    """Ask children to leave, wait for them, and kill those that are still there after `timeout_s`."""
+    """Ask children to exit, wait up to `timeout_s` for them, and kill those that still run."""
     children = list(children)
     for child in children:
         child.terminate()

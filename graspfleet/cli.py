@@ -1,4 +1,4 @@
-"""The `graspfleet` command: its sub-commands, each imported only when it is called."""
+"""The `graspfleet` command: its subcommands, each imported only when it is called."""
 
 import importlib
 import importlib.util
@@ -16,31 +16,31 @@ COMMANDS = {
     "train": ("graspfleet.train", "main", "train on this machine: a learner, actors and an evaluator"),
     "learner": ("graspfleet.learner.__main__", "main", "own the replay, learn, publish the policy"),
     "actor": ("graspfleet.actor.__main__", "main", "step environments for a learner"),
-    "evaluator": ("graspfleet.actor.__main__", "main_evaluator", "follow a learner, deterministic episodes"),
-    "evaluate": ("graspfleet.actor.__main__", "main_evaluate", "deterministic episodes of a run's policy"),
+    "evaluator": ("graspfleet.actor.__main__", "main_evaluator", "evaluate the newest policy of a learner"),
+    "evaluate": ("graspfleet.actor.__main__", "main_evaluate", "evaluate the policy of a finished run"),
     "demos": ("graspfleet.actor.grasp.demos", "main", "record episodes of the scripted expert"),
-    "keys": ("graspfleet.keys", "main", "make, list and revoke the keys that let actors in"),
-    "status": ("graspfleet.status", "main", "state of a running learner"),
+    "keys": ("graspfleet.keys", "main", "create, list and revoke the keys of learner and actors"),
+    "status": ("graspfleet.status", "main", "show the state of a running learner"),
 }
 """Name -> module, function, help. No command needs another one's packages."""
 LEARNS, LEARNER_PACKAGE = ("train", "learner"), "torch"
-"""Commands that need the extra `learner`, and the package that shows whether it is installed."""
+"""Commands that need the `learner` extra, and the package that tells whether it is installed."""
 
 
 def main() -> None:
     """Entry point of the console command."""
-    # The first process of a container has no default action for SIGTERM: without a handler a stop that comes
-    # while a command's packages are being imported would not be heard. Commands take it over later.
+    # The first process of a container has no default action for SIGTERM: without a handler, a SIGTERM during
+    # the import of a command's packages would be ignored. Commands install their own handler later.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    Streams()  # before anything is imported that could open a file in the place of a closed one
+    Streams()  # before an import can open a file on the descriptor of a closed standard stream
     try:
         dispatch(sys.argv[1:])
-    except KeyboardInterrupt:  # while a command's packages were being imported
+    except KeyboardInterrupt:  # during the import of a command's packages
         sys.exit(130)
 
 
 def dispatch(argv: list[str]) -> None:
-    """Run the command that the first word names; leave with its exit status."""
+    """Run the command that the first word names, and exit with its status."""
     try:
         name = choose(
             "graspfleet",

@@ -1,4 +1,4 @@
-"""The end of `graspfleet train`, once its run is over: an evaluation of the best policy, and the curve."""
+"""The last steps of `graspfleet train` after training: evaluation of the best policy, learning curve."""
 
 import json
 import sys
@@ -13,26 +13,26 @@ from graspfleet.common.runtime.run_directory import RunDirectory
 from graspfleet.common.runtime.signals import StopSignal
 
 LEAVE_S = 5.0
-"""A process that is told to leave gets so long, for its environment may be a robot."""
+"""Seconds that a process has to exit before it is killed; its environment may be a robot."""
 FAILED = 1
-"""Exit status of `graspfleet train` whose run is whole, but was not evaluated."""
+"""Exit status of `graspfleet train` after complete training whose evaluation failed."""
 
 
 def conclude(run: RunDirectory, episodes: int, stop: StopSignal, hinted: Collection[str]) -> int:
-    """Evaluate the best policy, draw the curve, and say where everything lies.
+    """Evaluate the best policy, draw the learning curve, and list the files of the run.
 
     Args:
         run: the run, claimed by this process.
-        episodes: of the evaluation; 0 for none.
-        stop: when to leave; nothing is started any more then.
-        hinted: flags that the user has been pointed at.
+        episodes: number of evaluation episodes; 0: no evaluation.
+        stop: once it is set, nothing more is started.
+        hinted: flags that hints have already named.
 
     Returns:
-        exit status: 0, also when told to stop, or `FAILED`.
+        exit status: 0, also after a stop, or `FAILED`.
     """
     status = 0
     if episodes and run.policy("last").exists():
-        print(f"now the best policy, {episodes} episodes on fresh seeds", flush=True)
+        print(f"evaluating the best policy: {episodes} episodes on fresh seeds", flush=True)
         words = ["evaluate", str(run.path), "--episodes", str(episodes), "--json"]
         child = _run_aside(run, "evaluation", ["graspfleet", *words], stop)
         if child.result is not None and not stop.is_set():
@@ -43,9 +43,9 @@ def conclude(run: RunDirectory, episodes: int, stop: StopSignal, hinted: Collect
         _run_aside(run, "curve", ["graspfleet.learner.reporting.curve", str(run.path)], stop)
     if stop.is_set():
         left = f"graspfleet evaluate {run.path}; python -m graspfleet.learner.reporting.curve {run.path}"
-        print(f"stopped; the run is whole and saved; left to do: {left}")
+        print(f"stopped; training is complete and saved; remaining steps: {left}")
         return 0
-    print("written:", *sorted(run.path.iterdir()), sep="\n  ")
+    print("files:", *sorted(run.path.iterdir()), sep="\n  ")
     return status
 
 
@@ -54,11 +54,11 @@ def _tell(result: dict[str, Any], hinted: Collection[str]) -> None:
     print(f"policy of env step {result['policy_env_steps']:,}: {result['chosen_by']}")
     print(describe(result))
     if (key := result.get("likely_success_key")) and "--success-key" not in hinted:
-        print(f"success is unknown, but an info has {key!r}: --success-key {key} counts it")
+        print(f"success is unknown, but info has the key {key!r}: use --success-key {key} to count it")
 
 
 def _run_aside(run: RunDirectory, name: str, command: list[str], stop: StopSignal) -> Child:
-    """Run a child until it ends or `stop` is set, and say so if it fails."""
+    """Run a child until it ends or `stop` is set; print the reason if it fails."""
     child = Child(name, command, run.logs, shares=run)
     while child.status is None and not stop.is_set():
         time.sleep(POLL_S)

@@ -1,8 +1,8 @@
 """`graspfleet keys`: a folder with the learner's key, the actors' keys and the allow-list.
 
-DIR/learner.key          the learner's public key: every actor needs it
-DIR/learner.key_secret   its private key: never leaves the learner's machine
-DIR/NAME.key_secret      an actor's private key: belongs on that actor's machine
+DIR/learner.key          the learner's public key, which every actor needs
+DIR/learner.key_secret   the learner's private key, which must stay on the learner's machine
+DIR/NAME.key_secret      an actor's private key, for that actor's machine
 DIR/allowed/NAME.key     public keys that the learner accepts; it watches the folder for changes
 """
 
@@ -43,7 +43,7 @@ class KeyFlags(FolderFlags):
 
 
 def init(argv: Sequence[str]) -> None:
-    """Create DIR with the learner's key and a first actor key called `actor`."""
+    """Create DIR with the learner's key and a first actor's key called `actor`."""
     folder = Path(parse(FolderFlags, argv, prog="graspfleet keys init").folder)
     try:
         folder.mkdir(mode=0o700, parents=True)
@@ -56,27 +56,27 @@ def init(argv: Sequence[str]) -> None:
     learner.write_public(folder / (LEARNER + PUBLIC))
     learner.write_secret(folder / (LEARNER + SECRET))
     _add(folder, FIRST_ACTOR)
-    print(f"{folder}: keys of the learner and of a first actor, for --keys {folder} on this machine")
+    print(f"{folder}: created keys for the learner and a first actor; on this machine use --keys {folder}")
 
 
 def add(argv: Sequence[str]) -> None:
-    """Create and allow a key for another actor; a running learner notices."""
+    """Create and allow a key for another actor; takes effect in a running learner."""
     flags = parse(KeyFlags, argv, prog="graspfleet keys add")
     folder, name = _existing(flags.folder), flags.name
     if not NAME.fullmatch(name) or name == LEARNER:
-        raise ConfigError(f"NAME {name}: allowed are up to 32 letters, digits, _ and . (not {LEARNER!r})")
+        raise ConfigError(f"NAME {name}: allowed: up to 32 letters, digits, _ and . (not {LEARNER!r})")
     for path in (folder / (name + SECRET), folder / ALLOWED / (name + PUBLIC)):
         if path.exists():
             raise ConfigError(f"NAME {name}: {path} exists; allowed: another name, or revoke this one first")
     _add(folder, name)
     print(
-        f"{name}: let in; its machine needs {folder / (name + SECRET)} (--actor-secret)"
+        f"{name}: allowed; its machine needs {folder / (name + SECRET)} (--actor-secret)"
         f" and {folder / (LEARNER + PUBLIC)} (--learner-public)"
     )
 
 
 def show(argv: Sequence[str]) -> None:
-    """Print name and public key of each allowed actor."""
+    """Print the name and public key of each allowed actor."""
     folder = _existing(parse(FolderFlags, argv, prog="graspfleet keys list").folder)
     for path in sorted((folder / ALLOWED).glob("*" + PUBLIC)):
         try:
@@ -86,23 +86,23 @@ def show(argv: Sequence[str]) -> None:
 
 
 def revoke(argv: Sequence[str]) -> None:
-    """Revoke a key and delete its private half if it is here; a running learner notices."""
+    """Revoke a key and delete its private half if it is here; takes effect in a running learner."""
     flags = parse(KeyFlags, argv, prog="graspfleet keys revoke")
     folder = _existing(flags.folder)
     listed = folder / ALLOWED / (flags.name + PUBLIC)
     if not NAME.fullmatch(flags.name) or not listed.exists():
-        names = ", ".join(sorted(path.stem for path in listed.parent.glob("*" + PUBLIC))) or "none is there"
-        raise ConfigError(f"NAME {flags.name}: not in {listed.parent}; allowed: {names}")
+        names = ", ".join(sorted(path.stem for path in listed.parent.glob("*" + PUBLIC))) or "none"
+        raise ConfigError(f"NAME {flags.name}: no such key in {listed.parent}; allowed: {names}")
     listed.unlink()
     (folder / (flags.name + SECRET)).unlink(missing_ok=True)
-    print(f"{flags.name}: revoked; a running learner drops it within 5 s")
+    print(f"{flags.name}: revoked; a running learner disconnects it within 5 s")
 
 
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
-    "init": ("make a folder DIR with the learner's key and a first actor's", init),
-    "add": ("make and let in one more actor's key", add),
-    "list": ("who is let in", show),
-    "revoke": ("let a key in no longer", revoke),
+    "init": ("create a folder DIR with the learner's key and a first actor's key", init),
+    "add": ("create and allow the key of another actor", add),
+    "list": ("list the allowed keys", show),
+    "revoke": ("revoke a key", revoke),
 }
 """Name -> help, function."""
 
@@ -121,7 +121,7 @@ def _existing(folder: str) -> Path:
     path = Path(folder)
     if not (path / ALLOWED).is_dir():
         raise ConfigError(
-            f"DIR {path}: no folder of keys; allowed: one made by `graspfleet keys init {path}`"
+            f"DIR {path}: not a folder of keys; allowed: one created by `graspfleet keys init {path}`"
         )
     return path
 
@@ -129,4 +129,4 @@ def _existing(folder: str) -> Path:
 def _add(folder: Path, name: str) -> None:
     certificate = Certificate.generate(name)
     certificate.write_secret(folder / (name + SECRET))
-    certificate.write_public(folder / ALLOWED / (name + PUBLIC))  # last: from here on it is let in
+    certificate.write_public(folder / ALLOWED / (name + PUBLIC))  # last, because this allows the key

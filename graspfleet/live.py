@@ -23,7 +23,7 @@ from graspfleet.common.messages import Status
 from graspfleet.common.runtime.interval import Interval
 
 LINE_INTERVAL_S = 5.0
-"""Plain lines come so often."""
+"""Seconds between plain lines."""
 
 Cell = tuple[str, str, str]
 CELLS: tuple[tuple[Cell, ...], ...] = (
@@ -44,11 +44,11 @@ CELLS: tuple[tuple[Cell, ...], ...] = (
 
 
 class Panel:
-    """Shows a run's newest status.
+    """Display of a run's newest status.
 
     Args:
-        total_env_steps: where the progress bar ends.
-        run_dir: named in the title.
+        total_env_steps: end of the progress bar.
+        run_dir: shown below the panel.
     """
 
     def __init__(self, total_env_steps: int, run_dir: Path) -> None:
@@ -70,7 +70,7 @@ class Panel:
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
-        """Start showing."""
+        """Start the display."""
         if self._console.is_terminal:
             self._live = Live(self._draw(None, 0), console=self._console, refresh_per_second=4)
             self._live.start()
@@ -81,7 +81,7 @@ class Panel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the last picture on the screen."""
+        """Stop the display; its last frame stays on the screen."""
         if self._live is not None:
             self._live.stop()
 
@@ -90,7 +90,7 @@ class Panel:
 
         Args:
             status: the learner's newest; None before the first.
-            restarts: processes started again so far.
+            restarts: number of restarted processes so far.
         """
         if self._live is not None:
             self._live.update(self._draw(status, restarts))

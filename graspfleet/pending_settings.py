@@ -1,4 +1,4 @@
-"""Settings of one start of `graspfleet train`, and how they become those of its run."""
+"""Settings of one start of `graspfleet train`, stored as those of its run once they have proven valid."""
 
 from collections.abc import Mapping
 
@@ -10,17 +10,17 @@ from graspfleet.common.settings.record import begin_settings, change_settings, w
 
 
 class PendingSettings:
-    """Settings of one start of `graspfleet train`, which become the run's own as its processes prove them.
+    """Settings of one start of `graspfleet train`, stored in the run once its processes have accepted them.
 
-    The learner and the actors have accepted theirs once transitions are inserted; the evaluator has
-    accepted its own once it has reported. A new run has no other settings, so it takes these at once.
+    The learner and the actors have accepted their settings once transitions are inserted; the evaluator has
+    accepted its own once it has reported. A new run stores them at once, because it has no others.
 
     Args:
         run: the run, claimed by this process.
         flags: the settings.
 
     Raises:
-        StorageError: they cannot be written.
+        StorageError: the settings cannot be written.
     """
 
     def __init__(self, run: RunDirectory, flags: TrainFlags) -> None:
@@ -34,10 +34,10 @@ class PendingSettings:
             begin_settings(run, flags)
 
     def heard(self, status: Status) -> None:
-        """Write down what the learner's status proves.
+        """Store the settings whose acceptance follows from a status of the learner.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: the settings cannot be written.
         """
         if not self._unproven or status.state == "waiting":
             return

@@ -23,19 +23,19 @@ AUDIT = ("produced", "inserted", "rejected", "duplicates", "gaps", "resent", "lo
 
 
 class StatusFlags(KeysConfig):
-    """Show what a running learner says of itself."""
+    """Show the state of a running learner."""
 
     run_dir: Annotated[str | None, Positional("RUN_DIR")] = Field(None, description="Directory of the run.")
-    learner: Host = Field("127.0.0.1", description="Host of the learner, without RUN_DIR.")
+    learner: Host = Field("127.0.0.1", description="Host of the learner if RUN_DIR is not given.")
     control_port: int = Field(
-        5557, ge=1, le=65_535, description="Control port of the learner, without RUN_DIR."
+        5557, ge=1, le=65_535, description="Control port of the learner if RUN_DIR is not given."
     )
     timeout_s: float = Field(5.0, gt=0, description="Seconds to wait for an answer.")
     json_output: Annotated[bool, Spelling("json")] = Field(False, description="Print one JSON object.")
 
 
 def read_status(control: ControlSubscriber) -> Status | None:
-    """Return the next status, None if there is none; other messages are skipped.
+    """Return the next status; None if there is none, or if the next message is of another kind.
 
     Raises:
         ConfigError: the learner uses another protocol version.
@@ -47,7 +47,7 @@ def read_status(control: ControlSubscriber) -> Status | None:
         message = decode(frame)
     except ProtocolError as error:
         if error.reason == "version":
-            raise ConfigError(f"the learner speaks protocol {error}; allowed: the same release") from None
+            raise ConfigError(f"the learner uses protocol {error}; allowed: the same release") from None
         return None
     return message if isinstance(message, Status) else None
 
@@ -72,12 +72,12 @@ def main(argv: list[str]) -> int:
     name = f"RUN_DIR {flags.run_dir}" if flags.run_dir is not None else f"--learner {host}:{port}"
     raise ConfigError(
         f"{name}: no learner answered within {flags.timeout_s:g} s (--timeout-s);"
-        " is it running, and with the same --keys?"
+        " is it running with the same --keys?"
     )
 
 
 def _keys(flags: StatusFlags) -> dict[str, str | bool | None]:
-    """Return how to speak with the learner: as the flags say, else with the folder that its run names."""
+    """Return the settings of the keys: those of the flags, or else the folder in the run's settings."""
     said = {name: getattr(flags, name) for name in KeysConfig.model_fields}
     if flags.run_dir is not None and not any(said.values()):
         settings = load_yaml(RunDirectory(flags.run_dir).config, "RUN_DIR").get("transport")
@@ -92,16 +92,16 @@ def audit(run: RunDirectory) -> str:
         for row in read_rows(run.metrics):
             last = row if all(name in row for name in AUDIT) else last
     if last is None:
-        return "no transition has arrived"
+        return "no transitions received"
     return ", ".join(f"{name} {last[name]:,}" for name in AUDIT) + f"; {_in_words(last)}"
 
 
 def _in_words(row: Row) -> str:
-    """Return the meaning of an audit's counters in words."""
+    """Return a description of an audit's counters."""
     lost, twice = (int(row[name]) for name in ("lost", "duplicates"))
     told = f"{lost:,} batches lost" if lost else "nothing lost"
-    if twice:  # an actor that hears no acknowledgement in time sends again, whatever became of its batch
-        told += f"; {twice:,} batches arrived twice and were taken once"
+    if twice:  # an actor without a timely acknowledgement resends a batch even if it has arrived
+        told += f"; {twice:,} batches arrived twice and were inserted once"
     return told
 
 
@@ -110,7 +110,7 @@ def describe(status: Status) -> str:
     metrics = status.metrics
     lines = [f"state              {status.state}"]
     if metrics.get("insecure"):
-        lines.append("warning            --insecure: unencrypted, and anybody is let in")
+        lines.append("warning            --insecure: unencrypted and unauthenticated")
     shown = (
         *("env_steps", "updates", "env_steps_per_s", "updates_per_s", "samples_per_insert"),
         *(*AUDIT, "discarded", "refused_actors"),

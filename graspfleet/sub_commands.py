@@ -1,4 +1,4 @@
-"""The choice among sub-commands, by the first word of a command line."""
+"""Selection of a subcommand by the first word of a command line."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -7,17 +7,17 @@ from graspfleet.common.errors import ConfigError
 
 
 def choose(prog: str, commands: Mapping[str, str], argv: Sequence[str], version: str = "") -> str:
-    """Return the sub-command that the first word names.
+    """Return the subcommand that the first word names.
 
     Args:
-        prog: the command whose sub-commands these are.
+        prog: the command that has these subcommands.
         commands: name -> help.
-        argv: words after `prog`; those after the first belong to the sub-command.
+        argv: words after `prog`; those after the first belong to the subcommand.
         version: shown by `--version`; "" for no such flag.
 
     Raises:
-        ConfigError: there is no such sub-command.
-        SystemExit: after --help or --version 0, without a word 2.
+        ConfigError: there is no such subcommand.
+        SystemExit: status 0 after --help or --version, 2 if `argv` is empty.
     """
     parser = argparse.ArgumentParser(
         prog=prog, epilog=f"{prog} COMMAND --help lists its flags.", allow_abbrev=False
@@ -33,7 +33,7 @@ def choose(prog: str, commands: Mapping[str, str], argv: Sequence[str], version:
     word = argv[0]
     if word.startswith("-"):
         parser.parse_known_args([word])  # --help and --version end here
-        raise ConfigError(f"{word}: no such flag; {prog} --help lists all")
+        raise ConfigError(f"{word}: no such flag; {prog} --help lists all flags")
     if word not in commands:
         name = word if word.isprintable() and word else repr(word)
         raise ConfigError(f"{name}: no such command; allowed: {', '.join(commands)}")

@@ -1,8 +1,7 @@
-"""Children that are started again when they die: with growing pauses, up to a number in all.
+"""Restarts of child processes that die: with growing pauses, and up to a total number.
 
-A death by a signal or a bug may be passing, but not if one child after the other dies before it has done
-anything.
-A child that ended with a line about what is wrong would only say it again.
+A death by a signal or a bug may be transient, unless several children in a row die before they make any
+progress. A child that reported an error is not restarted, because it would report the same error again.
 """
 
 import time
@@ -13,18 +12,18 @@ from graspfleet.children import Child
 from graspfleet.common.errors import ConfigError, StorageError
 
 FIRST_PAUSE_S = 0.5
-"""Before the first restart of a child."""
+"""Seconds before the first restart of a child; each further pause is twice as long."""
 LONGEST_PAUSE_S = 20.0
-"""Each further restart waits twice as long, up to this."""
+"""Longest pause before a restart, seconds."""
 STEADY_S = 60.0
-"""A child that has run so long is well: its next pause is the first one again."""
+"""Seconds of running after which a child's next pause is `FIRST_PAUSE_S` again."""
 MAX_FRUITLESS = 3
-"""Children in a row that die before they have done anything; the next one would, too."""
+"""Successive deaths without any progress after which a child is not restarted."""
 
 
 @dataclass
 class _Seat:
-    """A child, and what is known of those that sat there before."""
+    """The newest child of a name, and the record of its predecessors."""
 
     child: Child
     again: Callable[[], Child]
@@ -35,14 +34,14 @@ class _Seat:
 
 
 class Supervisor:
-    """Watches children, and replaces those that died.
+    """Watches children and restarts those that have died.
 
     Args:
-        max_restarts: of all children together; afterwards the dead stay dead.
+        max_restarts: limit of restarts of all children together.
         say: prints a line.
 
     Attributes:
-        restarts: children started again so far.
+        restarts: number of restarts so far.
     """
 
     def __init__(self, max_restarts: int, say: Callable[[str], None]) -> None:
@@ -54,15 +53,15 @@ class Supervisor:
     def start(
         self, name: str, make: Callable[[], Child], *, again: Callable[[], Child] | None = None
     ) -> None:
-        """Start a child and watch it from here on.
+        """Start a child and watch it from now on.
 
         Args:
             name: of the child.
             make: starts it.
-            again: starts its successors; default: as `make`.
+            again: restarts it; default: `make`.
 
         Raises:
-            StorageError: it cannot be started.
+            StorageError: the child cannot be started.
         """
         self._seats[name] = _Seat(make(), again or make, FIRST_PAUSE_S)
 
@@ -79,31 +78,31 @@ class Supervisor:
         return [seat.child for seat in self._seats.values()]
 
     def is_over(self, name: str) -> bool:
-        """Return whether a child has left, or has died and stays dead."""
+        """Return whether a child has finished, or has died and will not be restarted."""
         seat = self._seats[name]
         return seat.given_up or seat.child.has_left
 
     def progressed(self, names: Iterable[str]) -> None:
-        """Note that these children have done something; nothing happens to those never started."""
+        """Note that these children have made progress; names that were never started are ignored."""
         for name in self._seats.keys() & set(names):
             self._seats[name].fruitless = 0
 
     def is_fruitless(self, name: str) -> bool:
-        """Return whether a child stays dead because it has never done anything."""
+        """Return whether a child will not be restarted because it never made progress."""
         return self._seats[name].given_up and self._seats[name].fruitless >= MAX_FRUITLESS
 
     def has_given_up(self, name: str) -> bool:
-        """Return whether a child has died and stays dead."""
+        """Return whether a child has died and will not be restarted."""
         return self._seats[name].given_up
 
     def tend(self, names: Iterable[str] | None = None) -> None:
-        """Start the dead again whose pause is over; cut log files that grow without end.
+        """Restart the dead children whose pause is over; trim the log files of the others.
 
         Args:
-            names: of the children to tend; default: all.
+            names: of the children; default: all.
 
         Raises:
-            ConfigError: one says that the user's settings are wrong.
+            ConfigError: a child reported that the user's settings are wrong.
         """
         for seat in [self._seats[name] for name in names or self._seats]:
             if seat.child.status is None:
@@ -114,14 +113,14 @@ class Supervisor:
     def _replace(self, seat: _Seat) -> None:
         child, now_s = seat.child, time.monotonic()
         if seat.due_s is None:
-            if child.error is not None:  # it would say the same again
+            if child.error is not None:  # a restart would end with the same error
                 if child.status == ConfigError.status:
                     raise ConfigError(child.error)
                 self._give_up(seat, child.reason())
                 return
             seat.fruitless += 1
             if seat.fruitless >= MAX_FRUITLESS:
-                self._give_up(seat, f"{child.reason()}, {seat.fruitless} times before it had done anything")
+                self._give_up(seat, f"{child.reason()}, {seat.fruitless} times in a row without any progress")
                 return
             if now_s - child.started_s >= STEADY_S:
                 seat.pause_s = FIRST_PAUSE_S
@@ -133,9 +132,9 @@ class Supervisor:
                 self._wait(seat, str(error))
 
     def _wait(self, seat: _Seat, reason: str) -> None:
-        """Have a seat filled after its pause, if there are restarts left."""
+        """Schedule the restart of a child after its pause, if any restarts are left."""
         if self.restarts >= self._max_restarts:
-            self._give_up(seat, f"not started again (--max-restarts {self._max_restarts}): {reason}")
+            self._give_up(seat, f"not restarted (--max-restarts {self._max_restarts}): {reason}")
             return
         self.restarts += 1
         seat.due_s = time.monotonic() + seat.pause_s

@@ -1,4 +1,4 @@
-"""`graspfleet train`: one learner, N actors and one evaluator on this machine, watched until the end."""
+"""`graspfleet train`: one learner, N actors and one evaluator on this machine, supervised to the end."""
 
 import importlib
 import os
@@ -23,11 +23,11 @@ from graspfleet.status import audit, read_status
 from graspfleet.supervisor import MAX_FRUITLESS, Supervisor
 
 LEAVE_S = 5.0
-"""Beyond `--linger-s`, a leaving process gets so long before it is killed."""
+"""Seconds beyond `--linger-s` that a process has to exit before it is killed."""
 SAVE_S = 30.0
-"""A leaving learner gets so long to save."""
+"""Seconds that the learner has to save and exit."""
 NOTHING_TO_SAVE_S = 0.3
-"""The same before it has said that it learns: nothing new is to be saved, and torch's import is slow."""
+"""The same before learning has begun: there is nothing new to save, and torch's import is slow."""
 LEARNER, EVALUATOR = "learner", "evaluator"
 
 
@@ -44,29 +44,29 @@ class Launch:
 
     def __init__(self, flags: TrainFlags) -> None:
         self._flags = flags
-        self.run = claim_run(flags.run, flags.env.env_id)  # until this process ends; the learner shares it
+        self.run = claim_run(flags.run, flags.env.env_id)  # until this process ends; shared with the learner
         with unless_refused(self.run):
             self._settings = PendingSettings(self.run, flags)
         self._panel = Panel(flags.learner.total_env_steps, self.run.path)
         self._children = Supervisor(flags.launch.max_restarts, self._panel.say)
         self._actors: list[str] = []
         self._hinted: set[str] = set()
-        self._first: Status | None = None  # of those in which a learner learns
+        self._first: Status | None = None  # the first one whose state is not "waiting"
         self._newest: Status | None = None
         self._started_s = time.monotonic()
 
     def train(self, stop: StopSignal) -> int:
-        """Run until the learner is done or until told to stop; return the exit status.
+        """Run until the learner is done or `stop` is set; return the exit status.
 
         Raises:
-            ConfigError: the user's settings are wrong; a run that has not begun leaves nothing behind.
+            ConfigError: the user's settings are wrong; a run that has not begun leaves no files.
         """
         with unless_refused(self.run):
             try:
                 self._train(stop)
                 return self._status(stop)
             except ConfigError:
-                self._say_how_to_go_on()  # if it was no mistake in the beginning
+                self._say_how_to_go_on()  # does nothing if the run has not begun
                 raise
 
     def _train(self, stop: StopSignal) -> None:
@@ -87,14 +87,14 @@ class Launch:
         return self._flags.transport.linger_s
 
     def _status(self, stop: StopSignal) -> int:
-        """Return the exit status after all have left; say how to go on after an error."""
+        """Return the exit status after all processes have ended; after an error, say how to resume."""
         learner = self._children.child(LEARNER)
-        # A learner told to leave before it has taken over the signals ends by them, with nothing to save; and
-        # one that was about to be started again has saved already.
+        # A learner that is stopped before it has installed its signal handlers is ended by the signal and has
+        # nothing to save; one that was waiting for a restart has already saved.
         failed = learner.status in (StorageError.status, DivergedError.status)
         if learner.status == 0 or (stop.is_set() and not failed):
             if not stop.is_set() and self._actors and all(map(self._children.has_given_up, self._actors)):
-                print("every actor died too often; the run is saved", file=sys.stderr)
+                print("all actors have died too often; the run is saved", file=sys.stderr)
                 self._say_how_to_go_on()
                 return 1
             return self._done(stop)
@@ -109,10 +109,10 @@ class Launch:
 
     def _say_how_to_go_on(self) -> None:
         if self.run.has_begun():
-            print(f"go on with: graspfleet train --resume {self.run.path}", file=sys.stderr)
+            print(f"resume with: graspfleet train --resume {self.run.path}", file=sys.stderr)
 
     def _start_learner(self, stop: StopSignal) -> Endpoints | None:
-        """Start the learner; return where it listens, or None if it ended before it did."""
+        """Start the learner; return its endpoints, or None if it ended before it listened."""
         self.run.endpoints.unlink(missing_ok=True)
         where = "--resume" if self._flags.run.resume else "--run-dir"
         command = ["graspfleet.learner", "--config", str(self._settings.path), where, str(self.run.path)]
@@ -126,7 +126,7 @@ class Launch:
         return None if stop.is_set() else self.run.read_endpoints()
 
     def _learner(self, command: list[str]) -> Child:
-        """Start a learner; where one listened before it, that is where its actors look for it."""
+        """Start a learner, on the ports of its predecessor if there was one: actors reconnect to these."""
         ports = self._ports(self.run.read_endpoints()) if self.run.endpoints.exists() else []
         return Child(LEARNER, [*command, *ports], self.run.logs, shares=self.run)
 
@@ -150,7 +150,7 @@ class Launch:
         self._children.start(name, partial(Child, name, command, self.run.logs))
 
     def _words(self, endpoints: Endpoints) -> list[str]:
-        """Return what tells a child where the learner is."""
+        """Return the arguments that tell a child its settings and the learner's address."""
         where = ["--learner", endpoints.local_host, *self._ports(endpoints)]
         return ["--config", str(self._settings.path), *where]
 
@@ -159,12 +159,12 @@ class Launch:
         return [word for name in names for word in (flag(name), str(getattr(endpoints, name)))]
 
     def _prefix(self) -> str:
-        """Return how ids begin here: a key may only use those that begin with its name."""
+        """Return the prefix of ids: a key may only use ids that begin with its name."""
         keys = actor_keys(self._flags.transport)
         return "" if keys is None else f"{keys.name}-"
 
     def _watch(self, endpoints: Endpoints, stop: StopSignal) -> None:
-        """Show the learner's status and replace the dead until the learner ends."""
+        """Show the learner's status and restart dead processes until the learner ends."""
         with ControlSubscriber(self._flags.transport) as control:
             control.connect(endpoints.local_host, endpoints.control_port)
             while not stop.is_set() and not self._children.is_over(LEARNER):
@@ -178,10 +178,10 @@ class Launch:
                     self._children.tend()
                     self._require_progress()
                     if all(map(self._children.is_over, self._actors)):
-                        return  # every actor has left (--max-episodes) or died too often
+                        return  # all actors have finished (--max-episodes) or died too often
 
     def _show_hints(self) -> None:
-        """Show what the processes say of flags that may help, once for each flag."""
+        """Show the hints of all processes, one for each flag."""
         for child in self._children.children():
             for text in child.hints:
                 flag_name, _, sentence = text.partition(" ")
@@ -190,25 +190,25 @@ class Launch:
                     self._panel.say(f"hint: {sentence}")
 
     def _require_progress(self) -> None:
-        """Note who has done something since the start.
+        """Fail if an actor has died repeatedly and no transition has been inserted since the start.
 
         Raises:
-            ConfigError: nothing was delivered, and the environment ends each process of an actor.
+            ConfigError: the environment ends every process of an actor.
         """
         for name in filter(self._children.is_fruitless, () if self._grown("inserted") else self._actors):
             reason = self._children.child(name).reason()
             raise ConfigError(
-                f"--env {self._flags.env.env}: {reason}; {MAX_FRUITLESS} times in a row, nothing delivered"
+                f"--env {self._flags.env.env}: {reason}; {MAX_FRUITLESS} times in a row before any transition"
             )
 
     def _grown(self, name: str) -> bool:
-        """Return whether a number of the learner's has grown since the start."""
+        """Return whether a metric of the learner has grown since the start."""
         if self._first is None or self._newest is None:
             return False
         return self._newest.metrics.get(name, 0) > self._first.metrics.get(name, 0)
 
     def _heard(self, status: Status, endpoints: Endpoints) -> None:
-        """Do what waits for the learner to run, and note who has done something."""
+        """Process a status: note progress, store settings, start the evaluator once the learner runs."""
         if self._first is None and status.state != "waiting":
             self._first = status
         if self._grown("inserted"):
@@ -218,12 +218,12 @@ class Launch:
         try:
             self._settings.heard(status)
         except StorageError as error:
-            self._panel.say(f"the run's settings stay as they were: {error}")
+            self._panel.say(f"the new settings were not stored in the run: {error}")
         if EVALUATOR not in self._children and status.state == "running":
-            self._start_evaluator(endpoints)  # not before, for the others start faster without it
+            self._start_evaluator(endpoints)  # not earlier: the other processes start faster without it
 
     def _done(self, stop: StopSignal) -> int:
-        """Say what became of the run, and evaluate it unless told to stop."""
+        """Print the outcome of the run, and evaluate it unless `stop` is set."""
         wall_s = time.monotonic() - self._started_s
         if not self.run.has_begun():
             print("stopped before the first transition")
@@ -231,7 +231,7 @@ class Launch:
             return 0
         print(f"audit: {audit(self.run)}")
         if stop.is_set():
-            print(f"stopped and saved; go on with: graspfleet train --resume {self.run.path}")
+            print(f"stopped and saved; resume with: graspfleet train --resume {self.run.path}")
             return 0
         print(f"trained in {wall_s:.0f} s", flush=True)
         return conclude(self.run, self._flags.launch.final_episodes, stop, self._hinted)

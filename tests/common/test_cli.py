@@ -49,7 +49,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     ("argv", "named"),
     [
         (["trian"], "trian: no such command; allowed: train, learner, actor"),
-        (["--seed", "3"], "--seed: no such flag; graspfleet --help lists all"),
+        (["--seed", "3"], "--seed: no such flag; graspfleet --help lists all flags"),
         (["-x"], "-x: no such flag"),
         ([""], "'': no such command"),
         (["keys", "mint", "d"], "mint: no such command; allowed: init, add, list, revoke"),

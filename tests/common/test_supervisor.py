@@ -73,7 +73,7 @@ def test_the_dead_come_back_with_growing_pauses_until_it_is_too_often(
     assert (pool.restarts, len(made)) == (4, 5)
     assert [line.rpartition("; in ")[2] for line in said[:4]] == ["0.05 s", "0.1 s", "0.15 s", "0.15 s"]
     assert said[0].startswith("restart 1 of 4: mortal ended ")
-    assert said[4].startswith("not started again (--max-restarts 4): mortal ended ")
+    assert said[4].startswith("not restarted (--max-restarts 4): mortal ended ")
     assert len(said) == 5
 
 
@@ -169,7 +169,7 @@ TRACEBACK = "Traceback (most recent call last):\\n  File x\\nKeyError: 'of long 
         ("try: 1 / 0\nexcept Exception: raise KeyError(3)", "ended with status 1: KeyError: 3"),
         (
             "os.kill(os.getpid(), signal.SIGKILL)",
-            "ended by SIGKILL (somebody else's, or out of memory)",
+            "ended by SIGKILL (sent by another process, or out of memory)",
         ),
     ],
 )
@@ -199,7 +199,7 @@ def test_who_dies_again_before_it_has_done_anything_is_given_up(
     pool.start("hopeless", partial(make, made, tmp_path, "hopeless"))
     until(lambda: (pool.tend(), pool.is_over("hopeless"))[1], "it is given up")
     assert (len(made), pool.restarts, pool.is_fruitless("hopeless")) == (3, 2, True)
-    assert said[-1].endswith("3 times before it had done anything")
+    assert said[-1].endswith("3 times in a row without any progress")
 
 
 def test_a_result_is_what_was_reported_and_nothing_printed(made: list[Child], tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_log_file_without_end_is_cut(
     while time.monotonic() < deadline_s and len(firsts) < 3:
         pool.tend()
         cut, *lines = child.log.read_text().splitlines()[:2] or [""]
-        if "bytes were cut off here" in cut:
+        if "bytes were removed here" in cut:
             firsts.update(lines)  # another line is the oldest one after each cut
     assert len(firsts) == 3
     child.kill()

@@ -182,7 +182,7 @@ def test_a_learner_that_dies_too_often_leaves_the_line_that_goes_on(fleet: Fleet
     children_of(train.pid)["learner"].kill()
     assert fleet.wait("train") == 1
     assert "learner ended by SIGKILL" in fleet.output("train")
-    assert fleet.output("train").endswith(f"go on with: graspfleet train --resume {fleet.run.path}\n")
+    assert fleet.output("train").endswith(f"resume with: graspfleet train --resume {fleet.run.path}\n")
 
 
 @pytest.mark.slow
@@ -247,5 +247,5 @@ def test_a_run_whose_actors_all_die_ends_with_status_1(fleet: Fleet) -> None:
     until(lambda: trained(fleet.run), "training is under way")
     children_of(train.pid)["actor-0"].kill()
     assert fleet.wait("train") == 1, fleet.output("train")
-    assert "not started again (--max-restarts 0): actor-0 ended by SIGKILL" in fleet.output("train")
-    assert "every actor died too often" in fleet.output("train")
+    assert "not restarted (--max-restarts 0): actor-0 ended by SIGKILL" in fleet.output("train")
+    assert "all actors have died too often" in fleet.output("train")

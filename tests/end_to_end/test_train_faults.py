@@ -80,7 +80,7 @@ def test_no_actor_is_started_for_a_device_that_is_not_there(tmp_path: Path) -> N
         ("exit 0", "reset", "actor-0 ended with status 0"),
         ("exit 2", "make", "actor-0 ended with status 2"),
         ("SIGSEGV", "step", "actor-0 ended by SIGSEGV"),
-        ("SIGKILL", "reset", "actor-0 ended by SIGKILL (somebody else's, or out of memory)"),
+        ("SIGKILL", "reset", "actor-0 ended by SIGKILL (sent by another process, or out of memory)"),
     ],
 )
 def test_an_environment_that_always_ends_its_process_at_the_start_is_a_mistake(
@@ -153,7 +153,7 @@ def test_ctrl_c_ends_a_run_at_once(tmp_path: Path) -> None:
         process.kill()
     assert time.monotonic() - begun_s < STOPS_WITHIN_S
     assert (process.returncode, err) == (0, "")
-    assert out.splitlines()[-1] == "stopped and saved; go on with: graspfleet train --resume run"
+    assert out.splitlines()[-1] == "stopped and saved; resume with: graspfleet train --resume run"
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def test_ctrl_c_in_the_last_evaluation_starts_nothing_more(tmp_path: Path) -> No
     last = out.splitlines()[-1]
     assert last.startswith("stopped; ")
     assert last.endswith(
-        "left to do: graspfleet evaluate run; python -m graspfleet.learner.reporting.curve run"
+        "remaining steps: graspfleet evaluate run; python -m graspfleet.learner.reporting.curve run"
     )
     assert not (tmp_path / "run" / "logs" / "curve.log").exists()
     assert not [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]

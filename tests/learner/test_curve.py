@@ -66,7 +66,7 @@ def test_nothing_but_damage_is_no_curve(
     write(run, content)
     assert main([str(tmp_path)]) == 0
     assert "no evaluation, no curve" in capsys.readouterr().out
-    assert audit(run) == "no transition has arrived"
+    assert audit(run) == "no transitions received"
 
 
 @pytest.mark.timeout(20)
@@ -74,4 +74,4 @@ def test_what_is_no_file_is_no_curve(tmp_path: Path, capsys: pytest.CaptureFixtu
     os.mkfifo(RunDirectory(tmp_path).metrics)
     assert main([str(tmp_path), str(tmp_path / "nothing")]) == 0
     assert capsys.readouterr().out.count("no curve") == 2
-    assert audit(RunDirectory(tmp_path)) == "no transition has arrived"
+    assert audit(RunDirectory(tmp_path)) == "no transitions received"
