@@ -1,1 +1,1 @@
-"""The part that actors and learner share: config, specs, wire, sockets, policy. Imports neither of them."""
+"""Code shared by actors and learner: settings, specs, wire, sockets, policy. Imports neither of them."""

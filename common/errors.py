@@ -22,23 +22,23 @@ class GraspfleetError(Exception):
 
 
 class ConfigError(GraspfleetError):
-    """An impossible request of the user; one line for the user, exit status 2."""
+    """An impossible request by the user; one line for the user, exit status 2."""
 
     status = 2
 
 
 class StorageError(GraspfleetError):
-    """A required write that the disk refuses; one line for the user, exit status 1."""
+    """A failure of a required write to disk; one line for the user, exit status 1."""
 
 
 class DivergedError(GraspfleetError):
-    """Training with non-finite numbers that cannot be recovered; one line for the user, exit status 3."""
+    """Unrecoverable non-finite numbers in training; one line for the user, exit status 3."""
 
     status = 3
 
 
 class ProtocolError(GraspfleetError):
-    """An invalid message of a peer: counted, logged once, dropped.
+    """An invalid message from a peer: counted, logged once, dropped.
 
     Args:
         reason: short stable slug, used as the name of the counter (``"checksum"``).
@@ -51,7 +51,7 @@ class ProtocolError(GraspfleetError):
 
 
 class BrokenEpisodeError(GraspfleetError):
-    """An error or a non-finite number of an environment: the episode is discarded, counted, and replaced.
+    """An error or a non-finite number from an environment: the episode is discarded, counted and replaced.
 
     Attributes:
         steps: valid env steps of the episode.
@@ -61,8 +61,8 @@ class BrokenEpisodeError(GraspfleetError):
 
 
 class NoResultError(GraspfleetError):
-    """Every episode of an evaluation broke, so there is nothing to report; one line, exit status 1."""
+    """An evaluation without a complete episode, hence without a result; one line, exit status 1."""
 
 
 class RefusedError(ProtocolError):
-    """A peer whose messages can never be accepted; it is told so."""
+    """A peer whose messages can never be accepted; it gets a `Refusal`."""

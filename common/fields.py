@@ -15,7 +15,7 @@ MAX_REFUSED_SHOWN = 64
 MAX_LINE = 300
 """Characters of a text shown to users."""
 MAX_ROOM = 1 << 30
-"""`Ack.room` of a learner without a limit; the actor's own limits are lower."""
+"""`Ack.room` from a learner without a limit; the actor's own limits are lower."""
 
 Count = Annotated[int, Field(ge=0, lt=1 << 45)]
 """Counter, small enough that the sum over 100,000 sessions fits 63 bits."""

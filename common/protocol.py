@@ -1,8 +1,8 @@
 """The wire codec: bytes <-> messages. No sockets, no clocks, no files.
 
-A frame is `magic | version | reserved | header length | CRC-32 | msgpack header | raw arrays`, little
-endian. The header is one msgpack map: the message's fields, its `kind`, and `arrays`, a table of (name,
-dtype, shape) in the order of the raw bytes. The CRC covers all other bytes, so a damaged frame is refused.
+A frame is `magic | version | reserved | header length | CRC-32 | msgpack header | raw arrays`, little-endian.
+The header is one msgpack map: the message's fields, its `kind`, and `arrays`, a table of (name, dtype, shape)
+in the order of the raw bytes. The CRC covers all other bytes, so that a damaged frame is detected.
 `decode` checks every length that a peer declares before it allocates memory for it.
 
 Magic, version and checksum have the same position in every version, so that a peer of another version can be
@@ -30,7 +30,8 @@ OLDEST_POLICY = 1
 MAX_HEADER_BYTES = 1 << 20
 MAX_ARRAYS = 64
 MAX_ELEMENTS = 1 << 32
-"""Elements of an array, with empty sides counted as 1: its bytes do not bound the sides of an empty array."""
+"""Largest number of elements of an array, counting dimensions of size 0 as 1, because the frame's length does
+not bound the other dimensions of an empty array."""
 DTYPES: dict[str, np.dtype[Any]] = {"u1": np.dtype("u1"), "f4": np.dtype("<f4")}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 PREFIX = struct.Struct("<4sHHII")
@@ -44,7 +45,7 @@ Buffer = bytes | memoryview
 
 
 def encode(message: Message) -> bytes:
-    """Return a message as a frame; its arrays must be C-contiguous and of an allowed dtype."""
+    """Return a message as a frame; the arrays must be C-contiguous and of an allowed dtype."""
     arrays = message.arrays()
     header = msgpack.packb(
         {
@@ -102,7 +103,7 @@ class Glimpse(NamedTuple):
 
 
 def peek(frame: Buffer) -> Glimpse:
-    """Return sender and cost of a frame without decoding it, in a small fraction of the time."""
+    """Return a frame's sender and whether it is an evaluation, much faster than `decode`."""
     head = bytes(frame[PREFIX.size : PREFIX.size + _PEEK_BYTES])
     at = head.find(_ACTOR_KEY)
     if at < 0:

@@ -1,7 +1,7 @@
 """The spec of an environment: the contract between actors, the wire and the replay.
 
-In: values that an actor reads off its environment or a peer's message carries. Out: shapes, dtypes and the
-packed record of one transition. Must not know: any environment's meaning.
+In: values that an actor reads from its environment or receives in a peer's message. Out: shapes, dtypes and
+the packed record of one transition. Must not know: any environment's meaning.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ MAX_DIM = 65_536
 """Largest size of an observation or action that a spec may declare."""
 
 MAX_FIELDS, MAX_FIELD_NAME, MAX_RANK = 256, 64, 8
-"""Largest number of fields of an observation, of characters of a field's name, and of its dimensions."""
+"""Largest numbers of fields of an observation, of characters in a field's name, and of its dimensions."""
 
 MAX_MAGNITUDE = float(1 << 24)
-"""Largest observation or n-step reward: float32 represents all integers up to here. A network's outputs stay
-far below the float32 limit, whereas one batch of 3e38 would turn every weight into NaN."""
+"""Largest magnitude of an observation or n-step reward: float32 represents all integers up to it. It keeps a
+network's outputs far below the float32 limit; one batch of 3e38 would turn every weight into NaN."""
 
 RANGES = {
     "obs": (-MAX_MAGNITUDE, MAX_MAGNITUDE),
@@ -50,11 +50,11 @@ Bound = tuple[Finite, ...]
 
 
 class ObsField(Record):
-    """One field of an observation: its values lie side by side in the flat vector.
+    """One field of an observation; its values are contiguous in the flat vector.
 
     Attributes:
-        name: keys on the way to it, joined by dots; ``obs`` where the observation is one array.
-        shape: of its values: those of an array, or the choices of a one-hot.
+        name: the path of keys to the field, joined by dots; ``obs`` if the observation is one array.
+        shape: of an array, or (number of choices,) of a one-hot vector.
     """
 
     name: Annotated[str, Field(pattern=rf"^[!-~]{{1,{MAX_FIELD_NAME}}}$")]
@@ -62,12 +62,12 @@ class ObsField(Record):
 
     @property
     def size(self) -> int:
-        """Length of its part of the vector."""
+        """Number of values in the flat vector."""
         return math.prod(self.shape)
 
 
 def _read_fields(value: Any) -> Any:
-    """Read fields from the plain values of a message, or of a file, which has lists in place of tuples."""
+    """Convert the plain values of a message or file to fields; a file has lists in place of tuples."""
     if not isinstance(value, tuple | list):
         return value
     return tuple(ObsField.model_validate(_tuples(each)) if isinstance(each, dict) else each for each in value)
@@ -105,13 +105,13 @@ class Transition:
     truncated: bool
 
     def pack(self, record_bytes: int) -> bytes:
-        """Return the bytes of an `EnvSpec.record`, several times as fast as NumPy does it.
+        """Return the bytes of an `EnvSpec.record`, several times as fast as NumPy does.
 
         Args:
             record_bytes: size of the record.
 
         Raises:
-            ValueError: the arrays hold more or fewer bytes than the record: another shape or dtype.
+            ValueError: the arrays have another size than the record, hence another shape or dtype.
         """
         end = RECORD_END.pack(self.reward, self.discount, self.terminated, self.truncated)
         parts: Any = self.obs, self.next_obs, self.action, end
@@ -132,7 +132,7 @@ class EnvSpec(Record):
     Attributes:
         env: Gymnasium id.
         obs_dim: length of the flat float32 observation.
-        obs_fields: fields that it consists of, in order; None: one array, not divided any further.
+        obs_fields: fields of the observation, in order; None: a single array.
         action_dim: length of the flat float32 action, always within [-1, 1] here and on the wire.
         discount: per env step, already folded into `reward` and `discount` of a record.
         n_step: env steps that a record's reward sums over.
@@ -162,9 +162,9 @@ class EnvSpec(Record):
         if fields is None:
             return self
         if sum(field.size for field in fields) != self.obs_dim:
-            raise ValueError(f"fields of other sizes than {self.obs_dim} together")
+            raise ValueError(f"the sizes of the fields do not add up to {self.obs_dim}")
         if len({field.name for field in fields}) < len(fields):
-            raise ValueError("two fields of one name")
+            raise ValueError("two fields have the same name")
         return self
 
     @property
@@ -180,7 +180,7 @@ class EnvSpec(Record):
             ProtocolError: a field is missing, unknown, of a wrong type, or out of range.
         """
         if not isinstance(data, dict):
-            raise ProtocolError("spec", "no mapping")
+            raise ProtocolError("spec", "not a mapping")
         try:
             return cls.model_validate(_tuples(data))
         except ValidationError as error:
@@ -216,7 +216,7 @@ class EnvSpec(Record):
 
     @cached_property
     def limits(self) -> NDArray[np.float32]:
-        """[2, F] lower and upper bounds of the F floats that a record begins with, see `RANGES`."""
+        """[2, F] lower and upper bounds of the F floats at the beginning of a record, from `RANGES`."""
         ends = np.zeros(2, self.record)
         for name, (least, most) in RANGES.items():
             ends[name][0], ends[name][1] = least, most
@@ -226,10 +226,10 @@ class EnvSpec(Record):
         """Return a view of packed transitions.
 
         Args:
-            rows: [n, record.itemsize] uint8, a peer's.
+            rows: [n, record.itemsize] uint8, received from a peer.
 
         Raises:
-            ProtocolError: another shape or dtype, or a value is not finite or out of range.
+            ProtocolError: the rows have another shape or dtype, or a value is not finite or out of range.
         """
         if rows.dtype != np.uint8:
             raise ProtocolError("spec", f"rows of {rows.dtype}, allowed uint8")
@@ -257,7 +257,7 @@ def describe_fields(fields: Any) -> str:
 
 
 def differences(given: Mapping[str, Any], allowed: Mapping[str, Any]) -> str:
-    """Return the differences of two specs as text for the user, with flags by their names."""
+    """Return the differences between two specs as text for the user; settings are named by their flags."""
     flags = {"env": "--env", "discount": "--discount", "n_step": "--n-step"}
 
     def told(values: Mapping[str, Any], name: str) -> Any:

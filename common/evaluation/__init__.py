@@ -1,1 +1,1 @@
-"""Evaluated policies: candidates for the best, their files, and statistics over episodes."""
+"""Evaluated policies: candidates for the best one, their files, and statistics over episodes."""

@@ -16,7 +16,7 @@ from graspfleet.common.messages import Weights
 NUM_FINALISTS = 3
 """Policies that are compared with the last one after training."""
 MAX_REPORTS = 1024
-"""Evaluations of one policy that are remembered to detect repetitions."""
+"""Largest number of reports per policy that are remembered to detect duplicates."""
 MAX_COMPARED = 16
 """Largest number of policies in a comparison."""
 
@@ -31,15 +31,15 @@ class Key(NamedTuple):
 class Score(NamedTuple):
     """Lower confidence bounds of a policy's performance, compared field by field; the largest is the best.
 
-    Lower bounds take the place of means, so that a few lucky episodes count less than many good ones.
+    Lower bounds are used instead of means so that a few lucky episodes count less than many good ones.
 
     Attributes:
         success_low: Wilson's lower bound of the success rate, with broken episodes as failures; 0 if the
             environment reports no success.
-        complete_fraction: complete episodes / all episodes. It precedes the return, because the return of a
-            broken episode is unknown.
+        complete_fraction: complete episodes / all episodes. It comes before the return because the return of
+            a broken episode is unknown.
         return_low: lower bound of the 95 % interval of the mean return over complete episodes.
-        mean_return: decides if a single episode gives no interval.
+        mean_return: mean return over complete episodes; decides if a single episode gives no interval.
     """
 
     success_low: float
@@ -56,7 +56,7 @@ class Candidate(Record):
         env_steps: of the learner when the policy was published.
         episodes: complete ones, one per seed.
         broken: number of broken episodes.
-        reports: checksums of the counted evaluations, so that a repeated one is not counted again.
+        reports: checksums of the counted evaluations, so that a duplicate is not counted again.
     """
 
     version: Count
@@ -72,7 +72,7 @@ class Candidate(Record):
 
     @property
     def score(self) -> Score:
-        """Lower bounds of its performance."""
+        """Lower bounds of the policy's performance."""
         returns = [episode[0] for episode in self.episodes]
         successes = [episode[2] for episode in self.episodes if episode[2] is not None]
         success_low = wilson_interval(sum(successes), len(successes) + self.broken)[0] if successes else 0.0
@@ -81,7 +81,7 @@ class Candidate(Record):
         return Score(success_low, len(returns) / total if total else 0.0, mean_low(returns), mean)
 
     def with_report(self, episodes: tuple[Episode, ...], broken: int) -> "Candidate":
-        """Return the candidate with an evaluation added; unchanged if that is already counted."""
+        """Return the candidate with an evaluation added; unchanged if it is already counted."""
         checksum = zlib.crc32(repr((episodes, broken)).encode())
         known = {episode[3] for episode in self.episodes}
         if checksum in self.reports or (episodes and all(episode[3] in known for episode in episodes)):
@@ -116,9 +116,9 @@ class Selected(Record):
     """The best policies of a run: the content of `selection.json`.
 
     Attributes:
-        finalists: the best policy and those with the highest scores.
-        best: the best of them; None before the first evaluation.
-        comparison: the comparison that chose the best; None if evaluations during training did.
+        finalists: the best policy and the others with the highest scores.
+        best: identity of the best finalist; None before the first evaluation.
+        comparison: the comparison that chose the best; None if evaluations during training chose it.
     """
 
     finalists: Annotated[tuple[Candidate, ...], Field(max_length=NUM_FINALISTS)] = ()
@@ -132,7 +132,8 @@ class Selected(Record):
     def with_candidate(self, candidate: Candidate) -> "Selected":
         """Return the selection after a new evaluation of `candidate`.
 
-        The best policy changes when another one's new score is higher, or when its own falls below another's.
+        The best policy changes when another one's new score is higher, or when its own new score is lower
+        than another one's.
         """
         entries = {each.key: each for each in self.finalists} | {candidate.key: candidate}
         best = entries.get(self.best) if self.best is not None else None
@@ -159,7 +160,7 @@ class Selected(Record):
 
     @staticmethod
     def _keeping(candidates: Iterable[Candidate], best: Candidate, comparison: Compared | None) -> "Selected":
-        """Return a selection of the best and of those with the highest scores."""
+        """Return a selection of the best candidate and the others with the highest scores."""
         ranked = sorted(candidates, key=lambda each: (each is best, each.score), reverse=True)
         return Selected(finalists=tuple(ranked[:NUM_FINALISTS]), best=best.key, comparison=comparison)
 

@@ -1,6 +1,6 @@
 """The policy files of a run directory: reading them, and storing a new best policy.
 
-`selection.json` is authoritative and replaced atomically. The frames of finalists are written before it,
+`selection.json` is authoritative and replaced atomically. The frames of finalists are written before it and
 `policy-best.gfp` after it, so that another `commit` completes an interrupted one.
 """
 
@@ -47,21 +47,22 @@ def read_weights(path: Path) -> tuple[Weights, bytes]:
 
 
 def read_selected(run: RunDirectory) -> Selected:
-    """Return the selection in `selection.json`; an empty one if the file is missing or (logged) damaged."""
+    """Return the selection in `selection.json`; an empty one if the file is missing or damaged (logged)."""
     try:
         return Selected.model_validate_json(read_limited(run.selection, MAX_SELECTION_BYTES))
     except FileNotFoundError:
         return Selected()
     except (OSError, ValidationError) as error:
-        reason = getattr(error, "strerror", None) or "no record of finalists"
+        reason = getattr(error, "strerror", None) or "not a valid selection"
         log.warning("%s is damaged (%s): earlier evaluations are lost", run.selection, reason)
         return Selected()
 
 
 def read_finalists(run: RunDirectory, selected: Selected) -> tuple[Selected, dict[Key, bytes]]:
-    """Return the selection of those finalists whose frames are readable, and the frames.
+    """Return the selection of the finalists whose frames are readable, and the frames.
 
-    A finalist without a frame is logged and left out; the best one's frame is also in `policy-best.gfp`.
+    A finalist without a readable frame is logged and omitted; the best one's frame is also in
+    `policy-best.gfp`.
     """
     frames: dict[Key, bytes] = {}
     whole: list[Candidate] = []
@@ -96,7 +97,7 @@ def commit(run: RunDirectory, selected: Selected, frames: Frames) -> None:
         frames: of every finalist.
 
     Raises:
-        OSError: the disk refuses; another call completes the work.
+        OSError: a write failed; another call completes the work.
     """
     assert selected.best is not None
     run.candidates.mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ Summary = dict[str, float | int | None]
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """Return the 95 % interval of a success rate.
+    """Return the 95 % confidence interval of a success rate.
 
     (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n),   p = successes / n
 
@@ -32,7 +32,7 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def mean_low(values: Sequence[float] | NDArray[np.float64]) -> float:
-    """Return the lower bound of a mean's 95 % interval; minus infinity for fewer than two values.
+    """Return the lower bound of a mean's 95 % confidence interval; -infinity for fewer than two values.
 
     mean − t s / √n,   s² = Σ (x − mean)² / ν,   t ≈ z + (z³ + z) / 4ν + (5z⁵ + 16z³ + 3z) / 96ν²,   ν = n − 1
 
@@ -50,7 +50,7 @@ def summarize(episodes: Sequence[Episode], broken: int = 0, cut: int = 0) -> Sum
     """Return success rate with interval (None if the environment reports no success), return and counts.
 
     Args:
-        episodes: complete ones; all means are over these, and None without any.
+        episodes: complete ones; all means are over these, or None if there are none.
         broken: number of broken episodes, which have neither a return nor a success.
         cut: number of `episodes` cut at the evaluation's step limit.
     """

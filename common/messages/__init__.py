@@ -1,6 +1,6 @@
-"""The messages on the wire: their fields and the limits of each.
+"""The messages on the wire: their fields and the limits of each field.
 
-In and out: plain values and arrays. No bytes (that is `common.protocol`), no sockets, no clocks.
+In and out: plain values and arrays. No bytes (see `common.protocol`), no sockets, no clocks.
 """
 
 from graspfleet.common.messages.base import Arrays, Message

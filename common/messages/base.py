@@ -14,7 +14,7 @@ class Message(Record):
     """Base of all messages: immutable, strictly validated fields.
 
     Attributes:
-        kind: name of the class in a header.
+        kind: name of the class in a frame's header.
         carried: names of the fields that are sent as raw bytes after the header.
     """
 
@@ -23,10 +23,10 @@ class Message(Record):
     carried: ClassVar[frozenset[str]] = frozenset()
 
     def arrays(self) -> Arrays:
-        """Return the arrays of the carried fields by their names in the frame."""
+        """Return the arrays of the carried fields, by their names in the frame."""
         return {}
 
     @classmethod
     def fields_of(cls, arrays: Arrays) -> dict[str, Any]:
-        """Return the carried fields made of `arrays`: the inverse of `arrays()`."""
+        """Return the carried fields built from `arrays`: the inverse of `arrays()`."""
         return dict(arrays)

@@ -21,7 +21,7 @@ from graspfleet.common.messages.base import Arrays, Message
 from graspfleet.common.specs import EnvSpec
 
 _EMA = "average."
-"""Before the names of the arrays of the policy's moving average, in every version."""
+"""Prefix of the names of the moving average's arrays; the same in every version."""
 
 
 class Weights(Message):
@@ -68,8 +68,8 @@ class Ack(Message):
     Attributes:
         held: batches from `next_seq` on that the learner has received and will insert later.
         room: transitions that this actor may have outstanding beyond those below `next_seq`.
-        challenge: number to repeat in a hello at once: two processes use this actor id, and the learner
-            checks which of them is alive.
+        challenge: number to repeat in a hello at once; the learner sends it to find out which of two
+            processes with this actor id is alive. 0: none.
     """
 
     kind = "ack"
@@ -105,7 +105,7 @@ class Status(Message):
     Attributes:
         actors: state of each actor by its id.
         evaluators: state of each evaluator by its id.
-        refused: reasons of the latest refusals by id.
+        refused: reasons of the latest refusals by actor id.
     """
 
     kind = "status"

@@ -7,7 +7,7 @@ ENVELOPE_BYTES = 4096
 
 
 def require_fit(max_message_bytes: int, size_bytes: int, name: str) -> None:
-    """Refuse a limit below the largest message; every such message would end its connection.
+    """Raise ConfigError if the limit is below the largest message, which would end its connection.
 
     Args:
         max_message_bytes: the limit.

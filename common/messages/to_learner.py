@@ -26,8 +26,8 @@ class Hello(Message):
     """A peer's first message, repeated every second while it sends nothing else.
 
     Attributes:
-        next_seq: the oldest batch that the actor still keeps; it will never resend lower ones.
-        spec: of its environment.
+        next_seq: number of the oldest batch that the actor still keeps; it never resends lower ones.
+        spec: of the sender's environment.
         role: of the sender; an evaluator sends no batches.
         answer: the last challenge received, see `Ack`.
     """
@@ -49,7 +49,7 @@ class Batch(Message):
         weights_version: newest policy version behind these transitions; 0: random actions.
         produced: transitions of this session so far, including these.
         discarded: env steps and resets that this session discarded, one per broken episode.
-        resent: batches that this session had resent when it sealed this one.
+        resent: batches that this session had resent when this one was sealed.
         rows: [n, EnvSpec.record.itemsize] uint8, packed records.
     """
 
@@ -71,10 +71,10 @@ class Batch(Message):
         return {"rows": self.rows}
 
     def records(self, spec: EnvSpec) -> Records:
-        """View the rows as transitions of `spec`.
+        """Return a view of the rows as transitions of `spec`.
 
         Raises:
-            ProtocolError: they are packed with another spec, or a value is not finite or out of range.
+            ProtocolError: the rows are packed with another spec, or a value is not finite or out of range.
         """
         if self.digest != spec.digest:
             raise ProtocolError("spec", f"digest {self.digest.hex()}, allowed {spec.digest.hex()}")
@@ -84,7 +84,7 @@ class Batch(Message):
 
 
 class Bye(Message):
-    """A peer leaves, having sent everything before `next_seq`."""
+    """A peer's last message before it leaves; it has sent all batches before `next_seq`."""
 
     kind = "bye"
     actor_id: ActorId
@@ -94,7 +94,7 @@ class Bye(Message):
 
 
 class EvaluationStarted(Message):
-    """The start of an evaluation: the learner keeps the policy until the report.
+    """The start of an evaluation: the learner keeps the policy until the result arrives.
 
     Attributes:
         weights_version: of the policy.
@@ -129,5 +129,5 @@ class Evaluation(Message):
     @model_validator(mode="after")
     def _says_something(self) -> "Evaluation":
         if not (self.episodes or self.broken):
-            raise ValueError("no episode, whole or broken")
+            raise ValueError("no episode, complete or broken")
         return self

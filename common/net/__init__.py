@@ -1,1 +1,1 @@
-"""Sockets, addresses and keys: everything between a frame of bytes and the network."""
+"""Sockets, addresses and keys: all code between a frame and the network."""

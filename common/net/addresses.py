@@ -5,35 +5,35 @@ import re
 import socket
 import threading
 
-FORM = "a host name or address alone (127.0.0.1, ::1, learner.example); ports have flags of their own"
+FORM = "a host name or address without a port (127.0.0.1, ::1, learner.example); ports have their own flags"
 """Description of a valid host for error messages."""
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _MAX_NAME = 253
 _LOCAL_LOOKUP_S = 0.2
-"""Seconds to wait for a lookup: enough for names in this machine's own table."""
+"""Seconds that the constructor waits for a lookup: enough for names in this machine's hosts file."""
 
 
 def host_of(text: str, *, wildcard: bool = False) -> str:
     """Return a validated host; the brackets of an IPv6 address are removed.
 
     Args:
-        text: the user's spelling.
+        text: as the user wrote it.
         wildcard: whether `*` is allowed.
 
     Raises:
-        ValueError: an endpoint, a path, an empty text, or one with blanks.
+        ValueError: the text is an endpoint or a path, is empty, or contains spaces.
     """
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if inner != text or ":" in inner:
         if not _is_address(inner, 6):
-            raise ValueError(f"allowed is {FORM}")
+            raise ValueError(f"allowed: {FORM}")
         return inner
     if (wildcard and text == "*") or _is_address(text, 4):
         return text
     labels = text.removesuffix(".").split(".")
     looks_like_an_address = labels[-1].isdigit()
     if looks_like_an_address or len(text) > _MAX_NAME or not all(map(_LABEL.fullmatch, labels)):
-        raise ValueError(f"allowed is {FORM}")
+        raise ValueError(f"allowed: {FORM}")
     return text
 
 
@@ -45,7 +45,7 @@ def _is_address(text: str, version: int) -> bool:
 
 
 class Addresses:
-    """The addresses of a host, in an endless cycle.
+    """Endless cycle over the addresses of a host.
 
     A name is looked up in a separate thread, because a lookup has no time limit, and again in each cycle,
     because its addresses may change.

@@ -1,7 +1,6 @@
-"""CURVE keys on disk, in the ZeroMQ certificate format (what czmq and pyzmq read and write).
+"""CURVE keys on disk, in the ZeroMQ certificate format of czmq and pyzmq.
 
-In and out: files. The permissions of each key are decided in `common.net.security` and
-`learner.access.allow_list`.
+In and out: files. `common.net.security` and `learner.access.allow_list` decide what each key permits.
 """
 
 import re
@@ -13,11 +12,11 @@ import zmq
 from graspfleet.common.runtime.files import read_limited, write_atomically
 
 MAX_BYTES = 4096
-"""Largest certificate file."""
+"""Largest certificate file, bytes."""
 NAME = re.compile(r"[A-Za-z0-9_.]{1,32}")
-"""Names of keys. Without dashes: a key may use the ids NAME and NAME-..., so no two keys share an id."""
+"""Names of keys. Without dashes, because a key may use the ids NAME and NAME-..., which must be unique."""
 PUBLIC, SECRET = ".key", ".key_secret"
-"""Suffixes of public and of private certificates."""
+"""File name suffixes of public and private certificates."""
 
 _LINE = re.compile(r"""\s*([a-z-]+)\s*=\s*["']([^"']*)["']\s*""")
 _Z85_KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
@@ -80,7 +79,7 @@ def read_certificate(path: Path, *, private: bool) -> Certificate:
 
     Raises:
         OSError: the file is unreadable, too large, or a private one that others can read.
-        CertificateError: the content is no certificate.
+        CertificateError: the content is not a valid certificate.
     """
     try:
         lines = read_limited(path, MAX_BYTES, private=private).decode().splitlines()
@@ -93,7 +92,7 @@ def read_certificate(path: Path, *, private: bool) -> Certificate:
     if not private:
         return Certificate(name, public.encode())
     if not _Z85_KEY.fullmatch(secret):
-        raise CertificateError("holds no private key")
+        raise CertificateError("contains no private key")
     try:
         fits = zmq.curve_public(secret.encode()) == public.encode()
     except (zmq.ZMQError, ValueError):

@@ -29,12 +29,12 @@ _KEEPALIVE = {
     zmq.TCP_MAXRT: LOST_AFTER_MS,
 }
 """TCP keepalive detects a peer whose host died without a FIN. ZeroMQ's own heartbeats must stay off: with
-them libzmq 4.3 aborts the process when a peer dies with unread messages (an assertion on `_io_error`), and a
-subscriber's pings would add to the bytes that the learner bounds."""
+them, libzmq 4.3 aborts the process when a peer dies with unread messages (an assertion on `_io_error`), and a
+subscriber's pings would count against the learner's limit of unread bytes."""
 SUBSCRIPTION_MAX_BYTES = 1024
 """Longest message to a publisher: a subscription, or a handshake command (400 bytes)."""
 ZAP_DOMAIN = b"graspfleet"
-"""ZAP domain of every bound socket. Enforced: without a running authenticator a socket accepts nobody."""
+"""ZAP domain of every bound socket. It is enforced: without an authenticator a socket accepts no peer."""
 
 
 class Channel:
@@ -73,10 +73,10 @@ class Channel:
         self._encrypted = False
 
     def bind(self, host: str, port: int, name: str) -> int:
-        """Listen, and return the port (a free one for 0).
+        """Listen, and return the port (a free one if `port` is 0).
 
         Raises:
-            ConfigError: the port is taken, the address is not this machine's, or its keys are unusable.
+            ConfigError: the port is taken, the address is not this machine's, or the keys are unusable.
         """
         host = _checked("--bind", host, wildcard=True)
         keys = learner_keys(self.config)
@@ -93,7 +93,7 @@ class Channel:
         except zmq.ZMQError as error:
             if error.errno == zmq.EADDRINUSE:
                 raise ConfigError(
-                    f"{flag(name)} {port}: taken on {host}; allowed: a free port, or 0"
+                    f"{flag(name)} {port}: already in use on {host}; allowed: a free port, or 0"
                 ) from None
             raise ConfigError(
                 f"--bind {host}: {error.strerror}; allowed: an address of this machine"
@@ -106,8 +106,8 @@ class Channel:
         """Connect now or as soon as the peer listens, and reconnect forever.
 
         Raises:
-            ConfigError: `host` is no host name or address, is another machine although there are no keys, or
-                the keys are unusable.
+            ConfigError: `host` is not a host name or address, is another machine although there are no keys,
+                or the keys are unusable.
         """
         host = _checked("--learner", host)
         keys = actor_keys(self.config)
@@ -134,7 +134,7 @@ class Channel:
                 return False
 
     def close(self, linger_s: float = 0.0) -> None:
-        """Close the socket; unsent messages are retried for `linger_s`."""
+        """Close the socket; libzmq tries to send pending messages for up to `linger_s`."""
         if self._reconnector is not None:
             self._reconnector.close()
         self.socket.close(round(linger_s * 1000))
@@ -146,7 +146,7 @@ class Channel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close the socket."""
         self.close()
 
     @property
@@ -156,7 +156,7 @@ class Channel:
 
     @property
     def refused(self) -> bool:
-        """The learner rejects this process's key."""
+        """True if the learner rejected this process's key."""
         return self._reconnector is not None and self._reconnector.refused
 
     def _send(self, parts: Sequence[Buffer]) -> bool:
@@ -177,7 +177,7 @@ class Channel:
             return None
         if self._reconnector is not None:
             self._reconnector.heard()
-        # pyzmq queries the socket for more parts after each one; reading it off the frame costs half as much.
+        # pyzmq queries the socket for more parts after each one; the frame's own flag costs half as much.
         return [first, *self.socket.recv_multipart(copy=False)] if first.more else [first]
 
 

@@ -7,7 +7,7 @@ from graspfleet.common.protocol import Buffer
 from graspfleet.common.settings.transport import TransportConfig
 
 ACK_TOPIC = b"ack/%s\0"
-"""Topic of one actor: its acknowledgements, and its refusal."""
+"""Topic of one actor or evaluator: its acknowledgements and its refusal."""
 STATUS_TOPIC = b"status\0"
 
 
@@ -26,7 +26,7 @@ class ControlPublisher(Channel):
         self._send([ACK_TOPIC % actor_id.encode(), frame])
 
     def status(self, frame: Buffer) -> None:
-        """Send a `Status` to everyone."""
+        """Send a `Status` to all subscribers."""
         self._send([STATUS_TOPIC, frame])
 
 
@@ -42,6 +42,6 @@ class ControlSubscriber(Channel):
             self.socket.subscribe(ACK_TOPIC % actor_id.encode())
 
     def receive(self) -> memoryview | None:
-        """Return the next frame, None if there is none."""
+        """Return the next frame; None if there is none."""
         parts = self._receive()
         return None if parts is None else parts[-1].buffer

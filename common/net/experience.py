@@ -9,7 +9,7 @@ from graspfleet.common.protocol import Buffer
 from graspfleet.common.settings.transport import TransportConfig
 
 MESSAGE_OVERHEAD_BYTES = 42 + 128
-"""Bytes that a message adds to a connection: header and encryption, and pings since the previous message."""
+"""Bytes on the connection per message: header and encryption, and pings since the previous message."""
 RECEIVES_PER_CHECK = 4
 """Receives between two checks for other peers with messages; a check costs 3 us, a receive 2 us."""
 
@@ -41,9 +41,9 @@ class ExperienceReceiver(Channel):
     """The learner's end of the experience channel.
 
     Attributes:
-        taken: libzmq's descriptor of a connection -> bytes received over it; only grows, so another thread
-            may read it.
-        emptied: receives that found nothing.
+        taken: libzmq's descriptor of a connection -> bytes received over it; entries are never removed, so
+            another thread may read it.
+        emptied: number of receives that found no message.
     """
 
     def __init__(self, config: TransportConfig) -> None:
@@ -53,10 +53,10 @@ class ExperienceReceiver(Channel):
         self._receives = 0
 
     def receive(self) -> Received | None:
-        """Return the next frame, None if there is none; a multipart message becomes one empty frame.
+        """Return the next frame; None if there is none. A multipart message becomes one empty frame.
 
-        Peers are served in turn. By itself libzmq notices a newly active peer only when the others are idle
-        or at every hundredth receive; reading the socket's events makes it notice.
+        Peers are served in turn. By itself, libzmq notices a newly active peer only when the others are idle
+        or at every hundredth receive; reading the socket's events makes it check sooner.
         """
         self._receives += 1
         if self._receives % RECEIVES_PER_CHECK == 0:

@@ -1,4 +1,4 @@
-"""Connection events of a socket, without the two traps of libzmq's monitors.
+"""Connection events of a socket, without two pitfalls of libzmq's monitors.
 
 libzmq's I/O thread, and with it every connection of the process, blocks on a monitor socket that is full or
 gone. The queue here is therefore unlimited, and `Monitor.close` ends monitoring before it closes the socket.
@@ -39,6 +39,6 @@ class Monitor:
             yield event["event"], int(event["value"]), event["endpoint"]
 
     def close(self) -> None:
-        """Stop monitoring; call it in the thread that owns the watched socket, before closing that."""
+        """Stop monitoring; call it in the thread that owns the watched socket, before closing that socket."""
         self._watched.monitor(None, 0)
         self.socket.close(0)

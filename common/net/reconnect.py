@@ -1,9 +1,9 @@
-"""Reconnection of a socket where libzmq itself gives up.
+"""Reconnection of a socket in cases in which libzmq itself gives up.
 
-libzmq reconnects after a lost connection, but never after a protocol error or a rejected key, and of all
-addresses of a name it only tries the first. Another program on the learner's port for a moment, a key listed
-a minute late, or a `localhost` that resolves to `::1` first would therefore disconnect an actor forever. This
-module monitors the socket's events and reconnects to each address in turn.
+libzmq reconnects after a lost connection, but never after a protocol error or a rejected key, and it tries
+only the first address of a name. Another program on the learner's port for a moment, a key added a minute
+late, or a `localhost` that resolves to `::1` first would therefore disconnect an actor forever. This module
+monitors the socket's events and reconnects to each address in turn.
 """
 
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 POLL_INTERVAL_S = 0.5
 RETRY_AFTER_S = 1.0
-"""Seconds that libzmq has to begin a reconnection itself."""
+"""Seconds that libzmq has to start a reconnection by itself."""
 NEXT_AFTER_S = 5.0
 """Seconds that an address has to answer before the next one is tried."""
 
@@ -66,7 +66,7 @@ class Reconnector:
 
     @property
     def lookup_error(self) -> str | None:
-        """Reason of a failed lookup, for the user; None if an address is known or the lookup still runs."""
+        """Reason of a failed lookup, for the user; None if an address is known or a lookup is in progress."""
         return self._addresses.error if self._endpoint is None else None
 
     def heard(self) -> None:

@@ -41,10 +41,10 @@ class ActorKeys:
     """Keys for an actor's sockets.
 
     Attributes:
-        name: of its key, which may use the ids NAME and NAME-anything.
+        name: of the actor's key, which may use the ids NAME and NAME-anything.
         learner: the learner's public key, Z85; no other server is accepted.
-        public: its own public key, Z85.
-        secret: its own private key, Z85.
+        public: the actor's public key, Z85.
+        secret: the actor's private key, Z85.
     """
 
     name: str
@@ -57,7 +57,7 @@ def learner_keys(config: KeysConfig) -> LearnerKeys | None:
     """Return the learner's keys; None in plaintext.
 
     Raises:
-        ConfigError: a file is missing, malformed or readable by others, or only an actor's keys are named.
+        ConfigError: a file is missing, malformed or readable by others, or only an actor's keys are given.
     """
     if config.keys is not None:
         folder = Path(config.keys)
@@ -70,7 +70,7 @@ def learner_keys(config: KeysConfig) -> LearnerKeys | None:
         )
     elif config.actor_secret is not None:
         raise ConfigError(
-            f"--actor-secret {config.actor_secret}: an actor's;"
+            f"--actor-secret {config.actor_secret}: is for actors;"
             " a learner takes --learner-secret and --allowed"
         )
     else:
@@ -80,9 +80,9 @@ def learner_keys(config: KeysConfig) -> LearnerKeys | None:
     except OSError as error:
         raise ConfigError(f"{flag(names[1])}: {allowed}: {error.strerror}; {_MAKE}") from None
     if not allowed.is_dir():
-        raise ConfigError(f"{flag(names[1])}: {allowed}: allowed is a folder of public keys")
+        raise ConfigError(f"{flag(names[1])}: {allowed}: not a folder; allowed: a folder of public keys")
     if mode & 0o022:
-        raise ConfigError(f"{flag(names[1])}: {allowed}: others may write there; allowed: mode 0700")
+        raise ConfigError(f"{flag(names[1])}: {allowed}: writable by others; allowed: mode 0700")
     certificate = _read(names[0], secret, private=True)
     assert certificate.secret is not None
     return LearnerKeys(certificate.secret, allowed)
@@ -92,7 +92,7 @@ def actor_keys(config: KeysConfig) -> ActorKeys | None:
     """Return the keys of an actor, or of any other connecting process; None in plaintext.
 
     Raises:
-        ConfigError: a file is missing, malformed or readable by others, or only the learner's are named.
+        ConfigError: a file is missing, malformed or readable by others, or only the learner's are given.
     """
     if config.keys is not None:
         public, secret, names = Path(config.keys) / (LEARNER + PUBLIC), _only_actor(config), ("keys", "keys")
@@ -101,7 +101,7 @@ def actor_keys(config: KeysConfig) -> ActorKeys | None:
         names = ("learner_public", "actor_secret")
     elif config.learner_secret is not None:
         raise ConfigError(
-            f"--learner-secret {config.learner_secret}: the learner's;"
+            f"--learner-secret {config.learner_secret}: is for the learner;"
             " an actor takes --learner-public and --actor-secret"
         )
     else:
@@ -110,21 +110,21 @@ def actor_keys(config: KeysConfig) -> ActorKeys | None:
     own = _read(names[1], secret, private=True)
     name = config.key_name or own.name or secret.name.removesuffix(SECRET)
     if not NAME.fullmatch(name):
-        raise ConfigError(f"--key-name {name}: allowed are up to 32 letters, digits, _ and .")
+        raise ConfigError(f"--key-name {name}: allowed: up to 32 letters, digits, _ and .")
     assert own.secret is not None
     return ActorKeys(name, learner.public, own.public, own.secret)
 
 
 def may_use(key: str | None, actor_id: str) -> bool:
-    """Return whether the holder of a key may use an actor id; without keys everyone may use every id."""
+    """Return whether the holder of a key may use an actor id; without keys every peer may use every id."""
     return key is None or actor_id == key or actor_id.startswith(f"{key}-")
 
 
 def require_own(key: str | None, actor_id: str) -> None:
-    """Refuse a message with an id that its sender may not use.
+    """Check that the sender of a message may use its actor id.
 
     Raises:
-        RefusedError: the key of its sender may not use the id.
+        RefusedError: the sender's key may not use the id.
     """
     if not may_use(key, actor_id):
         raise RefusedError("actor-id", f"key {key} may not use id {actor_id}; allowed: {key} or {key}-...")
@@ -141,7 +141,7 @@ def is_loopback(host: str) -> bool:
 
 
 def require_private(name: str, host: str, *, insecure: bool) -> None:
-    """Refuse plaintext beyond this machine unless the user allows it.
+    """Check that plaintext stays on this machine unless the user allows more.
 
     Args:
         name: flag that names `host`, for the message.
@@ -149,18 +149,18 @@ def require_private(name: str, host: str, *, insecure: bool) -> None:
         insecure: the user's explicit consent; it is logged.
 
     Raises:
-        ConfigError: `host` is another machine, or an interface that others reach, and `insecure` is false.
+        ConfigError: `host` is another machine, or an interface that others can reach, and not `insecure`.
     """
     if is_loopback(host):
         return
     if not insecure:
         raise ConfigError(
-            f"{name} {host}: plaintext is allowed on loopback only; {_MAKE}, or --insecure overrides"
+            f"{name} {host}: plaintext is allowed on loopback only; {_MAKE}, or override with --insecure"
         )
-    log.warning("%s %s: everything crosses the network unencrypted and unauthenticated", name, host)
+    log.warning("%s %s: all traffic is unencrypted and unauthenticated", name, host)
 
 
-_MAKE = "make keys with `graspfleet keys init DIR` and give --keys DIR"
+_MAKE = "create keys with `graspfleet keys init DIR` and pass --keys DIR"
 
 
 def _read(name: str, path: Path, *, private: bool) -> Certificate:
@@ -184,5 +184,5 @@ def _only_actor(config: KeysConfig) -> Path:
     if name not in found:
         there = ", ".join(sorted(found)) or "none"
         flags = f"--keys {folder}" if config.key_name is None else f"--key-name {name}"
-        raise ConfigError(f"{flags}: no actor key {name}{SECRET} in {folder}; there: {there}; {_MAKE}")
+        raise ConfigError(f"{flags}: no actor key {name}{SECRET} in {folder}; found: {there}; {_MAKE}")
     return found[name]

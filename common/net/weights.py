@@ -1,4 +1,4 @@
-"""The weights channel: published policies from the learner to the actors (PUB/SUB, newest only)."""
+"""The weights channel: policies from the learner to actors and evaluators (PUB/SUB, newest only)."""
 
 import zmq
 
@@ -14,18 +14,18 @@ class WeightsPublisher(Channel):
         super().__init__(zmq.PUB, config, hwm=1, conflate=True)
 
     def publish(self, frame: Buffer) -> None:
-        """Send to every connected actor."""
+        """Send a `Weights` frame to all subscribers."""
         self._send([frame])
 
 
 class WeightsSubscriber(Channel):
-    """An actor's end of the weights channel."""
+    """An actor's or evaluator's end of the weights channel."""
 
     def __init__(self, config: TransportConfig) -> None:
         super().__init__(zmq.SUB, config, hwm=1, conflate=True)
         self.socket.subscribe(b"")
 
     def newest(self) -> memoryview | None:
-        """Return the newest unseen frame, None if there is none."""
+        """Return the newest unseen frame; None if there is none."""
         parts = self._receive()
         return parts[0].buffer if parts else None

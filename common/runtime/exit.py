@@ -1,4 +1,4 @@
-"""The end of a command's process: the one place where errors become exit statuses."""
+"""The end of a command's process: the only place where errors become exit statuses."""
 
 import logging
 import os
@@ -15,8 +15,8 @@ from graspfleet.common.runtime.streams import Streams
 def run_main(main: Callable[[list[str]], int], argv: list[str]) -> int:
     """Run a command; return its exit status.
 
-    A user's mistake is one line on standard error and status 2, a disk that refuses or an evaluation without
-    a whole episode one line and status 1, a training that diverged one line and status 3.
+    Expected errors print one line on standard error: a user's mistake gives status 2, a disk error or an
+    evaluation without a complete episode status 1, diverged training status 3.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
@@ -37,7 +37,7 @@ def run_main(main: Callable[[list[str]], int], argv: list[str]) -> int:
 
 
 def _require_working_directory() -> None:
-    """Raise ConfigError where the working directory has been removed: paths are looked for there."""
+    """Raise ConfigError if the working directory has been removed: relative paths would have no meaning."""
     try:
         os.getcwd()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Reading of untrusted files, with bounds, and atomic writing of files."""
+"""Bounded reading of untrusted files, and atomic writing."""
 
 import errno
 import os
@@ -14,16 +14,16 @@ _TEMPORARY = re.compile(r"\.[A-Za-z0-9_-]+\.(yaml|json|jsonl|bin|pt|gfp|png)\.\d
 
 
 def read_limited(path: Path, at_most_bytes: int, *, private: bool = False) -> bytes:
-    """Return the content of a regular file; allocate nothing for one that is too large.
+    """Return the content of a regular file; allocate nothing if it is too large.
 
     Args:
         path: the file, or a link to it.
         at_most_bytes: largest allowed size.
-        private: refuse a file that other users of this machine can access.
+        private: reject a file that other users of this machine can access.
 
     Raises:
-        OSError: the file is unreadable, not a regular one (a pipe would block forever), too large, or not
-            private; `strerror` has the reason.
+        OSError: the file is unreadable, not regular (a pipe would block forever), too large, or not private;
+            `strerror` has the reason.
     """
     with open_regular(path) as file:
         found = os.fstat(file.fileno())
@@ -42,7 +42,7 @@ def open_regular(path: Path) -> BinaryIO:
         path: the file, or a link to it.
 
     Raises:
-        OSError: the file is unreadable or not a regular one; `strerror` has the reason.
+        OSError: the file is unreadable or not regular; `strerror` has the reason.
     """
     file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -55,7 +55,7 @@ def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
     """Open a file that only this program writes, and return its descriptor.
 
     Args:
-        path: the file. A symbolic link is not followed, because it may lead to a file of somebody else.
+        path: the file. A symbolic link is not followed, because it may lead to another program's file.
         flags: of `os.open`.
         mode: permissions of a new file, less the umask.
 
@@ -75,13 +75,13 @@ def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
 
 
 def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Replace a file by `data`: after a crash or on a full disk there is either the old or the new content.
+    """Replace a file's content; after a crash or on a full disk it is either the old or the new content.
 
-    A symbolic link is replaced itself; its target stays unchanged.
+    If the path is a symbolic link, the link is replaced, not its target.
 
     Args:
         path: the file.
-        data: its complete new content.
+        data: the complete new content.
         mode: permissions; default: those of the replaced file, or of the umask for a new one.
 
     Raises:
@@ -109,7 +109,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
         path: its final name; a file of that name is replaced.
 
     Raises:
-        OSError: the disk refuses; the file at `path` is unchanged.
+        OSError: a write failed; the file at `path` is unchanged.
     """
     _sync(temporary)
     temporary.replace(path)
@@ -117,16 +117,16 @@ def put_in_place(temporary: Path, path: Path) -> None:
 
 
 def expand_home(path: str | Path) -> Path:
-    """Return a path in which a leading ``~`` is a home directory.
+    """Return a path with a leading ``~`` replaced by the home directory.
 
     Raises:
-        ConfigError: it is not known which one.
+        ConfigError: the home directory is unknown.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError:
         raise ConfigError(
-            f"{path}: the home directory of this user is not known (HOME); allowed: a path without ~"
+            f"{path}: the home directory of this user is unknown (HOME); allowed: a path without ~"
         ) from None
 
 
@@ -136,7 +136,7 @@ def is_temporary(name: str) -> bool:
 
 
 def _mode_of(path: Path) -> int | None:
-    """Return the permissions of a regular file; None when there is none."""
+    """Return the permissions of a regular file; None if there is no such file."""
     try:
         found = path.lstat()
     except FileNotFoundError:

@@ -4,10 +4,10 @@ import time
 
 
 class Interval:
-    """A deadline that restarts whenever it is found due.
+    """A deadline that restarts whenever a check finds it passed.
 
     Args:
-        seconds: period; the first check is due at once.
+        seconds: period; the first check is always due.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -1,7 +1,4 @@
-"""Reading of a run's `metrics.jsonl`.
-
-The file may grow while it is read, end in a partial row after a crash, or have been edited.
-"""
+"""Reader of a run's `metrics.jsonl`, which may grow meanwhile, end in a partial row, or have been edited."""
 
 import json
 import logging
@@ -15,7 +12,7 @@ from graspfleet.common.runtime.files import open_regular
 log = logging.getLogger(__name__)
 
 MAX_ROW_BYTES = 65_536
-"""Longest valid line."""
+"""Longest valid line, bytes."""
 Row = dict[str, float]
 
 

@@ -1,7 +1,7 @@
-"""Reports of a process to its launcher: lines in a pipe that the launcher has created.
+"""Reports from a process to its launcher, as lines in a pipe that the launcher created.
 
-Its log holds whatever foreign code prints, so nothing there can be taken for a word of ours. In: kinds and
-texts. Out: the same, in order, on the other side. Without a launcher nothing happens.
+The process's log cannot serve for this, because third-party code prints there too. In: kinds and texts. Out:
+the same, in order, at the launcher. Without a launcher, reports are ignored.
 """
 
 import json
@@ -16,35 +16,35 @@ from typing import Self
 log = logging.getLogger(__name__)
 
 REPORT_VARIABLE = "GRASPFLEET_REPORT"
-"""Set by a launcher for its children: the descriptor to write to."""
+"""Environment variable that a launcher sets for its children: the descriptor to write to."""
 STATUS, ERROR, RESULT, HINT = "status", "error", "result", "hint"
-"""Kinds: the status that it is about to end with, why, its result as JSON, a flag that may help."""
+"""Kinds: imminent exit status, reason of an error, result as JSON, a flag that may help."""
 MAX_REPORT_BYTES = 64 << 10
-"""Of one process; what a pipe holds. What comes later is dropped."""
+"""Limit of all reports of one process, bytes: the size of a pipe; later reports are dropped."""
 
 
 def report(kind: str, text: str) -> None:
-    """Tell the launcher."""
+    """Send a report to the launcher, if there is one."""
     if _descriptor is not None:
-        with suppress(OSError):  # it has ended, or does not read
+        with suppress(OSError):  # the launcher has ended or does not read
             os.write(_descriptor, json.dumps([kind, text]).encode() + b"\n")
 
 
 def say_error(line: str) -> None:
-    """Say in a line why the process ends: on standard error, unless that lies on the disk that is full."""
+    """Print one line on standard error and report it; standard error itself may be on a full disk."""
     report(ERROR, line)
     with suppress(OSError):
         print(f"error: {line}", file=sys.stderr, flush=True)
 
 
 def hint(flag: str, text: str) -> None:
-    """Log what a flag would mend, and have it shown to whoever watches the run."""
+    """Log a hint to use a flag, and report it to the launcher, which shows it."""
     log.warning("%s", text)
     report(HINT, f"{flag} {text}")
 
 
 class Reports:
-    """The launcher's end of the pipe of one process, which is started within it as a context.
+    """The launcher's end of the pipe of one process; the process is started in the body of its `with`.
 
     Attributes:
         writer: descriptor for the process.
@@ -62,20 +62,23 @@ class Reports:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the other end to the process; close both if it could not be started."""
+        """Close the launcher's copy of the writer, and after an error the reader too."""
         os.close(self.writer)
         if kind is not None:
             self.close()
 
     def close(self) -> None:
-        """Read what is left, and no more: a process forked by foreign code may hold the other end."""
+        """Read the remaining reports without waiting for the end of the file, then close.
+
+        A process forked by third-party code may keep the other end open.
+        """
         if self._is_open:
             self._read()
             os.close(self._reader)
             self._is_open = False
 
     def of(self, kind: str) -> list[str]:
-        """Return all texts of a kind that have arrived, oldest first."""
+        """Return all texts of a kind received so far, oldest first."""
         if self._is_open:
             self._read()
         lines = [json.loads(line) for line in self._text.splitlines(keepends=True) if line.endswith(b"\n")]
@@ -88,7 +91,7 @@ class Reports:
 
 
 def _take_descriptor() -> int | None:
-    """Return the descriptor that a launcher has handed down, which processes started here do not get."""
+    """Return the descriptor inherited from a launcher, and keep it from processes started here."""
     word = os.environ.pop(REPORT_VARIABLE, "")
     if not (word.isascii() and word.isdigit()):
         return None

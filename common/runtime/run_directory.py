@@ -13,14 +13,14 @@ from graspfleet.common.runtime.files import is_temporary, read_limited, write_at
 from graspfleet.common.runtime.run_lock import take_lock
 
 _BEFORE_IT_BEGINS = {"config.yaml", "endpoints.json", "logs", "lock"}
-"""Files of a run that failed before its first actor; the directory can be used again."""
+"""Files of a run that failed before its first actor; the directory can be reused."""
 _WHILE_IT_BEGINS = {"replay.bin", "journal.bin", "metrics.jsonl", "tensorboard", "checkpoints"}
-"""Further files that may precede the first checkpoint; nothing is acknowledged before it."""
+"""Further files that may exist before the first checkpoint; nothing is acknowledged before it."""
 _WITH_TEMPORARIES = (".", "candidates", "checkpoints", "logs")
 """Folders of a run in which files are replaced atomically."""
 
 MAX_ENDPOINTS_BYTES = 4096
-"""Largest `endpoints.json`."""
+"""Largest `endpoints.json`, bytes."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class RunDirectory:
     """Paths of a run's files, and the claim of one process on them.
 
     Args:
-        path: the directory; it need not exist yet.
-        made: folders created for it, itself included, innermost first.
+        path: the directory, which need not exist yet.
+        made: folders created for it, including itself, innermost first.
 
     Attributes:
         is_lent: whether the claim belongs to this process's launcher, which also stores the settings.
@@ -72,18 +72,22 @@ class RunDirectory:
         return self.path / f"policy-{which}.gfp"
 
     def has_begun(self) -> bool:
-        """Return whether a run has begun here: the first checkpoint precedes the first acknowledgement."""
+        """Return whether a run has begun here, that is, whether it has a checkpoint.
+
+        The first checkpoint precedes the first acknowledgement.
+        """
         return any(self.checkpoints.glob("*.pt"))
 
     def claim(self, *, resume: bool, unbegun: bool = False) -> None:
-        """Make the directory this process's own until it ends; nothing is written before it is.
+        """Claim the directory for this process until it ends; nothing else is written before that.
 
         Args:
-            resume: there must be a run to go on with.
-            unbegun: take a directory too whose learner was killed before its first checkpoint.
+            resume: require a run to resume.
+            unbegun: also accept a directory whose learner was killed before its first checkpoint.
 
         Raises:
-            ConfigError: it is in use, holds another run or none to resume, or cannot be written or locked.
+            ConfigError: the directory is in use, holds another run or none to resume, or cannot be written
+                or locked.
         """
         name = f"{'--resume' if resume else '--run-dir'} {self.path}"
         try:
@@ -93,44 +97,42 @@ class RunDirectory:
             if self._lock is None:
                 self._make_folders()
                 self._take_lock(name)
-                self._require(name, resume=resume, unbegun=unbegun)  # nobody may have come in between
+                self._require(name, resume=resume, unbegun=unbegun)  # recheck under the lock
             self._sweep(begins=unbegun and not self.has_begun())
             self.logs.mkdir(exist_ok=True)
             self._refuse_files(name)
         except OSError as error:
             self.release()
             where = "" if error.filename in (None, str(self.path)) else f"{error.filename}: "
-            raise ConfigError(
-                f"{name}: {where}{error.strerror}; allowed: a folder that can be written"
-            ) from None
+            raise ConfigError(f"{name}: {where}{error.strerror}; allowed: a writable folder") from None
         except ConfigError:
             self.release()
             raise
 
     def release(self) -> None:
-        """Give the claim back."""
+        """Release the claim."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def discard(self) -> None:
-        """Take back what a start has made in which no run began; the next one may take the same place.
+        """Remove the files of a start in which no run began, so that the next start can use the directory.
 
-        Folders that were there before stay, and so does everything of a run that has begun.
+        Folders that existed before are kept, and so is a run that has begun.
         """
         if self._lock is None or self.is_lent or self.has_begun():
             return
-        with contextlib.suppress(OSError):  # what cannot be removed stays, and is no error of its own
+        with contextlib.suppress(OSError):  # best effort: the original error is what the user needs to see
             if self.path in self._made:
                 shutil.rmtree(self.path)
             else:
                 self._sweep(begins=True)
             for folder in self._made[1:]:
-                folder.rmdir()  # unless somebody else has put something there
+                folder.rmdir()  # fails if another process has put something there
         self.release()
 
     def _make_folders(self) -> None:
-        """Make the directory and those above it, and remember which were not there."""
+        """Create the directory and its missing parents, and remember which ones were created."""
         missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         self._made += missing
@@ -142,10 +144,10 @@ class RunDirectory:
         return self._lock
 
     def write_endpoints(self, endpoints: Endpoints) -> None:
-        """Write down where the learner listens.
+        """Store the addresses of the learner's sockets.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: they cannot be written.
         """
         try:
             write_atomically(self.endpoints, json.dumps(vars(endpoints)).encode())
@@ -153,10 +155,10 @@ class RunDirectory:
             raise StorageError(f"{self.endpoints}: {error.strerror}") from None
 
     def read_endpoints(self) -> Endpoints:
-        """Return where the learner listens.
+        """Return the addresses of the learner's sockets.
 
         Raises:
-            ConfigError: no learner has written it down here.
+            ConfigError: no learner has stored them here.
         """
         try:
             endpoints = Endpoints(**json.loads(read_limited(self.endpoints, MAX_ENDPOINTS_BYTES)))
@@ -168,7 +170,7 @@ class RunDirectory:
             raise ConfigError(f"{self.path}: no learner has run here; allowed: a run directory") from None
 
     def _require(self, name: str, *, resume: bool, unbegun: bool) -> None:
-        """Refuse a directory that no run may start in; looks only."""
+        """Raise ConfigError unless a run may start in the directory; changes nothing."""
         begun = self.has_begun()
         if resume:
             if not begun:
@@ -178,7 +180,7 @@ class RunDirectory:
         found = {entry for entry in found - _BEFORE_IT_BEGINS if not is_temporary(entry)}
         if not found or (unbegun and not begun and found <= _WHILE_IT_BEGINS):
             return
-        again = "--resume {} to go on with it" if begun else "--run-dir {} --auto-resume to begin it anew"
+        again = "--resume {} to continue it" if begun else "--run-dir {} --auto-resume to start it over"
         allowed = f", or {again.format(self.path)}" if begun or found <= _WHILE_IT_BEGINS else ""
         raise ConfigError(f"{name}: not empty; allowed: a new folder{allowed}")
 
@@ -186,16 +188,14 @@ class RunDirectory:
         self._lock, self.is_lent = take_lock(self.path / "lock", name)
 
     def _refuse_files(self, name: str) -> None:
-        """Refuse a directory that cannot be written, or whose files that are appended to lead elsewhere.
+        """Check that the directory is writable and that the files to append to are regular files.
 
         Raises:
-            ConfigError: it is one.
+            ConfigError: it is not writable, or one of the files is a link or not a regular file.
         """
         for folder in (self.path, self.logs, self.checkpoints, self.candidates):
             if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
-                raise ConfigError(
-                    f"{name}: {folder}: cannot be written; allowed: a folder that can be written"
-                )
+                raise ConfigError(f"{name}: {folder}: cannot be written; allowed: a writable folder")
         for path in (self.replay, self.journal, self.metrics, *self.logs.glob("*.log")):
             if path.is_symlink():
                 fault = "a symbolic link, which is not followed"
@@ -205,10 +205,10 @@ class RunDirectory:
                 fault = "cannot be written"
             else:
                 continue
-            raise ConfigError(f"{name}: {path}: {fault}; allowed: files of the run's own")
+            raise ConfigError(f"{name}: {path}: {fault}; allowed: a writable regular file")
 
     def _sweep(self, *, begins: bool) -> None:
-        """Remove what interrupted writes left and, where a run `begins` anew, what was never acknowledged."""
+        """Remove temporary files of interrupted writes and, if the run `begins`, unacknowledged data."""
         leftovers = [self.path / name for name in _WHILE_IT_BEGINS] if begins else []
         for folder in _WITH_TEMPORARIES:
             leftovers += [path for path in (self.path / folder).glob(".*") if is_temporary(path.name)]

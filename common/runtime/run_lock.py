@@ -1,4 +1,4 @@
-"""The lock of a run directory: taken by one process, and lent by a launcher to its learner."""
+"""The lock of a run directory, which one process holds and a launcher shares with its learner."""
 
 import errno
 import fcntl
@@ -9,21 +9,21 @@ from graspfleet.common.errors import ConfigError
 from graspfleet.common.runtime.files import open_own
 
 LOCK_VARIABLE = "GRASPFLEET_RUN_LOCK"
-"""Set by a launcher for its learner: the descriptor of the lock on the run directory that they share."""
+"""Environment variable that a launcher sets for its learner: the descriptor of the lock that they share."""
 
 
 def take_lock(path: Path, name: str) -> tuple[int, bool]:
-    """Lock a run directory, or take over the lock that the launcher of this process holds.
+    """Lock a run directory, or use the lock that this process's launcher holds.
 
     Args:
         path: of the lock file.
         name: flag and value that named the directory.
 
     Returns:
-        descriptor, to be closed by the caller; whether it was lent.
+        descriptor, to be closed by the caller; whether it belongs to the launcher.
 
     Raises:
-        ConfigError: another process has it, or the file system knows no locks.
+        ConfigError: another process holds the lock, or the file system does not support locks.
         OSError: the file cannot be opened.
     """
     lent = _lent_lock(path)
@@ -39,13 +39,13 @@ def take_lock(path: Path, name: str) -> tuple[int, bool]:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
         raise ConfigError(
-            f"{name}: this file system has no locks ({error.strerror}); allowed: a folder on one that has"
+            f"{name}: this file system does not support locks ({error.strerror}); allowed: one that does"
         ) from None
     return lock, lent is not None
 
 
 def _lent_lock(path: Path) -> int | None:
-    """Return the descriptor that a launcher has handed down, if there is one and it is of this lock."""
+    """Return the descriptor inherited from a launcher; None if there is none or it is of another lock."""
     word = os.environ.pop(LOCK_VARIABLE, "")
     if not (word.isascii() and word.isdigit()):
         return None

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 
 HELD_OUT_ROOT = 1_000_003
-"""Default root of the seeds of `graspfleet evaluate`."""
+"""Default root seed of `graspfleet evaluate`."""
 NUM_HELD_OUT = 10_000
-"""Number of its first seeds that are never used in training."""
+"""Number of episode seeds of this root that are reserved for evaluation and never used in training."""
 _END = 1 << 31
 """Exclusive upper bound of seeds: every seed fits a signed 32-bit integer."""
 

@@ -10,13 +10,13 @@ from contextlib import suppress
 from types import FrameType
 
 PARENT_VARIABLE = "GRASPFLEET_PARENT_PID"
-"""Set by a launcher for its children: they leave when they are orphaned."""
+"""Environment variable that a launcher sets for its children: they exit when this parent is gone."""
 EXIT_S = 5.0
 """Seconds that third-party threads and exit handlers have at the end of a process."""
 
 
 class StopSignal:
-    """A flag that the loops check; a second SIGINT ends the process at once.
+    """A stop flag that the loops check; a second SIGINT ends the process at once.
 
     Attributes:
         is_installed: whether this process's handlers are installed.
@@ -29,7 +29,7 @@ class StopSignal:
         self.is_installed = False
 
     def install(self) -> "StopSignal":
-        """Take over SIGINT and SIGTERM of this process."""
+        """Install handlers for SIGINT and SIGTERM."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
         self.is_installed = True
@@ -66,12 +66,12 @@ def exit_within_bound(status: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
-    gc.freeze()  # nobody waits a second for the memory of torch to be looked through for cycles
+    gc.freeze()  # at exit the garbage collector would search torch's memory for cycles for a second
     threading.Thread(target=watch, name="exit", daemon=True).start()
 
 
 def _forget() -> None:
-    """Restore default signal handlers in a forked process, whose parent ends it by signals."""
+    """Restore the default signal handlers in a forked process, which its parent ends with signals."""
     for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if isinstance(getattr(signal.getsignal(number), "__self__", None), StopSignal):
             signal.signal(number, default)

@@ -1,4 +1,4 @@
-"""Standard streams that take whatever is printed: no character, reader or disk ends a run."""
+"""Standard streams that never raise: an unprintable character, a gone reader or a full disk ends no run."""
 
 import codecs
 import errno
@@ -11,14 +11,14 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 PLAIN = str.maketrans(
     {"–": "-", "—": "-", "−": "-", "·": "|", "±": "+/-", "×": "x", "→": "->", "…": "...", "²": "^2", "µ": "u"}
 )
-"""Characters that we print, and what is read for them where an encoding has only ASCII."""
+"""Non-ASCII characters that we print -> their replacements in an ASCII encoding."""
 
 
 class _Patient(io.RawIOBase):
-    """A descriptor that is written to until it refuses; what comes later is dropped.
+    """A stream on a descriptor that drops all further output after the first error.
 
     Attributes:
-        error: why it refused; None while it takes everything.
+        error: the first error; None before it.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -38,7 +38,7 @@ class _Patient(io.RawIOBase):
         return os.isatty(self._descriptor)
 
     def write(self, data: Any, /) -> int:
-        """Write some of the data, a buffer; return how many bytes are done with."""
+        """Write some of the data, a buffer; return the number of bytes written or dropped."""
         if self.error is None:
             try:
                 return os.write(self._descriptor, data)
@@ -48,10 +48,11 @@ class _Patient(io.RawIOBase):
 
 
 class Streams:
-    """The standard streams of this process, replaced from here on.
+    """Replacement of the standard streams of this process.
 
-    Closed ones become the null device: whoever prints would write into a file opened in their place.
-    Characters that the encoding lacks are printed as others that look like them, or as question marks.
+    Closed streams are opened on the null device; otherwise the next file opened would get their descriptor,
+    and prints would go to it. Characters that the encoding lacks are replaced by similar ones or question
+    marks.
     """
 
     def __init__(self) -> None:
@@ -59,16 +60,16 @@ class Streams:
             try:
                 os.fstat(number)
             except OSError:
-                os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+                os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
         codecs.register_error("plain", _plainly)
         self._out, self._err = _Patient(STDOUT), _Patient(STDERR)
         sys.stdout = _text(self._out, sys.stdout, "plain")
         sys.stderr = _text(self._err, sys.stderr, "backslashreplace")
 
     def finish(self) -> str | None:
-        """Write what is buffered; return why standard output did not take everything, if it did not.
+        """Flush standard output; return the error that made it incomplete, or None.
 
-        A reader that has seen enough, such as `head`, is no reason.
+        A reader that closes the pipe early, such as `head`, does not count.
         """
         sys.stdout.flush()
         error = self._out.error
@@ -76,7 +77,7 @@ class Streams:
 
 
 class Reserved:
-    """Standard output for one result: what foreign code prints there, in C too, goes to standard error."""
+    """Standard output reserved for one result; other output to it, also from C code, goes to stderr."""
 
     def __init__(self) -> None:
         sys.stdout.flush()
@@ -94,14 +95,14 @@ class Reserved:
 
 
 def _plainly(error: UnicodeError) -> tuple[str, int]:
-    """Return what is printed for characters that an encoding lacks, and where to go on."""
+    """Return the replacement of characters that an encoding lacks, and the position after them."""
     assert isinstance(error, UnicodeEncodeError)
     lacking = error.object[error.start : error.end]
     return lacking.translate(PLAIN).encode("ascii", "replace").decode(), error.end
 
 
 def _text(raw: _Patient, former: TextIO | None, errors: str) -> TextIO:
-    """Return a text stream that writes as the former one did."""
+    """Return a text stream on `raw` with the encoding and buffering of the former one."""
     if former is not None:
         former.flush()
     encoding = getattr(former, "encoding", None) or "utf-8"

@@ -1,1 +1,1 @@
-"""Settings of every process: sections, command lines, files, and which of them holds."""
+"""Settings of every process: sections, command lines, files, and their precedence."""

@@ -1,7 +1,8 @@
-"""Words of a command line -> values by section, by argparse. Fields of the sections' models are the flags.
+"""Words of a command line -> values by section, by argparse; the flags are the fields of the models.
 
-A flag is spelled with dashes or underscores, its value follows it or an equals sign, and the last of several
-holds. The values are text still: the models check them, together with those of files and presets.
+A flag is spelled with dashes or underscores, its value is the next word or follows an equals sign, and the
+last of several takes effect. The values are still text: the models validate them later, together with those
+of files and presets.
 """
 
 import argparse
@@ -29,20 +30,20 @@ from graspfleet.common.settings.section import (
 Layer = dict[str, dict[str, Any]]
 """Section -> name -> value."""
 Models = Mapping[str, Sequence[type[Section]]]
-"""Section -> models of its flags: several until it is known which one holds; "" without sections."""
+"""Section -> alternative models of its flags, one for each algorithm; "" in a command without sections."""
 
 Fields = Mapping[str, Mapping[str, FieldInfo]]
 """Section -> name -> field."""
 
 NEAR = 0.7
-"""Similarity, at most 1, from which on another flag is suggested."""
+"""Smallest similarity (0 to 1) of a flag that is suggested in place of an unknown one."""
 METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
 NEGATIVE = re.compile(r"-(?:[.\d]|(?:inf|nan)$)")
-"""Beginning of a value that argparse may take for a flag."""
+"""Beginning of a value that argparse could mistake for a flag."""
 
 
 class Argument(NamedTuple):
-    """One flag, or one word that is given by its place."""
+    """One flag or positional argument."""
 
     section: str
     name: str
@@ -50,7 +51,7 @@ class Argument(NamedTuple):
 
     @property
     def place(self) -> str | None:
-        """Name under which a word that is given by its place is shown; None for a flag."""
+        """Displayed name of a positional argument, in brackets if optional; None for a flag."""
         name = next((each.name for each in self.field.metadata if isinstance(each, Positional)), None)
         return name if name is None or self.field.is_required() else f"[{name}]"
 
@@ -62,7 +63,7 @@ class Argument(NamedTuple):
 
     @property
     def arity(self) -> dict[str, Any]:
-        """Keywords of `argparse.add_argument` for the value."""
+        """Keyword arguments of `argparse.add_argument` for the value."""
         if self.field.annotation is bool:
             return {"action": argparse.BooleanOptionalAction}
         if get_origin(kind(self.field)) is tuple:
@@ -73,12 +74,12 @@ class Argument(NamedTuple):
         }
 
     def value(self, word: Any) -> Any:
-        """Return the value of a word: None if it says so and may."""
+        """Return the value of a word: None for "None" if the field allows it, else the word."""
         return None if word == "None" and is_optional(self.field) else word
 
 
 def fields_of(models: Models) -> Fields:
-    """Return the fields of a command in the order of its sections; of one name, the first."""
+    """Return the fields of a command in the order of its sections; the first of each name."""
     fields: dict[str, dict[str, FieldInfo]] = {section: {} for section in models}
     for section, alternatives in models.items():
         for model in alternatives:
@@ -97,8 +98,8 @@ class Words(NamedTuple):
     """Values that a command line sets.
 
     Attributes:
-        layer: of each section; text, True, False, None, or a list of texts.
-        want_help: True with --help: then nothing has been checked but what argparse does.
+        layer: values by section; each is a string, True, False, None, or a list of strings.
+        want_help: whether --help is given; then only argparse has checked the words.
     """
 
     layer: Layer
@@ -114,7 +115,7 @@ def read_words(models: Models, argv: Sequence[str], *, prog: str) -> Words:
         prog: the command.
 
     Raises:
-        ConfigError: a flag is unknown or lacks its value, or words are too many or missing.
+        ConfigError: a flag is unknown or has no value, or there are too many or too few positional arguments.
     """
     arguments = arguments_of(models)
     flags = {each.flag: each for each in arguments if each.place is None}
@@ -145,9 +146,9 @@ def format_help(models: Models, below: Layer, *, prog: str, about: str) -> str:
 
     Args:
         models: of the command.
-        below: settings in place of the fields' own defaults.
+        below: settings that replace the fields' own defaults.
         prog: the command.
-        about: a sentence on it.
+        about: its description.
     """
     parser = argparse.ArgumentParser(prog=prog, description=about)
     groups = {
@@ -167,7 +168,7 @@ def format_help(models: Models, below: Layer, *, prog: str, about: str) -> str:
 
 
 def _help(argument: Argument, below: Layer) -> str:
-    """Return description, range and default of a flag; a default of None is part of the description."""
+    """Return description, range and default of a flag; the description explains a default of None."""
     field = argument.field
     default = below.get(argument.section, {}).get(argument.name, field.default)
     default = " ".join(default) if isinstance(default, list | tuple) else default
@@ -178,7 +179,7 @@ def _help(argument: Argument, below: Layer) -> str:
 
 
 def _normalized(argv: Sequence[str]) -> Iterator[str]:
-    """Yield the words with flags spelled in dashes, and negative numbers tied to the flag before them."""
+    """Yield the words, with dashes in flags and with negative numbers joined to the flag before them."""
     words = list(argv)
     while words:
         name, equals, value = words.pop(0).partition("=")
@@ -192,7 +193,7 @@ def _normalized(argv: Sequence[str]) -> Iterator[str]:
 def _require_places(
     words: Sequence[str], places: Sequence[str], argv: Sequence[str], flags: Mapping[str, Argument], prog: str
 ) -> None:
-    """Raise ConfigError unless there are as many words without a flag as there are places for them."""
+    """Raise ConfigError if there are too few or too many positional arguments."""
     usage = " ".join([prog, *places, "[FLAGS]"])
     required = [place for place in places if not place.startswith("[")]
     if len(words) < len(required):
@@ -203,11 +204,11 @@ def _require_places(
         name = before.replace("_", "-").replace("--no-", "--", 1)
         if word in words and name in flags and "action" in flags[name].arity:
             raise ConfigError(_switch(name, word, before.replace("_", "-")))
-    raise ConfigError(f"{words[len(places)]}: no flag, and no value of one; allowed: {usage}")
+    raise ConfigError(f"{words[len(places)]}: unexpected argument; allowed: {usage}")
 
 
 def _without_its_value(names: str, argv: Sequence[str]) -> str:
-    """Return the line on a flag that lacks its value, or on a switch (with two names) that has one."""
+    """Return the error for a flag without a value, or for a switch (with two names) that has one."""
     if "/" not in names:
         return f"{names}: needs a value"
     for word in _normalized(argv):
@@ -218,11 +219,11 @@ def _without_its_value(names: str, argv: Sequence[str]) -> str:
 
 
 def _switch(name: str, value: str, said: str) -> str:
-    return f"{said} {shown(value)}: allowed is {name} or {name.replace('--', '--no-', 1)}, without a value"
+    return f"{said} {shown(value)}: allowed: {name} or {name.replace('--', '--no-', 1)}, without a value"
 
 
 def _require_known(words: Sequence[str], flags: Collection[str], prog: str) -> None:
-    """Raise ConfigError if a word that argparse has left over looks like a flag."""
+    """Raise ConfigError if a word that argparse did not recognize looks like a flag."""
     unknown = next((word for word in words if word.startswith("-") and not NEGATIVE.match(word)), None)
     if unknown is None:
         return

@@ -1,7 +1,7 @@
-"""Sections on what is learned: environment, returns, algorithm, replay, rate.
+"""Sections of learning settings: environment, returns, algorithm, replay, rate.
 
 Sections are the single source of flags, defaults, ranges, units and help. A command is a model made of the
-sections that it needs, so a flag means the same wherever it appears.
+sections that it needs, so that a flag means the same in every command.
 """
 
 from typing import Annotated
@@ -14,8 +14,8 @@ from graspfleet.common.settings.section import Section
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 ENV_ARGS = (
-    "KEY=VALUE, the value in YAML 1.2: 2, -0.5, 1e-3 and .inf are numbers, true and false booleans, null is"
-    " None, [1, 2] is a list; all else is a string (yes, on, 1:30, 2026-01-31), and so is quoted text."
+    "KEY=VALUE with a YAML 1.2 value: 2, -0.5, 1e-3 and .inf are numbers, true and false are booleans, null"
+    " is None, [1, 2] is a list; quoted text and anything else (yes, on, 1:30, 2026-01-31) are strings."
 )
 """Syntax of `--env-args`."""
 
@@ -31,7 +31,7 @@ class EnvConfig(Section):
     max_episode_steps: int | None = Field(
         None, ge=1, description="Episode length, env steps; default: the environment's own."
     )
-    headless: bool = Field(True, description="No window; --no-headless shows the first environment.")
+    headless: bool = Field(True, description="Show no window; --no-headless shows the first environment.")
     render_mode: str | None = Field(
         None, min_length=1, description="Gymnasium's render_mode, for environments that require one."
     )
@@ -43,19 +43,19 @@ class EnvConfig(Section):
     seed: int = Field(
         0,
         ge=0,
-        description="Root of all random streams; actors combine it with their session, so none repeats.",
+        description="Root of all random streams; actors combine it with their session, so that none repeats.",
     )
 
     @field_validator("env")
     @classmethod
     def _absolute(cls, env: str) -> str:
-        """Make the path of a file absolute, so that it is found from any working directory later."""
+        """Make the path of a file absolute, so that it is valid in any working directory later."""
         place, _, name = env.rpartition(":")
         return f"{expand_home(place).absolute()}:{name}" if place.endswith(".py") else env
 
     @property
     def env_id(self) -> str:
-        """Name of the environment for peers and files: a path on this machine is no part of it."""
+        """Name of the environment for peers and files, without a path on this machine."""
         place, _, name = self.env.rpartition(":")
         return name if place.endswith(".py") else self.env
 
@@ -71,13 +71,13 @@ ALGORITHM = "Name of the algorithm; --help shows its settings."
 
 
 class AlgorithmConfig(Section):
-    """The algorithm. Each one adds its own settings in a model derived from this one."""
+    """The algorithm. Each algorithm adds its own settings in a model derived from this one."""
 
     algorithm: str = Field("sac", description=ALGORITHM)
 
     @property
     def divergence_hint(self) -> str:
-        """Flags that may be too large where training has diverged, with their values; "" for none."""
+        """Flags whose values may have been too large if training diverges; "" for none."""
         return ""
 
 
@@ -102,12 +102,12 @@ class RateConfig(Section):
         1.0, gt=0, description="Updates per env step; None: as many as possible."
     )
     samples_per_insert: float | None = Field(
-        None, gt=0, description="Alternative to it: samples per transition."
+        None, gt=0, description="Samples per inserted transition, instead of --updates-per-step."
     )
     rate_tolerance: int | None = Field(
         None,
         ge=1,
-        description="Transitions that actors may be ahead or behind; default: 4 with --updates-per-step,"
+        description="Transitions that actors may be ahead or behind by; default: 4 with --updates-per-step,"
         " 100 with --samples-per-insert.",
     )
 

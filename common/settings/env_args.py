@@ -15,16 +15,16 @@ def parse_env_args(env_args: Iterable[str], name: str = "env_args") -> dict[str,
 
     Args:
         env_args: the words.
-        name: of the setting that has them.
+        name: of the setting that they belong to.
 
     Raises:
-        ConfigError: a word has no ``=`` or no YAML value.
+        ConfigError: a word has no ``=`` or no valid YAML value.
     """
     arguments: dict[str, Any] = {}
     for word in env_args:
         key, equals, value = word.partition("=")
         if not (equals and key.isidentifier()):
-            raise ConfigError(f"{flag(name)} {word}: allowed is KEY=VALUE")
+            raise ConfigError(f"{flag(name)} {word}: allowed: KEY=VALUE")
         try:
             arguments[key] = parse_yaml(value)
         except ValueError as error:
@@ -33,5 +33,5 @@ def parse_env_args(env_args: Iterable[str], name: str = "env_args") -> dict[str,
 
 
 def evaluated_env_args(env: EnvConfig, evaluator: EvaluatorConfig) -> tuple[str, ...]:
-    """Return the arguments of the environment that policies are evaluated in; later words win."""
+    """Return the arguments of the environment for evaluation; later words take precedence."""
     return (*env.env_args, *evaluator.eval_env_args)

@@ -1,4 +1,4 @@
-"""Files of settings, in YAML with one mapping per section: `--config`, presets, and a run's `config.yaml`."""
+"""Settings files in YAML with one mapping per section: `--config`, presets, and a run's `config.yaml`."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -16,9 +16,9 @@ from graspfleet.common.settings.section import Section, told
 PRESETS = Path(__file__).parent / "presets"
 PLAIN = "plain"
 MAX_SETTINGS_BYTES = 1 << 20
-"""A larger file holds no settings."""
+"""Largest settings file, bytes."""
 OPEN = "algorithm"
-"""Section of which a command that does not learn knows no settings."""
+"""Section whose settings are unknown to commands that do not learn."""
 
 
 def load_yaml(path: Path, name: str) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def load_yaml(path: Path, name: str) -> dict[str, Any]:
         name: flag that named it.
 
     Raises:
-        ConfigError: unreadable, or no mapping.
+        ConfigError: the file is unreadable or contains no mapping.
     """
     try:
         data = parse_yaml(read_limited(path, MAX_SETTINGS_BYTES))
@@ -38,12 +38,12 @@ def load_yaml(path: Path, name: str) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{name} {path}: {error}") from None
     if not isinstance(data, dict):
-        raise ConfigError(f"{name} {path}: allowed is a YAML mapping of sections")
+        raise ConfigError(f"{name} {path}: allowed: a YAML mapping of sections")
     return data
 
 
 def dump_yaml(settings: Section) -> str:
-    """Return settings as YAML that `--config` takes: all but which run they were for."""
+    """Return settings as YAML for `--config`, without the section `run`."""
     return format_yaml(settings.model_dump(mode="json", exclude={"run"}))
 
 
@@ -51,11 +51,11 @@ def preset(name: str | None, env: str) -> dict[str, Any]:
     """Return the settings of a preset.
 
     Args:
-        name: of the preset; None: that made for the environment, if any.
+        name: of the preset; None: the one made for the environment, if any.
         env: id of the environment.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is no preset of that name.
     """
     files = {path.stem: load_yaml(path, "--preset") for path in sorted(PRESETS.glob("*.yaml"))}
     made_for = {str(data.pop("default_for", "")): data for data in files.values()}
@@ -72,28 +72,28 @@ def as_layer(data: Mapping[Any, Any], fields: Fields, source: str) -> Layer:
     """Return the content of a settings file as a layer.
 
     Raises:
-        ConfigError: it has other sections or settings than these, or a section is none.
+        ConfigError: a section or setting is unknown, or a section is not a mapping.
     """
     for section, values in data.items():
         if section not in fields:
             home = _home_of(section, fields)
             meant = f"; it belongs to section {home}" if home else _near(section, fields)
-            raise ConfigError(f"{source}: {section!r} is no section{meant}; allowed: {', '.join(fields)}")
+            raise ConfigError(f"{source}: {section!r} is not a section{meant}; allowed: {', '.join(fields)}")
         if not isinstance(values, dict):
-            raise ConfigError(f"{source}: {section}: {values!r} is no mapping; allowed: NAME: VALUE below it")
+            raise ConfigError(f"{source}: {section}: {values!r} is not a mapping; allowed: NAME: VALUE lines")
         for name in values:
             if not isinstance(name, str):
-                raise ConfigError(f"{source}: {section}: {name!r} is no name of a setting")
+                raise ConfigError(f"{source}: {section}: {name!r} is not the name of a setting")
             if section != OPEN and name not in fields[section]:
                 raise ConfigError(f"{source}: {section}: {name}: {_elsewhere(name, section, fields)}")
     return {section: dict(values) for section, values in data.items()}
 
 
 def require_settings(layer: Layer, fields: Fields, source: str) -> None:
-    """Refuse a layer with a setting that there is not, or a value that is not allowed for itself alone.
+    """Check that each setting of a layer exists and that its value, taken by itself, is allowed.
 
     Raises:
-        ConfigError: the first such setting, and where it is.
+        ConfigError: one is not; the line names the first such setting and its place.
     """
     for section, values in layer.items():
         for name, value in values.items():
@@ -107,20 +107,20 @@ def require_settings(layer: Layer, fields: Fields, source: str) -> None:
 
 
 def _elsewhere(name: str, section: str, fields: Fields) -> str:
-    """Return what may be meant by a setting that a section does not have."""
+    """Return a suggestion for a setting that a section does not have."""
     own = fields[section]
     if home := _home_of(name, fields):
-        return f"no setting of this section; it belongs to section {home}"
+        return f"not a setting of this section; it belongs to section {home}"
     if meant := _near(name, own):
         return f"no such setting{meant}"
     everywhere = {each: home for home, names in fields.items() for each in names}
     if near := difflib.get_close_matches(name, everywhere, 1):
-        return f"no such setting; perhaps you meant {near[0]}, of section {everywhere[near[0]]}"
+        return f"no such setting; perhaps you meant {near[0]} of section {everywhere[near[0]]}"
     return f"no such setting; allowed: {', '.join(own)}"
 
 
 def _home_of(name: object, fields: Fields) -> str | None:
-    """Return the section of a setting; None if there is none of that name."""
+    """Return the section of a setting; None if there is no setting of that name."""
     return next((home for home, names in fields.items() if name in names), None)
 
 

@@ -1,6 +1,6 @@
-"""Commands and their flags: models made of sections, filled from a command line and from files of settings.
+"""Commands and their flags: models made of sections, filled from a command line and from settings files.
 
-A user's mistake leaves here as one `ConfigError` line that names the flag, the value and what is allowed.
+A user's mistake raises `ConfigError` with one line that names the flag, the value and what is allowed.
 """
 
 import functools
@@ -46,13 +46,13 @@ class ActorFlags(Section):
 
 
 class EvaluatorFlags(ActorFlags):
-    """Follow a learner's weights with deterministic episodes, and report them to it."""
+    """Evaluate a learner's newest policy in deterministic episodes, and report the results to it."""
 
     evaluator: EvaluatorConfig = EvaluatorConfig()
 
 
 class LearnerFlags(Section):
-    """Own the replay, learn from what actors send, and publish the policy."""
+    """Own the replay, learn from the actors' transitions, and publish the policy."""
 
     run: RunConfig = RunConfig()
     env: EnvConfig = EnvConfig()
@@ -65,7 +65,7 @@ class LearnerFlags(Section):
 
 
 class TrainFlags(LearnerFlags):
-    """Train on this machine: one learner, some actors, one evaluator."""
+    """Train on this machine, with one learner, one or more actors and one evaluator."""
 
     actor: ActorConfig = ActorConfig()
     evaluator: EvaluatorConfig = EvaluatorConfig()
@@ -82,10 +82,10 @@ def parse(
         command: model whose sections, or whose fields if it has none, become flags.
         argv: words after the command's name.
         prog: name for the help page.
-        algorithms: settings of each algorithm by name, for a command that has a section of these.
+        algorithms: settings of each algorithm by name, for a command that has the section `algorithm`.
 
     Raises:
-        ConfigError: anything that the user wrote is wrong.
+        ConfigError: a flag or a settings file is invalid.
         SystemExit: 0, after --help.
     """
     if "run" not in command.model_fields:
@@ -105,7 +105,7 @@ def parse(
         models["algorithm"] = (known[settled.algorithm],)
         for name in words.layer["algorithm"].keys() - known[settled.algorithm].model_fields.keys():
             raise ConfigError(
-                f"{flag(name)}: no flag of --algorithm {settled.algorithm}; {prog} --help lists them"
+                f"{flag(name)}: not a flag of --algorithm {settled.algorithm}; {prog} --help lists them"
             )
     if words.want_help:
         choice = f" Algorithms: {', '.join(known)}." if known else ""
@@ -126,17 +126,17 @@ def _sections(command: type[Section]) -> dict[str, Any]:
 
 
 def _own_defaults(command: type[Section]) -> Layer:
-    """Return the defaults of a command that are not those of its sections."""
+    """Return the defaults of a command that differ from those of its sections."""
     return {
         name: field.default.model_dump(exclude_unset=True) for name, field in command.model_fields.items()
     }
 
 
 def _with_env_args(flags: Command) -> Command:
-    """Return the settings, in which all arguments of environments can be read.
+    """Return the settings after checking that all environment arguments can be parsed.
 
     Raises:
-        ConfigError: they cannot.
+        ConfigError: one cannot be parsed.
     """
     for section in (flags, *(value for _, value in flags if isinstance(value, Section))):
         for name in ("env_args", "eval_env_args"):
@@ -152,4 +152,4 @@ def _with_algorithm(command: type[Command], settings: type[AlgorithmConfig]) -> 
 
 
 SECTIONS: Models = {name: (model,) for name, model in _sections(TrainFlags).items()}
-"""Of files, which every command reads as far as it needs them."""
+"""Sections of settings files; each command uses those that it needs."""

@@ -18,17 +18,18 @@ EXCLUSIVE = (
     ("transport", "keys", ("learner_secret", "allowed", "learner_public", "actor_secret")),
     ("run", "resume", ("run_dir", "preset")),
 )
-"""Section, a setting, and those it excludes. What a layer says takes the place of the others below it."""
+"""Section, a setting, and the settings that it excludes. Either side, set in a layer, unsets the other in the
+layers below."""
 
 
 class Settled(NamedTuple):
     """Settings of one command.
 
     Attributes:
-        run: which run is meant.
+        run: the section `run`.
         algorithm: name of the algorithm.
-        values: of all other sections, not checked yet.
-        files: content of each file by flag and path, for mistakes to be told with their place.
+        values: of all other sections, not yet validated.
+        files: content of each file by flag and path, so that an error can name its place.
     """
 
     run: RunConfig
@@ -38,16 +39,16 @@ class Settled(NamedTuple):
 
 
 def settle(words: Layer, defaults: Layer, models: Models, algorithms: Collection[str]) -> Settled:
-    """Return the settings that a command line, the files that it names, and the defaults make together.
+    """Return the combined settings of a command line, the files that it names, and the defaults.
 
     Args:
         words: values of the flags.
-        defaults: of the command.
+        defaults: of the command; modified.
         models: sections that a file may have.
-        algorithms: names of those that there are; empty for a command that does not learn.
+        algorithms: names of all algorithms; empty for a command that does not learn.
 
     Raises:
-        ConfigError: a file cannot be read, or there is no such run, preset or algorithm.
+        ConfigError: a file cannot be read, or the run, preset or algorithm does not exist.
     """
     files, fields = dict[str, Layer](), fields_of(models)
 
@@ -59,7 +60,7 @@ def settle(words: Layer, defaults: Layer, models: Models, algorithms: Collection
     config = words["run"].get("config")
     file = Layer() if config is None else read(Path(config), "--config")
     if "config" in file.get("run", {}):
-        raise ConfigError(f"--config {config}: run: config is allowed as a flag alone")
+        raise ConfigError(f"--config {config}: run: config is allowed only as a flag")
     told: Layer = {"run": file.pop("run", {})}
     merge(told, {"run": words["run"]})
     with placing_mistakes(files, fields):
@@ -68,7 +69,7 @@ def settle(words: Layer, defaults: Layer, models: Models, algorithms: Collection
     if resumed is not None:
         run = RunConfig(resume=resumed, auto_resume=run.auto_resume)
         below = read(Path(resumed) / "config.yaml", "--resume")
-    elif run.preset is not None or config is None:  # a file without a preset says it all
+    elif run.preset is not None or config is None:  # a file without a preset is complete
         env = next((layer["env"]["env"] for layer in (words, file) if "env" in layer.get("env", {})), None)
         below = as_layer(preset(run.preset, env or EnvConfig().env), fields, "--preset")
     algorithm = choose_algorithm(words.get("algorithm", {}).get("algorithm"), file, below)
@@ -88,7 +89,7 @@ def _resumed(run: RunConfig) -> str | None:
 
 @contextlib.contextmanager
 def placing_mistakes(files: Mapping[str, Layer], fields: Fields) -> Iterator[None]:
-    """Tell a mistake that a file makes with its place in the file."""
+    """Replace a ConfigError by one that names the place in a file, if a file caused it."""
     try:
         yield
     except ConfigError:
@@ -98,14 +99,14 @@ def placing_mistakes(files: Mapping[str, Layer], fields: Fields) -> Iterator[Non
 
 
 def merge(into: Layer, above: Layer) -> None:
-    """Lay one layer over the others."""
+    """Merge the layer `above` into `into`; its values take precedence."""
     give_way(into, above)
     for section, values in above.items():
         into.setdefault(section, {}).update(values)
 
 
 def give_way(below: Layer, above: Mapping[str, Mapping[str, Any]]) -> None:
-    """Take out of the lower layers what those above exclude; who says both in one layer hears of it later."""
+    """Unset settings of the lower layers that the upper one excludes; conflicts in one layer fail later."""
     for section, one, others in EXCLUSIVE:
         said = {name for name, value in above.get(section, {}).items() if value is not None}
         if (one in said) != bool(said.intersection(others)):
@@ -114,12 +115,12 @@ def give_way(below: Layer, above: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def choose_algorithm(said: str | None, file: Layer, below: Layer) -> str:
-    """Return the name of the algorithm, and take settings of another one out of both layers.
+    """Return the name of the algorithm, and remove the settings of any other algorithm from both layers.
 
     Args:
-        said: the flag.
-        file: goes before `below`, and means the same algorithm where it names none.
-        below: means the default where it names none.
+        said: value of --algorithm.
+        file: takes precedence over `below`; if it names no algorithm, its settings are for that of `below`.
+        below: if it names no algorithm, its settings are for the default one.
     """
     lower = below.get("algorithm", {}).get("algorithm", AlgorithmConfig().algorithm)
     upper = file.get("algorithm", {}).get("algorithm", lower)

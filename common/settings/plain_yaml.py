@@ -1,7 +1,7 @@
 """The core schema of YAML 1.2, without references, custom tags or dates.
 
-In: text of settings or of one value. Out: None, booleans, numbers, strings, lists and mappings. YAML 1.1,
-which PyYAML implements, reads `1e3` as a string, `on` as a boolean, `010` as 8 and `1:30` as 90.
+In: text of a settings file or of one value. Out: None, booleans, numbers, strings, lists and mappings. PyYAML
+itself implements YAML 1.1, which reads `1e3` as a string, `on` as a boolean, `010` as 8 and `1:30` as 90.
 """
 
 import re
@@ -25,15 +25,15 @@ SCALARS: dict[str, tuple[str, Callable[[str], Any]]] = {
         lambda text: float(re.sub(r"\.(?=[inIN])", "", text)),
     ),
 }
-"""Tag -> pattern of its plain text, conversion. All other text is a string. Source: YAML 1.2.2, 10.3.2."""
+"""Tag -> pattern of its text, conversion. All other text is a string. Source: YAML 1.2.2, section 10.3.2."""
 MAX_ERROR_CHARS = 300
 
 
 class PlainLoader(yaml.SafeLoader):
-    """A loader of plain values that refuses references: nine lines of them can expand to billions."""
+    """A loader of plain values. It rejects references: nine lines of them can expand to billions of nodes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Compose a node; refuse a reference."""
+        """Compose a node; reject a reference."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("*references are not allowed")
         return super().compose_node(parent, index)
@@ -43,7 +43,7 @@ class PlainLoader(yaml.SafeLoader):
         pattern, build = SCALARS[node.tag]
         if not re.fullmatch(pattern, node.value):
             kind = node.tag.rpartition(":")[2]
-            raise yaml.constructor.ConstructorError(None, None, f"{node.value!r} is no {kind}")
+            raise yaml.constructor.ConstructorError(None, None, f"{node.value!r} is not a valid {kind}")
         return build(node.value)
 
     def construct_text(self, node: Any) -> Any:
@@ -55,7 +55,7 @@ class PlainLoader(yaml.SafeLoader):
         return self.construct_sequence(node, deep=True)
 
     def construct_unique_mapping(self, node: Any) -> dict[Any, Any]:
-        """Return a mapping; refuse duplicate keys."""
+        """Return a mapping; reject duplicate keys."""
         pairs = [
             (self.construct_object(key, deep=True), self.construct_object(value, deep=True))
             for key, value in node.value
@@ -70,12 +70,12 @@ class PlainLoader(yaml.SafeLoader):
         return mapping
 
     def refuse(self, node: Any) -> Any:
-        """Refuse any other tag."""
+        """Reject any other tag."""
         raise yaml.constructor.ConstructorError(None, None, f"tag {node.tag} is not allowed", node.start_mark)
 
 
 class PlainDumper(yaml.SafeDumper):
-    """A dumper that quotes strings which YAML 1.1 or 1.2 would read as another type."""
+    """A dumper that quotes strings that YAML 1.1 or 1.2 would read as another type."""
 
 
 PlainLoader.yaml_implicit_resolvers = {}
@@ -99,10 +99,10 @@ def parse_yaml(text: str | bytes) -> Any:
     """
     try:
         return PlainLoader(text).get_single_data()
-    except (ValueError, yaml.YAMLError) as error:  # a ValueError: no text, or a number of too many digits
-        raise ValueError(f"no YAML: {' '.join(str(error).split())[:MAX_ERROR_CHARS]}") from None
+    except (ValueError, yaml.YAMLError) as error:  # ValueError: not text, or a number with too many digits
+        raise ValueError(f"invalid YAML: {' '.join(str(error).split())[:MAX_ERROR_CHARS]}") from None
     except RecursionError:
-        raise ValueError("no YAML: nested too deeply") from None
+        raise ValueError("invalid YAML: nested too deeply") from None
 
 
 def format_yaml(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Sections on processes: which run, and how its learner, actors, evaluator and launcher behave."""
+"""Sections of process settings: run directory, learner, actor, evaluator and launcher."""
 
 from typing import Literal
 
@@ -23,7 +23,7 @@ class RunConfig(Section):
         False, description="Continue the run in --run-dir if there is one, for restarted processes."
     )
     preset: str | None = Field(
-        None, description="Named settings; plain: none; default: those made for --env, if any."
+        None, description="Named settings; plain: none; default: the preset for --env, if any."
     )
     config: str | None = Field(None, description="YAML file of settings by section; flags override it.")
 
@@ -42,22 +42,22 @@ class LearnerConfig(Section):
     max_run_bytes: int = Field(
         4 << 30,
         ge=1 << 20,
-        description="Limit of replay and networks, bytes; an actor whose spec needs more is refused.",
+        description="Memory limit of replay and networks, bytes; an actor whose spec needs more is refused.",
     )
     total_env_steps: int = Field(1_000_000, ge=1, description="Length of the run, env steps.")
-    explore_steps: int = Field(1000, ge=0, description="Uniform random env steps before the first update.")
-    learner_threads: int = Field(1, ge=1, le=1024, description="Threads of one update.")
+    explore_steps: int = Field(1000, ge=0, description="Random env steps before the first update.")
+    learner_threads: int = Field(1, ge=1, le=1024, description="Threads per update.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "cpu", description="Device of the updates; auto: a GPU if there is one."
     )
     updates_per_dispatch: int | None = Field(
-        None, ge=1, le=256, description="Updates per call; default: 1, on a GPU 16."
+        None, ge=1, le=256, description="Updates per dispatched call; default: 1, or 16 on a GPU."
     )
     publish_interval_s: float | None = Field(
         None,
         gt=0,
-        description="Seconds between weight broadcasts; default: 0.2, or with --updates-per-step every second"
-        " env step, less often with more than five actors.",
+        description="Seconds between weight broadcasts; default: 0.2, and with --updates-per-step also after"
+        " every 2 env steps, or more env steps with over five actors.",
     )
     checkpoint_interval_s: float = Field(30.0, gt=0, description="Seconds between checkpoints.")
     keep_checkpoints: int = Field(3, ge=1, description="Number of newest checkpoints kept, besides the best.")
@@ -77,9 +77,9 @@ class ActorConfig(Section):
         description="Unique id of the actor; default: HOST-RANDOM.",
     )
     envs_per_actor: int = Field(1, ge=1, le=1024, description="Environments per process, stepped in turn.")
-    max_episodes: int | None = Field(None, ge=1, description="Episodes after which the actor leaves.")
+    max_episodes: int | None = Field(None, ge=1, description="Episodes after which the actor exits.")
     reinit_episodes: int = Field(20, ge=1, description="Episodes between two rebuilds of an environment.")
-    deterministic: bool = Field(False, description="Take the policy's mean action, without exploration.")
+    deterministic: bool = Field(False, description="Use the policy's mean action, without exploration.")
     random_action_prob: Fraction = Field(
         0.0, description="Probability of a uniform random action in each env step."
     )
@@ -91,14 +91,14 @@ class ActorConfig(Section):
         None,
         ge=1,
         le=1 << 24,
-        description="Limit of unacknowledged transitions; the learner may lower it. Default: 256,"
-        " and one batch before the learner has answered.",
+        description="Limit of unacknowledged transitions; the learner may lower it. Default: 256, or one"
+        " batch until the learner has answered.",
     )
     max_unacked_bytes: int = Field(
         64 << 20,
         ge=1 << 16,
         description="Limit of unacknowledged transitions, bytes; an environment whose env steps"
-        " take 10 ms or more (a robot) continues up to this limit while its learner is silent.",
+        " take 10 ms or more (a robot) continues up to this limit while the learner does not answer.",
     )
 
 
@@ -110,12 +110,12 @@ class EvaluatorConfig(Section):
         100,
         ge=0,
         le=MAX_EPISODES,
-        description="Episodes per policy when finalists and last policy are compared after training;"
+        description="Episodes per policy when finalists and the last policy are compared after training;"
         " fewer than 20: no comparison.",
     )
     eval_interval_s: float = Field(10.0, gt=0, description="Seconds between the starts of two evaluations.")
     eval_env_args: tuple[str, ...] = Field(
-        (), description="Additional --env-args for evaluation; they override."
+        (), description="Additional --env-args for evaluation; they take precedence."
     )
 
 
@@ -123,7 +123,7 @@ class LaunchConfig(Section):
     """Processes of `graspfleet train` on one machine."""
 
     actors: int | None = Field(None, ge=1, description="Actor processes; default: cores - 1, at least 1.")
-    max_restarts: int = Field(10, ge=0, description="Limit of restarts of dead actors during the run.")
+    max_restarts: int = Field(10, ge=0, description="Limit of restarts of dead processes during the run.")
     final_episodes: int = Field(
         200, ge=0, description="Deterministic episodes of the final evaluation, on fresh seeds."
     )

@@ -1,4 +1,4 @@
-"""The settings of a run: written before it begins, changed only by such as have proven themselves."""
+"""The stored settings of a run: written before it begins, changed only by settings known to work."""
 
 from pathlib import Path
 
@@ -11,25 +11,25 @@ from graspfleet.common.settings.section import Section
 
 
 def begin_settings(run: RunDirectory, settings: Section) -> None:
-    """Write the settings of a run that has not begun, in place of those of a start that failed.
+    """Write the settings of a run that has not begun, replacing those of a failed start.
 
     Raises:
-        StorageError: they cannot be written.
+        StorageError: the settings cannot be written.
     """
     write_settings(run.config, dump_yaml(settings))
 
 
 def change_settings(run: RunDirectory, settings: Section, unproven: frozenset[str] = frozenset()) -> None:
-    """Write the settings that a run has been gone on with.
+    """Write the settings with which a run has been resumed.
 
     Args:
-        run: the run; sections that `settings` lacks stay as they are.
-        settings: of the process that went on with it.
-        unproven: sections that stay as they are as well.
+        run: the run; sections that `settings` does not have are kept.
+        settings: of the process that resumed the run.
+        unproven: sections that are kept as well.
 
     Raises:
-        StorageError: they cannot be written.
-        ConfigError: those of before cannot be read.
+        StorageError: the settings cannot be written.
+        ConfigError: the previous settings cannot be read.
     """
     kept = load_yaml(run.config, "--resume") if run.config.exists() else {}
     proven = settings.model_dump(mode="json", exclude={"run", *unproven})
@@ -37,10 +37,10 @@ def change_settings(run: RunDirectory, settings: Section, unproven: frozenset[st
 
 
 def write_settings(path: Path, text: str) -> None:
-    """Write a file of settings.
+    """Write a settings file.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the file cannot be written.
     """
     try:
         write_atomically(path, text.encode())

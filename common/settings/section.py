@@ -1,4 +1,4 @@
-"""Section of settings: an immutable model, and the words in which its flags, ranges and mistakes are told."""
+"""Base class of settings sections, and the text for the user about their flags, ranges and errors."""
 
 import re
 from types import NoneType
@@ -11,8 +11,8 @@ from pydantic_core import ErrorDetails
 from graspfleet.common.errors import ConfigError
 
 WORD = re.compile(r"[\w@%+=:,./~-]+")
-"""Text that is shown as it is; other text in quotes, so that blanks and control characters are seen."""
-KINDS = {int: "an integer", float: "a finite number", str: "a text", bool: "true or false"}
+"""Text that is shown without quotes; other text is quoted, so that spaces and control characters show."""
+KINDS = {int: "an integer", float: "a finite number", str: "text", bool: "true or false"}
 
 BOUNDS = {
     "ge": "at least {}",
@@ -22,11 +22,11 @@ BOUNDS = {
     "min_length": "at least {} character",
     "pattern": "matching {}",
 }
-"""Attribute of an annotation -> its words."""
+"""Attribute of an annotation -> its description."""
 
 
 class Positional(NamedTuple):
-    """Annotation of a field that is given by its place on the command line, and shown under this name."""
+    """Annotation of a field that is a positional argument, displayed under this name."""
 
     name: str
 
@@ -43,7 +43,7 @@ def flag(name: str) -> str:
 
 
 class Section(BaseModel):
-    """Immutable group of settings that refuses unknown names."""
+    """Immutable group of settings that rejects unknown names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
@@ -51,7 +51,7 @@ class Section(BaseModel):
         """Validate `values`.
 
         Raises:
-            ConfigError: a value is out of range, in the user's words.
+            ConfigError: a name is unknown or a value is not allowed; the message names the flag.
         """
         try:
             super().__init__(**values)
@@ -70,21 +70,21 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if (field := _field(model, first["loc"])) is None:
         if first["type"] == "extra_forbidden":
             return f"{'.'.join(map(str, first['loc']))}: no such setting"
-        return first["msg"].removeprefix("Value error, ")  # of several settings, which it names itself
+        return first["msg"].removeprefix("Value error, ")  # of a model validator: names its settings itself
     return told(first, [part for part in first["loc"] if isinstance(part, str)][-1], field)
 
 
 def told(error: ErrorDetails, name: str, field: FieldInfo) -> str:
-    """Return the line on a value of a field that is not allowed."""
+    """Return one line about a field's value that is not allowed."""
     if error["type"] == "missing":
         return f"{flag(name)} is missing"
     own = error["msg"].removeprefix("Value error, ")
-    message = own if error["type"] == "value_error" else f"allowed is {allowed(field)}"
+    message = own if error["type"] == "value_error" else f"allowed: {allowed(field)}"
     return f"{flag(name)} {shown(error['input'])}: {message}"
 
 
 def _field(model: Any, place: tuple[int | str, ...]) -> FieldInfo | None:
-    """Return the field of a setting; None if it is a whole section, or there is no such field."""
+    """Return the field at a place; None if the place is a whole section or does not exist."""
     field = None
     for part in place:
         if isinstance(part, str):
@@ -96,7 +96,7 @@ def _field(model: Any, place: tuple[int | str, ...]) -> FieldInfo | None:
 
 
 def shown(value: object) -> str:
-    """Return a value as it is shown to the user: in quotes only if it is no plain word."""
+    """Return a value as text for the user, in quotes unless it is a plain word."""
     return value if isinstance(value, str) and WORD.fullmatch(value) else repr(value)
 
 
@@ -112,19 +112,19 @@ def kind(field: FieldInfo) -> Any:
 
 
 def choices(field: FieldInfo) -> list[str]:
-    """Return the words that a setting chooses from; none if it is no choice."""
+    """Return the choices of a setting; an empty list if any value is possible."""
     return list(map(str, get_args(kind(field)))) if get_origin(kind(field)) is Literal else []
 
 
 def allowed(field: FieldInfo) -> str:
-    """Return in words which values a setting may have."""
+    """Return a description of the allowed values of a setting."""
     words = choices(field)
-    text = ", ".join(filter(None, (KINDS.get(kind(field), "a list of texts"), bounds(field))))
+    text = ", ".join(filter(None, (KINDS.get(kind(field), "a list of text"), bounds(field))))
     return (", ".join(words) or text) + (", or None" if is_optional(field) else "")
 
 
 def bounds(field: FieldInfo) -> str:
-    """Return the range of a setting in words; "" without one."""
+    """Return a description of the range of a setting; "" if it has none."""
     found = {
         name: value
         for limit in field.metadata

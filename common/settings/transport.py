@@ -1,4 +1,4 @@
-"""Sections on sockets: addresses, keys, ports, and every limit of what a peer may cost."""
+"""Sections of socket settings: keys, ports, timeouts, and all limits on what a peer can consume."""
 
 from functools import partial
 from typing import Annotated
@@ -14,20 +14,20 @@ BoundHost = Annotated[str, AfterValidator(partial(host_of, wildcard=True))]
 
 
 class KeysConfig(Section):
-    """Authentication of learner and actors; without keys, plaintext on loopback."""
+    """Authentication of learner and actors; without keys, plaintext on loopback only."""
 
-    keys: str | None = Field(None, description="Folder made by `graspfleet keys init`; enables encryption.")
+    keys: str | None = Field(None, description="Folder from `graspfleet keys init`; enables encryption.")
     key_name: str | None = Field(
         None, description="Name of the actor key in --keys; default: the only one, or `actor`."
     )
-    learner_secret: str | None = Field(None, description="Learner, instead of --keys: its private key.")
+    learner_secret: str | None = Field(None, description="Private key of the learner, instead of --keys.")
     allowed: str | None = Field(
-        None, description="Learner, instead of --keys: folder of allowed public keys."
+        None, description="Folder of public keys that the learner allows, instead of --keys."
     )
     learner_public: str | None = Field(
-        None, description="Actor, instead of --keys: the learner's public key."
+        None, description="Public key of the learner, for an actor, instead of --keys."
     )
-    actor_secret: str | None = Field(None, description="Actor, instead of --keys: its private key.")
+    actor_secret: str | None = Field(None, description="Private key of the actor, instead of --keys.")
     insecure: bool = Field(False, description="Allow plaintext beyond this machine.")
 
     @model_validator(mode="after")
@@ -39,12 +39,12 @@ class KeysConfig(Section):
                 if self.keys is not None:
                     raise ValueError(f"{flag(name)} {getattr(self, name)}: allowed only without --keys")
                 if getattr(self, partner) is None:
-                    raise ValueError(f"{flag(name)} {getattr(self, name)}: needs {flag(partner)} beside it")
+                    raise ValueError(f"{flag(name)} {getattr(self, name)}: requires {flag(partner)}")
         return self
 
 
 class TransportConfig(KeysConfig):
-    """Ports and every limit of the sockets."""
+    """Ports, timeouts and limits of the sockets."""
 
     experience_port: Port = Field(
         5555, description="Port for transitions, actors to learner; 0: any free port."
@@ -69,27 +69,27 @@ class TransportConfig(KeysConfig):
         2.0, gt=0, description="Longest pause between reconnection attempts, seconds."
     )
     connect_timeout_s: float = Field(
-        60.0, gt=0, description="Seconds without an answer of a learner after which a new actor gives up."
+        60.0, gt=0, description="Seconds without an answer of the learner after which a new actor gives up."
     )
     max_connections: int = Field(
-        12_288, ge=3, description="Limit of open connections of the learner; each actor takes three."
+        12_288, ge=3, description="Limit of open connections of the learner; each actor uses three."
     )
     max_handshakes: int = Field(512, ge=3, description="Limit of simultaneous unfinished handshakes.")
     max_unread_bytes: int = Field(
         1 << 30,
         ge=1 << 20,
-        description="Limit of received bytes of all actors together that the learner has not read yet.",
+        description="Limit of received bytes, over all actors, that the learner has not read yet.",
     )
     max_actors_per_key: int = Field(4096, ge=1, description="Limit of simultaneous actors per key.")
     max_actor_batches_per_s: float = Field(
         50_000.0,
         gt=0,
-        description="Limit of messages per second of one actor; others are dropped and resent.",
+        description="Limit of messages per second from one actor; any beyond it are dropped and resent.",
     )
     max_actor_bytes_per_s: float = Field(
         float(512 << 20),
         gt=0,
-        description="Limit of bytes per second of one actor; others are dropped and resent.",
+        description="Limit of bytes per second from one actor; messages beyond it are dropped and resent.",
     )
     silent_after_s: float = Field(
         5.0, gt=0, description="Seconds of silence after which an actor is listed as late."

@@ -266,5 +266,5 @@ def test_a_stop_during_the_comparison_writes_nothing(
 
 
 def test_more_episodes_than_one_message_holds_are_refused_at_the_start() -> None:
-    with pytest.raises(ConfigError, match=r"--eval-episodes 5000: allowed is an integer, 1 to 4096"):
+    with pytest.raises(ConfigError, match=r"--eval-episodes 5000: allowed: an integer, 1 to 4096"):
         EvaluatorConfig(eval_episodes=5000)

@@ -161,7 +161,7 @@ def test_a_learners_public_key_that_is_none_is_refused(folder: Path, how: str) -
 
 def test_an_allow_list_that_others_may_write_is_refused(folder: Path) -> None:
     (folder / "allowed").chmod(0o777)
-    with pytest.raises(ConfigError, match="others may write"):
+    with pytest.raises(ConfigError, match="writable by others"):
         learner_keys(KeysConfig(keys=str(folder)))
 
 

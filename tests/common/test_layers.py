@@ -162,5 +162,5 @@ def test_who_says_both_or_nothing_hears_it_in_one_line(argv: list[str], begun: P
 
 def test_a_file_names_no_further_file(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("run: {config: other.yaml}")
-    with pytest.raises(ConfigError, match="config is allowed as a flag alone"):
+    with pytest.raises(ConfigError, match="config is allowed only as a flag"):
         train("--config", str(tmp_path / "c.yaml"))

@@ -74,7 +74,7 @@ def test_what_stands_in_quotes_is_a_string(text: str) -> None:
     ids=lambda text: repr(text[:20]),
 )
 def test_what_is_no_plain_value_is_one_line(text: str | bytes) -> None:
-    with pytest.raises(ValueError, match=r"\Ano YAML: [^\n]+\Z"):
+    with pytest.raises(ValueError, match=r"\Ainvalid YAML: [^\n]+\Z"):
         parse_yaml(text)
 
 

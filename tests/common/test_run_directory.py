@@ -85,10 +85,10 @@ def test_a_directory_with_anything_else_in_it_is_refused_and_left_alone(
 def test_the_line_says_how_to_go_on_with_what_is_there(run: RunDirectory) -> None:
     run.path.mkdir(parents=True)
     run.replay.write_text("never acknowledged")
-    with pytest.raises(ConfigError, match=f"--run-dir {run.path} --auto-resume to begin it anew"):
+    with pytest.raises(ConfigError, match=f"--run-dir {run.path} --auto-resume to start it over"):
         run.claim(resume=False)
     begin(run)
-    with pytest.raises(ConfigError, match=f"--resume {run.path} to go on with it"):
+    with pytest.raises(ConfigError, match=f"--resume {run.path} to continue it"):
         run.claim(resume=False)
 
 
@@ -198,7 +198,7 @@ def test_a_file_system_without_locks_is_called_so(
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
         run.claim(resume=False)
-    assert "this file system has no locks" in str(caught.value)
+    assert "this file system does not support locks" in str(caught.value)
     assert "in use" not in str(caught.value)
 
 

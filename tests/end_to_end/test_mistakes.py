@@ -31,7 +31,7 @@ def run(folder: Path, *command: str) -> tuple[int, str]:
     ("command", "words"),
     [
         (("train", "--bach-size", "3"), ("--bach-size",)),
-        (("train", "--batch-size", "0"), ("--batch-size", "0", "allowed is an integer, 1 to 65536")),
+        (("train", "--batch-size", "0"), ("--batch-size", "0", "allowed: an integer, 1 to 65536")),
         (("train", "--batch-size", "many"), ("--batch-size", "many")),
         (("train", "--env", "NoSuchEnv-v0"), ("--env NoSuchEnv-v0",)),
         (("train", "--env", "no_such_package:Env-v0"), ("no_such_package",)),
