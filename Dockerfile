@@ -19,8 +19,11 @@ ENV PATH=/opt/graspfleet/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONT
 FROM runtime AS actor-packages
 WORKDIR /src
 COPY pyproject.toml constraints.txt ./
-# Without its code the project is a command and the packages that it needs.
-RUN mkdir -p graspfleet actor common learner && touch README.md LICENSE \
+# Without its code, in empty folders, the project is a command and the packages that it needs.
+RUN python3 -c "import os, tomllib; \
+      [os.makedirs(name.removeprefix('graspfleet.').replace('.', '/'), exist_ok=True) for name in \
+       tomllib.load(open('pyproject.toml', 'rb'))['tool']['setuptools']['packages']]" \
+ && touch README.md LICENSE \
  && python3 -m venv /opt/graspfleet \
  && pip install --no-cache-dir -c constraints.txt .
 
