@@ -1,4 +1,4 @@
-"""The processes that step environments. Importing it registers `Grasp-v0` with Gymnasium."""
+"""The processes that step environments. Importing this package registers `Grasp-v0` with Gymnasium."""
 
 from graspfleet.actor.grasp import register
 

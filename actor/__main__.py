@@ -3,7 +3,7 @@
 import os
 import sys
 
-# NumPy's threads would compete with the other actors for cores; this must precede its import.
+# NumPy's threads would compete with the other actors for cores; must be set before NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -53,10 +53,10 @@ def main_evaluate(argv: list[str]) -> int:
 
 
 def actor_id_of(flags: ActorFlags) -> str:
-    """Return this process's actor id: that of the flags, or a unique default.
+    """Return this process's actor id: --actor-id, or a unique default.
 
     Raises:
-        ConfigError: its key may not use that id; the learner would refuse every message.
+        ConfigError: this process's key may not use the id; the learner would refuse every message.
     """
     keys = actor_keys(flags.transport)
     name = flags.actor.actor_id
@@ -69,11 +69,11 @@ def actor_id_of(flags: ActorFlags) -> str:
 
 
 def unique_name(host: str, length: int) -> str:
-    """Return the host's name followed by random digits.
+    """Return the host's name followed by random hex digits.
 
     Args:
-        host: anything.
-        length: characters at the most; what does not fit is cut off before the digits.
+        host: any text; characters that are not allowed in ids are replaced.
+        length: largest number of characters; the host's name is truncated if necessary.
     """
     digits = os.urandom(6).hex()
     readable = re.sub(r"[^A-Za-z0-9.-]", "-", host)[: length - len(digits) - 1]

@@ -15,7 +15,7 @@ from graspfleet.common.evaluation.statistics import mean_low, wilson_interval
 from graspfleet.common.fields import Episode
 
 ROUND_EPISODES = 20
-"""Episodes per round, after which policies without an advantage drop out; a comparison needs at least one."""
+"""Episodes per round, after which policies without an advantage drop out; a comparison needs one round."""
 GOOD_ENOUGH = 0.9
 """Lower 95 % bound of the success rate above which the last policy needs no comparison."""
 
@@ -58,7 +58,7 @@ class Comparison:
             if low >= GOOD_ENOUGH:
                 count = sum(self._sizes[:number])
                 self.verdict = (
-                    f"it is the last one; success above {low:.0%} by a 95 % interval, {count} episodes"
+                    f"it is the last one; success above {low:.0%} (95 % interval), {count} episodes"
                 )
                 return self._last
         ahead = self._others
@@ -77,14 +77,14 @@ class Comparison:
         return max(better, key=lambda key: self.tally(key).score, default=self._last)
 
     def tally(self, key: Key, rounds: int | None = None) -> Candidate:
-        """Return a policy with its episodes of the first `rounds`, or of all."""
+        """Return a policy with its episodes of the first `rounds` rounds, or of all."""
         tally = Candidate(version=key.version, env_steps=key.env_steps)
         for episodes, broken in self._rounds[key][:rounds]:
             tally = tally.with_episodes(episodes, broken)
         return tally
 
     def _run(self, key: Key, rounds: int) -> None:
-        """Run a policy's episodes until it has completed `rounds`."""
+        """Run a policy's episodes until it has completed `rounds` rounds."""
         done = self._rounds[key]
         while len(done) < rounds:
             done.append(self._run_episodes(key, self._sizes[len(done)]))
@@ -103,8 +103,8 @@ def advantage(one: Candidate, other: Candidate) -> NDArray[np.float64]:
     """Return the paired advantage of one policy over another, [n] with n >= 1, one number per seed.
 
     It is the difference in success if there is any, with a broken episode as a failure. Otherwise it is the
-    difference in completed episodes if `one` broke more often or clearly less often, and else the difference
-    in return over the seeds that both completed.
+    difference in completed episodes if `one` had more broken episodes or clearly fewer, and else the
+    difference in return over the seeds that both completed.
     """
     ones, others = ({episode[3]: episode for episode in each.episodes} for each in (one, other))
     seeds = sorted(ones.keys() | others.keys())

@@ -21,11 +21,11 @@ FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class ContractError(BrokenEpisodeError):
-    """An invalid result of an environment; at the first reset and step it ends the process."""
+    """An invalid result of an environment; in the first reset or step it ends the process."""
 
 
 class ReadObservation(Protocol):
-    """Turns an observation into a new float32 array; `source` is the call that returned it."""
+    """Converts an observation to a new float32 array; `source` is the call that returned it."""
 
     def __call__(self, source: str, obs: Any, /) -> Floats:
         """Return the array; raises as `read_array` does."""
@@ -72,12 +72,12 @@ def read_array(source: str, obs: Any, shape: tuple[int, ...]) -> Floats:
     """Return a validated copy of an array; copied first, because an environment may modify it at any time.
 
     Raises:
-        ContractError: it has another shape, or holds no numbers.
+        ContractError: the array has another shape or a non-numeric dtype.
         BrokenEpisodeError: a number is not finite or too large.
     """
     try:
-        array = np.array(obs if type(obs) is np.ndarray else np.asarray(obs))  # a tensor's shares its memory
-    except Exception as error:  # not convertible, or its own conversion fails
+        array = np.array(obs if type(obs) is np.ndarray else np.asarray(obs))  # asarray may share memory
+    except Exception as error:  # not convertible, or its own conversion raises
         raise ContractError(f"{source} returned {shown(obs)} as observation: {reason(error)}") from None
     if array.shape != shape or array.dtype.kind not in "fiub":
         raise ContractError(
@@ -96,7 +96,7 @@ def read_integers(source: str, obs: Any, shape: tuple[int, ...]) -> NDArray[np.i
     """Return a copy of an array of integers, or of one integer.
 
     Raises:
-        ContractError: it has another shape, or holds no integers.
+        ContractError: the array has another shape or a dtype other than integers.
     """
     try:
         array = np.array(obs)
@@ -110,7 +110,7 @@ def read_integers(source: str, obs: Any, shape: tuple[int, ...]) -> NDArray[np.i
 
 
 def _require_sound(source: str, array: NDArray[Any]) -> None:
-    """Refuse an observation with a number that is not finite or beyond `MAX_MAGNITUDE`."""
+    """Raise BrokenEpisodeError if a number is not finite or is beyond `MAX_MAGNITUDE`."""
     sound = np.abs(array) <= MAX_MAGNITUDE
     if not sound.all():
         index = int(np.argmin(sound))
@@ -121,7 +121,7 @@ def _require_sound(source: str, array: NDArray[Any]) -> None:
 
 
 def _scalar(name: str, value: Any, kinds: str, allowed: str) -> Any:
-    """Return a NumPy scalar, or a zero-dimensional tensor, as a plain value."""
+    """Convert a NumPy scalar or a zero-dimensional tensor to a plain value."""
     try:
         array = np.asarray(value)
         if array.shape == () and array.dtype.kind in kinds:
@@ -148,7 +148,7 @@ def shown(value: Any) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return an environment's error in one line: class, message, and location."""
+    """Return an environment's error as one line: class, message and location."""
     trace, place = error.__traceback__, ""
     while trace is not None:
         place = f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})"

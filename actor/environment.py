@@ -1,7 +1,7 @@
 """An actor's view of a Gymnasium environment: flat float32 observations, actions in [-1, 1].
 
 In: a Gymnasium id and its arguments. Out: float32 observations; actions are within [-1, 1]. A failed call of
-the environment becomes a `BrokenEpisodeError`, which costs one episode.
+the environment raises `BrokenEpisodeError`, which costs one episode.
 """
 
 import logging
@@ -29,11 +29,11 @@ from graspfleet.common.specs import MAX_MAGNITUDE, Floats
 log = logging.getLogger(__name__)
 
 PERMANENT = (ImportError, NameError, AttributeError, TypeError, NotImplementedError, FileNotFoundError)
-"""Errors of the first reset and step that neither another seed nor a pause can fix."""
+"""Errors in the first reset or step that neither another seed nor a pause can fix."""
 
 MAX_EPISODE_STEPS = 10_000
-"""Env steps after which an evaluation cuts an episode if the environment has no time limit (Gymnasium's
-`max_episode_steps`, or `--max-episode-steps`)."""
+"""Env steps after which an evaluation cuts an episode if the environment has no time limit, that is, neither
+Gymnasium's `max_episode_steps` nor `--max-episode-steps`."""
 
 
 class Environment:
@@ -42,18 +42,18 @@ class Environment:
     Args:
         config: the environment.
         returns: discount and n of the spec.
-        headless: whether to open no window.
-        render_mode: Gymnasium's, overriding the config's.
+        headless: if false, the environment opens a window.
+        render_mode: Gymnasium's; takes precedence over the config's.
         watchdog: makes the calls; default: one without a thread.
 
     Attributes:
         name: value of `--env`.
-        success: reads an episode's success off its last info.
+        success: reads an episode's success from its last info.
         patience: counts broken episodes.
         cut_after: env steps after which an evaluation cuts an episode; infinity with a time limit.
 
     Raises:
-        ConfigError: it is unknown, cannot be constructed, or has unsupported spaces.
+        ConfigError: the environment is unknown, cannot be constructed, or has unsupported spaces.
     """
 
     def __init__(
@@ -88,16 +88,16 @@ class Environment:
         space = self.env.action_space
         assert isinstance(space, gymnasium.spaces.Box)
         self._dtype = space.dtype
-        self._max_reward = MAX_MAGNITUDE / returns.n_step  # a record holds the sum of n of them
+        self._max_reward = MAX_MAGNITUDE / returns.n_step  # a record holds the sum of n rewards
         self._low, self._high = space.low.copy(), space.high.copy()
         self._is_unit = bool((self._low == -1).all() and (self._high == 1).all())  # nothing to scale
         self._middle = (self._high.astype(np.float64) + self._low) / 2
         self._half = (self._high.astype(np.float64) - self._low) / 2
 
     def check(self, seeds: np.random.Generator) -> None:
-        """Validate the environment by a reset and one step in the middle of the action space.
+        """Validate the environment with a reset and one step in the middle of the action space.
 
-        A broken episode is repeated with another seed; an invalid result is not.
+        After a broken episode the check is repeated with another seed, but not after an invalid result.
 
         Args:
             seeds: source of seeds for this check only.

@@ -39,7 +39,7 @@ class EpisodeRunner:
         self._begin()
 
     def step(self, action: Floats) -> None:
-        """Take one step with `action` [action_dim]; a broken one is discarded and counted."""
+        """Take one step with `action` [action_dim]; a broken step is discarded and counted."""
         try:
             obs, reward, terminated, truncated, info = self.env.step(action)
         except BrokenEpisodeError as error:
@@ -58,16 +58,16 @@ class EpisodeRunner:
             self._said_long = True
             hint(
                 "--max-episode-steps",
-                f"--env {self.env.name}: an episode has not ended after {self._length} env steps; until one"
-                " does, there is no return to show: --max-episode-steps sets the length of an episode",
+                f"--env {self.env.name}: an episode has not ended after {self._length} env steps; returns are"
+                " shown only for episodes that end: --max-episode-steps sets their length",
             )
 
     def flush(self) -> None:
-        """Emit the transitions that still wait for n-step rewards."""
+        """Emit the transitions whose n-step rewards are still incomplete."""
         self._adder.flush()
 
     def _begin(self, *, rebuild: bool = False) -> None:
-        """Start the next episode, with new seeds until one succeeds."""
+        """Start the next episode; after a failed reset, try again with another seed."""
         self._return: float = 0.0
         self._length: int = 0
         while True:

@@ -29,17 +29,17 @@ from graspfleet.common.settings.flags import EvaluatorFlags
 
 
 class StoppedError(Exception):
-    """A stop before there was a result."""
+    """A stop before the result was complete."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of some episodes.
+    """The result of a series of episodes.
 
     Attributes:
-        episodes: summaries of complete ones.
+        episodes: summaries of the complete ones.
         broken: number of broken ones.
-        cut: number of `episodes` that did not end by themselves.
+        cut: number of `episodes` that were cut at `Environment.cut_after`.
     """
 
     episodes: list[Episode]
@@ -53,7 +53,7 @@ class Outcome:
 
 
 def run_episode(env: Environment, policy: NumpyPolicy, seed: int) -> Episode:
-    """Run one episode of the policy's mean actions, cut at `env.cut_after`; return its summary.
+    """Run one episode with the policy's mean actions, cut at `env.cut_after`; return its summary.
 
     Raises:
         BrokenEpisodeError: the environment failed after `steps` env steps.
@@ -85,7 +85,7 @@ def run_episodes(
     """Run `count` episodes, fewer after a stop; broken ones are counted and have no summary.
 
     Raises:
-        ConfigError: too many in a row broke before their first step was done.
+        ConfigError: too many in a row broke before their first step completed.
     """
     episodes: list[Episode] = []
     broken, rebuild = 0, False
@@ -109,10 +109,10 @@ def trained_settings(run: RunDirectory) -> EvaluatorFlags:
     """Return the evaluation settings in a run's `config.yaml`.
 
     Raises:
-        ConfigError: there is no run.
+        ConfigError: the directory contains no run.
     """
     if not run.config.exists():
-        raise ConfigError(f"{run.path}: no run there; allowed: a run directory")
+        raise ConfigError(f"{run.path}: no run found; allowed: a run directory")
     settings = load_yaml(run.config, "RUN_DIR")
     return EvaluatorFlags(
         **{
@@ -129,7 +129,7 @@ def evaluated_settings(
     """Return the evaluation environment of a run: its `config.yaml`, overridden by `env_args`.
 
     Raises:
-        ConfigError: there is no run.
+        ConfigError: the directory contains no run.
     """
     trained = trained_settings(run)
     changed: dict[str, object] = {
@@ -154,7 +154,7 @@ def evaluate(
 
     Raises:
         ConfigError: the run, its policy or the environment cannot be used.
-        NoResultError: every episode broke; the result, which says so, has been told.
+        NoResultError: every episode broke; this is raised after the result has been printed.
     """
     run = RunDirectory(Path(flags.run_dir).absolute())  # the environment may change the working directory
     config, returns = evaluated_settings(run, flags.env_args, flags.seed, flags.success_key)
@@ -174,12 +174,12 @@ def evaluate(
         tell(fields if flags.json_output else describe(summary))
         report(RESULT, fields)
         sys.stdout.flush()
-        # The result is there, whatever the environment does from here on.
+        # The result is complete, so later failures of the environment do not change the exit status.
         watchdog.status = 0 if outcome.episodes else NoResultError.status
         if isinstance(env, RecordedEnvironment):
-            print(f"recorded {env.finish()} episodes: {flags.video}", file=sys.stderr)
+            print(f"recorded {env.finish()} episodes in {flags.video}", file=sys.stderr)
         if not outcome.episodes:
-            raise NoResultError(f"--env {env.name}: every episode broke; the last: {env.patience.last}")
+            raise NoResultError(f"--env {env.name}: every episode broke; last error: {env.patience.last}")
         return 0
     except StoppedError:
         return 130
@@ -214,7 +214,7 @@ def _choose(flags: EvaluateFlags, run: RunDirectory, env: Environment, stop: Sto
         return outcome.episodes, outcome.broken
 
     try:
-        print("choosing among the best policies of the run and its last one", file=sys.stderr, flush=True)
+        print("comparing the finalists of the run with its last policy", file=sys.stderr, flush=True)
         return RunPolicies(run, env.spec).compare(run_more, flags.seed, episodes)
     finally:
         run.release()

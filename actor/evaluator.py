@@ -21,11 +21,11 @@ from graspfleet.common.settings.flags import EvaluatorFlags
 
 
 class Evaluator:
-    """Evaluates published policies and reports the results, with its own seeds and optionally environment.
+    """Evaluates published policies, with its own seeds and environment settings, and reports the results.
 
     Args:
         flags: settings.
-        actor_id: id of its reports.
+        actor_id: actor id in its messages.
         watchdog: calls the environment.
     """
 
@@ -69,9 +69,9 @@ class Evaluator:
             self._leave()
 
     def _on_tick(self) -> bool:
-        """Do the periodic work during episodes; return whether to continue them."""
+        """Do the periodic work during episodes; return whether to continue."""
         self._greet()
-        return self._subscriber.state != "done"  # a draining learner still accepts a report
+        return self._subscriber.state != "done"  # a draining learner still accepts reports
 
     def _greet(self) -> None:
         """Send a hello if one is due, and receive control messages."""
@@ -93,7 +93,7 @@ class Evaluator:
             self._answered = challenge
 
     def _leave(self) -> None:
-        """Send a bye and close everything; the environment last, because it may be slow."""
+        """Send a bye and close all resources; the environment last, because it may be slow."""
         self._watchdog.on_tick = lambda: True
         if not self._subscriber.refused:
             bye = Bye(actor_id=self._actor_id, session_id=self._session_id, next_seq=0, role="evaluator")
@@ -104,7 +104,7 @@ class Evaluator:
 
     def _evaluate(self, weights: Weights, policy: NumpyPolicy, stop: StopSignal) -> None:
         count = self._flags.evaluator.eval_episodes
-        # The learner keeps this policy until the report, however long the episodes take.
+        # The learner keeps this policy until the report arrives, however long the episodes take.
         started = EvaluationStarted(
             actor_id=self._actor_id,
             session_id=self._session_id,

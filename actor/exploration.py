@@ -1,6 +1,6 @@
 """Exploration: the policy's actions mixed with random ones.
 
-In: observations. Out: actions. It knows neither environments nor sockets.
+In: observations. Out: actions. Must not know: environments, sockets.
 """
 
 import numpy as np
@@ -13,17 +13,17 @@ class BehaviorPolicy:
     """The policy that generates experience: epsilon-greedy over the newest policy, uniform before the first.
 
     A policy with little entropy may wait forever before an irreversible action, such as closing the gripper,
-    because the critics never observe the alternative. A few uniform actions provide it (epsilon-greedy;
+    because the critics never observe the alternative. A few uniform actions show it to them (epsilon-greedy;
     Sutton and Barto 2018, Reinforcement Learning, section 2.2).
 
     Args:
         action_dim: A, size of an action.
         rng: source of the random actions.
-        deterministic: take the policy's mean action instead of a sample.
+        deterministic: use the policy's mean action instead of a sample.
         random_action_prob: probability of a uniform random action in each env step.
 
     Attributes:
-        policy: the newest; None before the first.
+        policy: the newest policy; None before the first.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from graspfleet.common.errors import ConfigError
 from graspfleet.common.runtime.interval import Interval
 
 HEARTBEAT_VARIABLE = "GRASPFLEET_HEARTBEAT"
-"""Environment variable with the path of the file; unset: no file. The images' health checks read its age."""
+"""Environment variable with the path of the file; unset: no file. Health checks of images read its age."""
 BEAT_INTERVAL_S = 1.0
 
 
@@ -26,10 +26,10 @@ class Heartbeat:
             self.beat()
         except OSError as error:
             raise ConfigError(
-                f"{HEARTBEAT_VARIABLE} {name}: {error.strerror}; allowed: a file that can be written"
+                f"{HEARTBEAT_VARIABLE} {name}: {error.strerror}; allowed: a writable file"
             ) from None
 
     def beat(self) -> None:
-        """Touch the file if it is due."""
+        """Touch the file if a beat is due."""
         if self._file is not None and self._interval.due_now():
             self._file.touch()

@@ -10,7 +10,7 @@ from graspfleet.common.runtime.interval import Interval
 
 HELLO_INTERVAL_S = 1.0
 WAIT_S = 0.02
-"""Longest sleep while the learner allows no more transitions."""
+"""Longest sleep, in seconds, while the learner allows no more transitions."""
 
 
 class LearnerClient:
@@ -45,7 +45,7 @@ class LearnerClient:
         return now_s - self._heard_s
 
     def poll(self) -> None:
-        """Send and receive without blocking; does nothing after `leave`."""
+        """Send and receive without blocking; has no effect after `leave`."""
         if self._has_left:
             return
         now_s = time.monotonic()
@@ -62,7 +62,7 @@ class LearnerClient:
             self._answered = challenge  # one answer suffices: later acks repeat the same challenge
         while (frame := self._writer.next_frame(now_s)) is not None and self._sender.send(frame):
             self._writer.sent(now_s)
-            self._hello.restart(now_s)  # batches show liveness as well
+            self._hello.restart(now_s)  # a batch shows liveness, too
 
     def wait(self) -> None:
         """Send all pending transitions, then sleep until a control message arrives, at most `WAIT_S`."""
@@ -71,9 +71,9 @@ class LearnerClient:
         self.subscriber.control.wait(WAIT_S)
 
     def leave(self, linger_s: float) -> bool:
-        """Deliver everything within `linger_s`, send a bye and close; return whether all was acknowledged.
+        """Wait up to `linger_s` for acknowledgements, send a bye and close; return whether all arrived.
 
-        A refused process only closes.
+        A refused process closes at once.
         """
         if self._has_left:
             return self._writer.is_empty

@@ -27,9 +27,9 @@ from graspfleet.common.specs import Floats
 log = logging.getLogger(__name__)
 
 MAX_UNACKED_TRANSITIONS = 256
-"""Transitions not yet acknowledged at the most, unless the user says otherwise."""
+"""Default limit of unacknowledged transitions."""
 POLL_INTERVAL_S = 0.002
-"""Seconds between polls of the sockets; polling at each step would slow cheap environments by 2 %."""
+"""Seconds between polls of the sockets; a poll in every step would slow down cheap environments by 2 %."""
 
 
 class Actor:
@@ -41,7 +41,7 @@ class Actor:
         watchdog: calls the environments, and keeps the connection alive while one blocks.
 
     Raises:
-        ConfigError: the environment or the learner's address is impossible.
+        ConfigError: the environment or the learner's address cannot be used.
     """
 
     def __init__(self, flags: ActorFlags, actor_id: str, watchdog: Watchdog | None = None) -> None:
@@ -52,7 +52,7 @@ class Actor:
         self._streams = session_seeds(flags.env.seed, session_id).spawn(self._config.envs_per_actor + 2)
         self._rng, check_seeds = (np.random.default_rng(self._streams.pop()) for _ in range(2))
         self._make = partial(Environment, flags.env, flags.returns, watchdog=self._watchdog)
-        self._envs = [self._make(headless=flags.env.headless)]  # the others take their time later: `_begin`
+        self._envs = [self._make(headless=flags.env.headless)]  # the others are constructed in `_begin`
         self.spec = self._envs[0].spec
         self._envs[0].check(check_seeds)
         batch = self._config.max_batch_transitions
@@ -85,12 +85,12 @@ class Actor:
         self._obs = np.empty((len(self._streams), self.spec.obs_dim), np.float32)
         self._poll_due = Interval(POLL_INTERVAL_S)
         self._pace = Pace()
-        # Transitions that one turn may add: an episode's end sets free all that wait for their n-step reward.
+        # Transitions that one iteration may add: the end of an episode emits all n pending steps.
         self._turn_transitions = len(self._streams) * self.spec.n_step
         self.writer.require_room(self._turn_transitions)
 
     def run(self, stop: StopSignal) -> None:
-        """Step until a stop, the end of the run or `max_episodes`; then deliver everything."""
+        """Step until a stop, the end of the run or `max_episodes`; then deliver the remaining transitions."""
         self._stop = stop
         self._watchdog.on_tick, self._watchdog.on_abandon = self._on_tick, self._deliver
         try:
@@ -108,7 +108,7 @@ class Actor:
                     self._take_newest_policy()
                     self._pace.measure(time.monotonic())
                     self._watchdog.heartbeat.beat()
-        finally:  # also after an error: earlier transitions are delivered
+        finally:  # after an error, too, earlier transitions are delivered
             try:
                 self._deliver()
             finally:
@@ -130,7 +130,7 @@ class Actor:
         return not self.client.run_is_over
 
     def _may_step(self) -> bool:
-        """Return whether each environment may take a step: the learner allows it, or cannot be waited for."""
+        """Return whether each environment may step: the learner allows it, or a robot cannot wait for it."""
         if self.writer.has_room(self._turn_transitions):
             self._pace.is_ahead = False
             return True
@@ -158,11 +158,11 @@ class Actor:
     def _deliver(self) -> None:
         for runner in self.runners:
             runner.flush()
-        # Whoever is told to leave before a learner has answered waits for nobody.
+        # After a stop before the first answer there may be no learner, so there is nothing to wait for.
         waits = self.client.is_answered or not self._stop.is_set()
         delivered = self.client.leave(self._linger_s if waits else 0.0)
         log.info(
-            "%s leaves: %d transitions, %d discarded steps, %d batches sent again, %s",
+            "%s leaves: %d transitions, %d discarded steps, %d batches resent, %s",
             self.writer.actor_id,
             self.writer.produced,
             self.writer.discarded,

@@ -1,8 +1,8 @@
 """Gymnasium observation spaces -> fields of a flat vector, and observations -> that vector.
 
 In: a space, then observations of it. Out: fields, and new float32 arrays [obs_dim]. Arrays of any shape are
-flattened in C order; a choice becomes a one-hot; a Dict or a Tuple is divided into its parts, those of a Dict
-in the order that its space has.
+flattened in C order, choices become one-hot vectors, and a Dict or Tuple is split into its parts, those of a
+Dict in the order of its space.
 """
 
 import math
@@ -18,11 +18,11 @@ from graspfleet.common.errors import ConfigError
 from graspfleet.common.specs import MAX_DIM, MAX_FIELD_NAME, MAX_FIELDS, MAX_RANK, Floats, ObsField
 
 ALLOWED = (
-    f"Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these, 1 to {MAX_DIM} numbers in all;"
-    " no images (arrays of uint8 with several dimensions)"
+    f"Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these, 1 to {MAX_DIM} numbers in total;"
+    " no images (uint8 arrays with more than one dimension)"
 )
 ONLY = "obs"
-"""Name of the field where an observation is one array."""
+"""Name of the only field of an observation without a Dict or Tuple."""
 Keys = tuple[str | int, ...]
 
 
@@ -30,10 +30,10 @@ class Part:
     """One part of an observation, and its place in the vector.
 
     Args:
-        keys: the way to it.
-        space: a space without parts.
-        field: its name and shape in the vector.
-        start: index of its first number.
+        keys: the path of keys to the part.
+        space: the part's space, neither a Dict nor a Tuple.
+        field: the part's name, and its shape in the vector.
+        start: index of the part's first number in the vector.
     """
 
     def __init__(self, keys: Keys, space: Any, field: ObsField, start: int) -> None:
@@ -54,7 +54,7 @@ class Part:
         if not self.is_choice:
             vector[self.place] = read_array(source, value, self.field.shape).reshape(-1)
             return
-        if len(self._counts) == 1 and isinstance(value, int | np.integer):  # usual, and fast without arrays
+        if len(self._counts) == 1 and isinstance(value, int | np.integer):  # usual; faster without arrays
             index = int(value) - self._only
             if 0 <= index < self.field.size:
                 vector[self.place.start + index] = 1.0
@@ -69,12 +69,12 @@ class ObservationSpace:
     """Reader of the observations of one environment.
 
     Args:
-        space: what the environment declares.
+        space: the observation space that the environment declares.
         name: value of `--env`.
 
     Attributes:
         obs_dim: length of the vector.
-        fields: of the vector; None if the observation is one flat array.
+        fields: fields of the vector; None if the observation is one flat array.
 
     Raises:
         ConfigError: the space is not one of `ALLOWED`.
@@ -109,11 +109,11 @@ class ObservationSpace:
         """Return an observation as a new [obs_dim] float32 array.
 
         Args:
-            source: the call that returned it, for errors.
+            source: the call that returned the observation, for error messages.
             obs: the observation.
 
         Raises:
-            ContractError: it is not of the space's form.
+            ContractError: the observation does not have the form of the space.
             BrokenEpisodeError: a number is not finite or too large.
         """
         if self._is_flat:
@@ -136,7 +136,7 @@ class ObservationSpace:
 
 
 def _leaves(space: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
-    """Yield the parts of a space that have no parts, and the way to each."""
+    """Yield the leaves of a space, each with the path of keys to it."""
     if isinstance(space, spaces.Dict):
         for key, part in space.spaces.items():
             yield from _leaves(part, (*keys, key))
@@ -173,7 +173,7 @@ def _pick(source: str, whole: Any, keys: Keys) -> Any:
         except (TypeError, LookupError):
             place = ".".join(map(str, keys[: depth + 1]))
             raise ContractError(
-                f"{source} returned {shown(obs)} where {place} was to be looked up in the observation;"
+                f"{source} returned an observation without {place}: {shown(obs)};"
                 f" allowed: a {'tuple' if isinstance(key, int) else 'dict'} with {key!r}"
             ) from None
     return obs

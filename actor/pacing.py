@@ -1,4 +1,4 @@
-"""Pace of an actor's env steps, and the decision to go on without an answer of the learner.
+"""Pace of an actor's env steps, and the decision to continue without an answer from the learner.
 
 In: times of env steps and of the learner's messages. Out: whether to step beyond the learner's allowance.
 Must not know: clocks, sockets.
@@ -7,21 +7,21 @@ Must not know: clocks, sockets.
 from collections import deque
 
 REAL_TIME_STEP_S = 0.01
-"""Duration of an env step from which the environment counts as a robot: it cannot pause while a learner is
-silent, and does not run far ahead of it either."""
+"""Shortest env step, in seconds, of an environment that counts as a robot: it cannot pause while the learner
+is silent, and it produces few transitions meanwhile."""
 SILENT_S = 0.1
-"""Seconds without a message after which such an actor goes on; a busy learner sends messages more often."""
+"""Seconds without a message after which such an actor continues; a busy learner sends messages more often."""
 NUM_MEASUREMENTS = 8
-"""Measurements of which the minimum counts, so that a slow reset has no effect."""
+"""Number of recent measurements; their minimum is used, so that a slow reset has no effect."""
 
 
 class Pace:
     """Duration of env steps, without pauses.
 
     Attributes:
-        is_ahead: whether the actor has exceeded the learner's allowance while it was silent. The caller
-            resets it once there is room again; until then a learner that works off its backlog does not stop
-            a robot.
+        is_ahead: whether the actor has exceeded the learner's allowance while the learner was silent. The
+            caller resets it once there is room again; until then, a learner that catches up with its backlog
+            does not stop a robot.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Pace:
 
         Args:
             unacked: transitions not yet acknowledged.
-            silent_s: seconds since the learner was last heard.
+            silent_s: seconds since the learner's last message.
         """
         step_s = self.step_s
         if step_s < REAL_TIME_STEP_S:

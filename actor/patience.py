@@ -1,4 +1,4 @@
-"""Limits of consecutive broken episodes, beyond which the environment counts as broken."""
+"""Limits of consecutive broken episodes, at which the environment counts as unusable."""
 
 import logging
 import time
@@ -9,13 +9,13 @@ from graspfleet.common.errors import BrokenEpisodeError, ConfigError
 log = logging.getLogger(__name__)
 
 MAX_BROKEN_STARTS = 20
-"""Consecutive episodes that break before their first step completes; their pauses add up to 14 s."""
+"""Limit of consecutive episodes that break before their first step completes; their pauses total 14 s."""
 MAX_BROKEN_IN_ROW = 64
-"""Consecutive episodes that break before `SOUND_STEPS`; unreachable by chance even if two of three break."""
+"""Limit of consecutive episodes that break before `SOUND_STEPS`; out of reach even if two of three break."""
 SOUND_STEPS = 1000
 """Env steps after which a broken episode resets the count."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 1.0
-"""Pause in seconds after an error before an episode's first step completes; it doubles."""
+"""First and longest pause after an error before an episode's first step completes, seconds; it doubles."""
 
 
 class Patience:
@@ -26,8 +26,8 @@ class Patience:
         pause: sleeps for some seconds.
 
     Attributes:
-        broken: broken episodes so far.
-        last: what broke the newest of them; None before the first.
+        broken: number of broken episodes so far.
+        last: error of the newest one; None before the first.
     """
 
     def __init__(self, name: str, pause: Callable[[float], None] = time.sleep) -> None:
@@ -51,7 +51,7 @@ class Patience:
             bounded: apply `MAX_BROKEN_IN_ROW` too.
 
         Raises:
-            ConfigError: too many in a row.
+            ConfigError: too many episodes in a row broke.
         """
         self.broken += 1
         self.last = error
@@ -61,6 +61,6 @@ class Patience:
         self._starts_in_row = 0 if steps else self._starts_in_row + 1
         most = MAX_BROKEN_IN_ROW if bounded and self._in_row >= MAX_BROKEN_IN_ROW else MAX_BROKEN_STARTS
         if most == MAX_BROKEN_IN_ROW or self._starts_in_row >= MAX_BROKEN_STARTS:
-            raise ConfigError(f"--env {self._name}: {most} episodes in a row broke; the last: {error}")
+            raise ConfigError(f"--env {self._name}: {most} episodes in a row broke; last error: {error}")
         if not steps and error.__cause__ is not None:  # a pause cannot fix an invalid number
             self._pause(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._starts_in_row - 1)))

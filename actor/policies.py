@@ -58,17 +58,17 @@ class PolicyFile:
 
 @dataclass(frozen=True)
 class Choice:
-    """The policy to evaluate, and the reason of the choice, for the user."""
+    """The policy to evaluate, and the reason for the choice, for the user."""
 
     file: PolicyFile
     chosen_by: str
 
     def describe(self) -> str:
-        """Return it as one line for the user."""
-        return f"policy: {self.file.path}, of env step {self.file.weights.env_steps:,}; {self.chosen_by}"
+        """Return the choice as one line for the user."""
+        return f"policy: {self.file.path}, from env step {self.file.weights.env_steps:,}; {self.chosen_by}"
 
     def summary(self) -> dict[str, str | int]:
-        """Return it as fields for programs."""
+        """Return the choice as fields of a JSON object."""
         return {
             "policy": str(self.file.path),
             "policy_env_steps": self.file.weights.env_steps,
@@ -80,8 +80,8 @@ def read_policy(path: Path, spec: EnvSpec) -> PolicyFile:
     """Return the policy in a file.
 
     Raises:
-        FileNotFoundError: there is none.
-        ConfigError: it is damaged, or it belongs to another environment.
+        FileNotFoundError: the file does not exist.
+        ConfigError: the policy is damaged, or belongs to another environment.
     """
     try:
         weights, frame = read_weights(path)
@@ -91,7 +91,7 @@ def read_policy(path: Path, spec: EnvSpec) -> PolicyFile:
         raise
     except (OSError, ProtocolError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path}: no readable policy ({reason})") from None
+        raise ConfigError(f"{path}: not a readable policy ({reason})") from None
     if differs := difference(trained, spec):
         raise ConfigError(f"{path}: {differs}; allowed: the environment that it was trained in")
     return PolicyFile(path, frame, weights, policy)
@@ -101,33 +101,33 @@ def load_policy(run: RunDirectory, which: str, spec: EnvSpec) -> NumpyPolicy:
     """Return a run's `best` or `last` policy, without a comparison.
 
     Raises:
-        ConfigError: it is missing, damaged, or of another environment.
+        ConfigError: the policy is missing, damaged, or from another environment.
     """
     return RunPolicies(run, spec).choose(which).file.policy
 
 
 def difference(trained: EnvSpec, present: EnvSpec) -> str:
-    """Return the reason why a policy does not fit an environment; an empty text if it does.
+    """Return the reason why a policy does not fit an environment; "" if it does.
 
     Discount and n-step are ignored: they do not change the meaning of observations and actions.
     """
     then, now = (spec.env.rpartition(":")[2] for spec in (trained, present))
     if then != now:
-        return f"trained in {then}, the environment is {now}"
+        return f"trained in {then}, but the environment is {now}"
     if (trained.obs_dim, trained.action_dim) != (present.obs_dim, present.action_dim):
         return (
-            f"made for {trained.obs_dim} observations and {trained.action_dim} actions,"
-            f" the environment has {present.obs_dim} and {present.action_dim}"
+            f"trained with obs_dim {trained.obs_dim} and action_dim {trained.action_dim},"
+            f" but the environment has {present.obs_dim} and {present.action_dim}"
         )
     if trained.layout != present.layout:
-        return f"made for observations of {trained.layout}; the environment's are {present.layout}"
+        return f"trained with observations {trained.layout}, but the environment has {present.layout}"
     for end in ("low", "high"):
         bounds = (getattr(trained, f"action_{end}"), getattr(present, f"action_{end}"))
         if None in bounds:  # a file without bounds
             continue
         for index, (old, new) in enumerate(zip(*bounds, strict=True)):
             if not math.isclose(old, new, rel_tol=BOUND_TOLERANCE):
-                return f"trained with action {index} bounded by {old:g} ({end}), the environment has {new:g}"
+                return f"trained with {end} bound {old:g} of action {index}, but the environment has {new:g}"
     return ""
 
 
@@ -138,7 +138,7 @@ class RunPolicies:
 
     Args:
         run: the directory.
-        spec: of the environment that they are to act in.
+        spec: of the environment to evaluate them in.
 
     Raises:
         ConfigError: the best policy cannot be used.
@@ -151,26 +151,26 @@ class RunPolicies:
         self._best = self._find("best")
 
     def choose(self, which: str, episodes: int = 0) -> Choice:
-        """Return the `best` or the `last` policy, as far as that is known without a comparison.
+        """Return the `best` or the `last` policy, without a comparison.
 
         Args:
-            which: of the two.
-            episodes: of a comparison that should have been made before.
+            which: "best" or "last".
+            episodes: episodes per policy of the comparison that should have preceded.
 
         Raises:
-            ConfigError: there is none yet, or it cannot be used.
+            ConfigError: the run has no policy yet, or it cannot be used.
         """
         if which == "last":
-            return Choice(self._require_last(), "asked for as the last one")
+            return Choice(self._require_last(), "requested with --policy last")
         if self._best is None:
-            return Choice(self._require_last(), "it is the last one; no evaluation has named a best one yet")
+            return Choice(self._require_last(), "it is the last one; no policy has been evaluated yet")
         chosen_by = self._selected.chosen_by(self._best.key)
         if self.is_open(episodes):
             chosen_by += "; not compared with the last policy yet"
         return Choice(self._best, chosen_by)
 
     def compared_policies(self) -> dict[Key, PolicyFile]:
-        """Return the policies to compare, the last one first; none if that is missing or unusable."""
+        """Return the policies to compare, the last one first; empty if that one is missing or unusable."""
         try:
             last = self._find("last")
         except ConfigError as error:
@@ -187,7 +187,7 @@ class RunPolicies:
         return found
 
     def is_open(self, episodes: int) -> bool:
-        """Return whether a comparison would add information; never in a folder of copied files."""
+        """Return whether a comparison would add information; always false in a folder of copied files."""
         if not self._run.has_begun():
             return False
         keys = self.compared_policies().keys()
@@ -239,6 +239,6 @@ class RunPolicies:
         last = self._find("last")
         if last is None:
             raise ConfigError(
-                f"{self._run.path}: no policy there yet; allowed: the directory of a run that has begun"
+                f"{self._run.path}: no policy found; allowed: the directory of a run that has begun"
             )
         return last

@@ -21,7 +21,7 @@ from graspfleet.common.runtime.files import expand_home
 
 ALLOWED = "a Gymnasium id, module:Id-v0 or path/to/file.py:Id-v0"
 STATISTICS = "RunningMeanStd"
-"""Class that identifies wrappers with running statistics, as does an attribute `*_rms`."""
+"""Class of an attribute that identifies wrappers with running statistics; so does a name `*_rms`."""
 MAX_LAYERS = 100
 """Largest number of wrappers that are inspected."""
 
@@ -69,10 +69,10 @@ def _import(place: str) -> None:
     path = expand_home(place).resolve()
     if not path.is_file():
         raise ConfigError(f"--env {place}: no such file; allowed: path/to/file.py:Id-v0")
-    if str(path.parent) not in sys.path:  # for what it imports itself
+    if str(path.parent) not in sys.path:  # for the file's own imports
         sys.path.append(str(path.parent))
     stem = re.sub(r"\W", "_", path.stem)
-    # Under its own name if that resolves to this file, so that other imports of it find it loaded.
+    # Import it under its own name if that resolves to this file, so that other imports get the same module.
     if (found := importlib.util.find_spec(stem)) and found.origin == str(path):
         importlib.import_module(stem)
         return
@@ -89,10 +89,10 @@ def _import(place: str) -> None:
 
 
 def _refuse_running_statistics(env: "gymnasium.Env[Any, Any]", name: str) -> None:
-    """Refuse wrappers whose output depends on the history of this process.
+    """Check that no wrapper's output depends on the history of this process.
 
     Raises:
-        ConfigError: there is such a wrapper.
+        ConfigError: a wrapper keeps running statistics.
     """
     layer: Any = env
     for _ in range(MAX_LAYERS):
@@ -101,7 +101,7 @@ def _refuse_running_statistics(env: "gymnasium.Env[Any, Any]", name: str) -> Non
         running = STATISTICS in kinds or any(key.endswith("_rms") for key in own)
         if running and own.get("_update_running_mean", True):  # False: frozen, the same everywhere
             raise ConfigError(
-                f"--env {name}: {type(layer).__name__} normalizes by running statistics, which differ between"
-                " processes; allowed: a fixed scale, or --normalize-obs (docs/environments.md)"
+                f"--env {name}: {type(layer).__name__} normalizes with running statistics, which differ"
+                " between processes; allowed: a fixed scale, or --normalize-obs (docs/environments.md)"
             )
         layer = own.get("env")

@@ -10,7 +10,7 @@ from graspfleet.common.errors import ConfigError
 from graspfleet.common.specs import MAX_DIM, EnvSpec
 
 MAX_ACTION_BOUND = 1e9
-"""Largest bound of an action, in the environment's own units; ± the largest float means: no bound."""
+"""Largest bound of an action, in the environment's units; ± the largest float stands for no bound."""
 
 
 def read_spec(
@@ -21,7 +21,7 @@ def read_spec(
     discount: float,
     n_step: int,
 ) -> EnvSpec:
-    """Read the spec off an environment.
+    """Return the spec of an environment.
 
     Raises:
         ConfigError: the action space is not a flat bounded Box of floats.
@@ -50,7 +50,7 @@ def _action_box(env: "gymnasium.Env[Any, Any]", name: str) -> gymnasium.spaces.B
     """Return the action space of an environment.
 
     Raises:
-        ConfigError: it is not a flat Box of 1 to `MAX_DIM` floats.
+        ConfigError: the space is not a flat Box of 1 to `MAX_DIM` floats.
     """
     space = getattr(env, "action_space", None)
     if not (
@@ -62,7 +62,7 @@ def _action_box(env: "gymnasium.Env[Any, Any]", name: str) -> gymnasium.spaces.B
         )
     if space.dtype.kind != "f":
         raise ConfigError(
-            f"--env {name}: its action space {space} holds {space.dtype}, which would cut off"
-            " fractions; allowed: a Box of floats"
+            f"--env {name}: its action space {space} has dtype {space.dtype}, which would truncate"
+            " actions; allowed: a Box of floats"
         )
     return space

@@ -1,4 +1,4 @@
-"""The learner's broadcasts as an actor or evaluator receives them: run state, refusals and policies."""
+"""The learner's broadcasts to an actor or evaluator: run state, refusals and policies."""
 
 import logging
 import time
@@ -24,7 +24,7 @@ class Subscriber:
     Args:
         host: of the learner.
         config: ports and limits.
-        actor_id: id whose acknowledgements and refusals to receive; None: of no id.
+        actor_id: id whose acknowledgements and refusals to receive; None: none.
         session_id: of this process; refusals of other sessions are ignored.
 
     Attributes:
@@ -50,10 +50,10 @@ class Subscriber:
         self._heard = False
 
     def next_control(self) -> Message | None:
-        """Return the next control message, None if there is none.
+        """Return the next control message; None if there is none.
 
         Raises:
-            ConfigError: no learner answered within `connect_timeout_s`, or it refuses this process.
+            ConfigError: no learner answered within `connect_timeout_s`, or the learner refuses this process.
         """
         message = self._decode(self.control.receive())
         where = f"{self._host}:{self._config.control_port}"
@@ -64,29 +64,30 @@ class Subscriber:
             self._key,
         ):
             self.refused = True
-            raise ConfigError(f"--learner {where}: it refuses {self._actor_id}: {message.detail}")
+            raise ConfigError(f"--learner {where}: the learner refuses {self._actor_id}: {message.detail}")
         if not self._heard and time.monotonic() - self._started_s > self._config.connect_timeout_s:
             if self.control.refused:
                 raise ConfigError(
-                    f"--learner {where}: it does not let this key in; allowed: one of `graspfleet keys list`"
+                    f"--learner {where}: the learner rejects this key;"
+                    " allowed: a key in `graspfleet keys list`"
                 )
             if self.control.lookup_error is not None:
                 raise ConfigError(f"--learner {self.control.lookup_error}; allowed: a host name or address")
             raise ConfigError(
-                f"--learner {where}: nothing answered for {self._config.connect_timeout_s:g} s"
-                " (--connect-timeout-s); allowed: a host where `graspfleet learner` runs, its ports and keys"
+                f"--learner {where}: no answer within {self._config.connect_timeout_s:g} s"
+                " (--connect-timeout-s); allowed: the host, ports and keys of a running `graspfleet learner`"
             )
         return message
 
     def newest_policy(
         self, spec: EnvSpec, rng: np.random.Generator, *, evaluation: bool = False
     ) -> tuple[Weights, NumpyPolicy] | None:
-        """Return the newest unseen policy and its message, None if there is none.
+        """Return the newest unseen policy and its message; None if there is none.
 
         Args:
             spec: of this process's environment.
             rng: source of the policy's exploration noise.
-            evaluation: return the policy to evaluate, see `Weights`, instead of the exploring one.
+            evaluation: return `Weights.eval_policy` instead of the exploring policy.
 
         Raises:
             ConfigError: the learner's spec differs from `spec`.
@@ -96,7 +97,7 @@ class Subscriber:
             return None
         if message.spec != spec:
             difference = differences(spec.to_mapping(), message.spec.to_mapping())
-            raise ConfigError(f"--learner {self._host}: it trains in another environment: {difference}")
+            raise ConfigError(f"--learner {self._host}: trains in another environment: {difference}")
         try:
             return message, NumpyPolicy(message.eval_policy if evaluation else message.policy, spec, rng)
         except ProtocolError as error:
@@ -118,7 +119,7 @@ class Subscriber:
             if error.reason == "version":
                 self.refused = True
                 raise ConfigError(
-                    f"--learner {self._host}: it speaks protocol {error}; allowed: one release on both sides"
+                    f"--learner {self._host}: uses protocol {error}; allowed: the same release on both sides"
                 ) from None
             self._refuse(error)
             return None
@@ -126,4 +127,4 @@ class Subscriber:
     def _refuse(self, error: ProtocolError) -> None:
         self.malformed += 1
         if self.malformed == 1:
-            log.warning("dropped an invalid frame of the learner: %s (more are only counted)", error)
+            log.warning("dropped an invalid frame from the learner: %s (others are only counted)", error)

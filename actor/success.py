@@ -19,10 +19,10 @@ class SuccessReader:
     """Reads success from the last info of each episode.
 
     Args:
-        key: of the info.
+        key: the info's key that holds success.
 
     Attributes:
-        likely: common key found in an info without `key`; None if there was none.
+        likely: common key found in an info without `key`; None if none was found.
     """
 
     def __init__(self, key: str) -> None:
@@ -31,7 +31,7 @@ class SuccessReader:
         self._has_warned = False
 
     def __call__(self, info: Mapping[str, Any]) -> bool | None:
-        """Return success; None if the environment reports none, or a value that is not boolean."""
+        """Return success; None if the environment reports none or a value that is not boolean."""
         try:
             return self._read(info)
         except Exception as error:  # an info and its values may be of any class
@@ -48,7 +48,7 @@ class SuccessReader:
         value = np.asarray(said)
         if value.shape == () and value.dtype.kind in "fiub" and value.item() in (0, 1):
             return bool(value.item())
-        self._warn(f"info[{self._key!r}] is {shown(said)}, no success; allowed: a bool, 0 or 1")
+        self._warn(f"info[{self._key!r}] is {shown(said)}, not a success flag; allowed: a bool, 0 or 1")
         return None
 
     def _point_at_another(self, info: Mapping[str, Any]) -> None:
@@ -57,8 +57,8 @@ class SuccessReader:
             self.likely = others[0]
             if not self._has_warned:
                 self._has_warned = True
-                told = f"info has no {self._key!r}, but {others[0]!r}"
-                hint("--success-key", f"{told}: --success-key {others[0]} takes it as success")
+                told = f"info has no key {self._key!r}, but {others[0]!r}"
+                hint("--success-key", f"{told}: use --success-key {others[0]} to read success from it")
 
     def _warn(self, text: str) -> None:
         if not self._has_warned:

@@ -24,7 +24,7 @@ MAX_FPS = 1000
 MAX_PICTURE_BYTES = 1 << 28
 """Largest image, bytes: 9,000 pixels square."""
 HOLD_FRAMES = 15
-"""Repetitions of the last frame of an episode, so that its outcome can be read."""
+"""Repetitions of an episode's last frame, so that viewers can read its outcome."""
 
 
 class RecordedEnvironment(Environment):
@@ -101,7 +101,7 @@ class RecordedEnvironment(Environment):
         """Return the environment's image.
 
         Raises:
-            ConfigError: it is not an RGB image.
+            ConfigError: the environment renders no RGB image.
         """
         try:
             picture = self.render()
@@ -136,11 +136,11 @@ class RecordedEnvironment(Environment):
 
 
 def fps_of(metadata: Any) -> int:
-    """Return the frames per second that an environment declares, by default `DEFAULT_FPS`."""
+    """Return the frames per second that an environment declares; `DEFAULT_FPS` if it declares none."""
     said = metadata.get("render_fps") if isinstance(metadata, Mapping) else None
     if said is None:
         return DEFAULT_FPS
     if not isinstance(said, int | float | np.number) or not 1 <= said <= MAX_FPS:  # false for NaN
-        log.warning("render_fps is %s, allowed 1 to %d: the video has %d", shown(said), MAX_FPS, DEFAULT_FPS)
+        log.warning("render_fps is %s; allowed: 1 to %d; using %d", shown(said), MAX_FPS, DEFAULT_FPS)
         return DEFAULT_FPS
     return round(float(said))

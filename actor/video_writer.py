@@ -24,7 +24,7 @@ BAND, PLAIN, GOOD, BAD = (24, 27, 32), (236, 239, 242), (88, 214, 141), (240, 12
 
 
 class VideoWriter:
-    """Writes an MP4 file, which replaces an older one when it is complete.
+    """Writes an MP4 file, which replaces an older one only when it is complete.
 
     Args:
         path: of the file.
@@ -51,7 +51,7 @@ class VideoWriter:
         self._encoder, self._drawing = imageio_ffmpeg, PIL.ImageDraw
         self._path, self.fps = path, DEFAULT_FPS
         self._unfinished = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
-        try:  # before any episode, and before the encoder prints errors of its own
+        try:  # fail before any episode, and before the encoder prints its own errors
             self._unfinished.touch()
             self._unfinished.unlink()
         except OSError as error:
@@ -74,7 +74,8 @@ class VideoWriter:
         self._shape = self._shape or picture.shape
         if picture.shape != self._shape:
             raise ConfigError(
-                f"--video {self._path}: a picture of shape {picture.shape}; allowed: {self._shape}, as before"
+                f"--video {self._path}: an image of shape {picture.shape};"
+                f" allowed: {self._shape}, the shape of the first image"
             )
         frame = self._captioned(picture, left, right, color)
         try:
@@ -113,7 +114,7 @@ class VideoWriter:
         """Complete the file; later calls have no effect.
 
         Raises:
-            ConfigError: it cannot be written.
+            ConfigError: the file cannot be written.
         """
         if self._frames is None:
             return

@@ -1,6 +1,6 @@
-"""The watchdog: calls of environment code, which may block, while the process stays responsive and stoppable.
+"""The watchdog: calls environment code, which may block, while the process stays responsive and stoppable.
 
-In: a function of the environment. Out: its result. During the call a thread takes over the main thread's
+In: a function of the environment. Out: its result. During the call, a thread takes over the main thread's
 periodic work. Must not know: sockets, episodes; the periodic and the final work are passed in.
 """
 
@@ -24,23 +24,23 @@ from graspfleet.common.runtime.signals import StopSignal
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
-"""Period of the thread's checks; during a call, of the periodic work too."""
+"""Seconds between the thread's checks and, during a call, between rounds of the periodic work."""
 GRACE_S = 0.4
 """Seconds between a stop and the interruption of a call."""
 FORCE_S = 2.0
 """Seconds between the interruption of a call and the end of the process."""
 CLOSE_S = 5.0
-"""Seconds for closing all environments."""
+"""Seconds that closing all environments may take."""
 INTERRUPT = signal.SIGUSR2
 """Signal from the thread to the main thread; environments rarely use it."""
 
 
 class Interrupted(BaseException):
-    """Raised inside environment code that outlasts a stop; `except Exception` does not catch it."""
+    """Raised inside environment code that continues after a stop; `except Exception` does not catch it."""
 
 
 class UnexpectedInterruptError(Exception):
-    """A `KeyboardInterrupt` of an environment without a Ctrl-C of the user."""
+    """A `KeyboardInterrupt` from an environment without a Ctrl-C from the user."""
 
 
 PROCESS_ENDING = (KeyboardInterrupt, Interrupted)
@@ -56,7 +56,7 @@ class Watchdog:
     absorbs an `Interrupted`; otherwise calls are plain calls.
 
     Args:
-        stop: the request to stop; calls that outlast it are interrupted.
+        stop: the request to stop; calls that continue after it are interrupted.
         status: exit status if the process has to end without its main thread.
 
     Attributes:
@@ -64,10 +64,10 @@ class Watchdog:
             exceptions end the call and are raised again at the end of the context.
         on_abandon: called before the process ends without its main thread.
         status: see the argument; may be changed later.
-        heartbeat: beats during calls and between them; code that waits for anything else beats it itself.
+        heartbeat: beats during and between calls; code that waits for something else must call its `beat`.
 
     Raises:
-        ConfigError: the heartbeat's file cannot be written.
+        ConfigError: the heartbeat file cannot be written.
     """
 
     def __init__(self, stop: StopSignal | None = None, *, status: int = 0) -> None:
@@ -93,8 +93,8 @@ class Watchdog:
         """Return `function(*args)`; not reentrant.
 
         Raises:
-            Interrupted: it outlasted a stop.
-            UnexpectedInterruptError: it raised a `KeyboardInterrupt` of its own.
+            Interrupted: the function continued after a stop.
+            UnexpectedInterruptError: the function itself raised a `KeyboardInterrupt`.
         """
         self._calls += 1
         self._lock.release()
@@ -104,16 +104,16 @@ class Watchdog:
         except KeyboardInterrupt as error:
             if self._may_be_asked():
                 raise
-            raise UnexpectedInterruptError("KeyboardInterrupt, but nobody pressed Ctrl-C") from error
+            raise UnexpectedInterruptError("KeyboardInterrupt without Ctrl-C") from error
         finally:
-            # No exception can precede the lock: Python handles no signal between the two lines.
+            # No exception can prevent the acquire: Python handles no signal between these two lines.
             self._inside = False
             self._lock.acquire()
             if self._error is not None:
                 raise Interrupted
 
     def construct(self, function: Callable[[], Any]) -> Any:
-        """Call a constructor; reinstall our signal handlers, which it may have replaced."""
+        """Call a constructor, then reinstall our signal handlers, which it may have replaced."""
         made = self.call(function)
         self._stop.retake()
         return made
@@ -132,7 +132,7 @@ class Watchdog:
         self.call(time.sleep, seconds)
 
     def poll(self) -> None:
-        """Do the periodic work if it is due; for loops of many short calls.
+        """Do the periodic work if it is due; for loops with many short calls.
 
         Raises:
             Interrupted: a stop was requested.
@@ -172,7 +172,7 @@ class Watchdog:
     def _may_be_asked(self) -> bool:
         """Return whether a KeyboardInterrupt may come from the user's Ctrl-C.
 
-        Our handlers raise none. An environment may have installed others, but the pipe still has the signal.
+        Our handlers raise none. An environment may have replaced them, but the pipe still gets the signal.
         """
         self._hear()
         return not self._stop.is_installed or self._stop.is_set() or self._told.is_set()
@@ -191,7 +191,7 @@ class Watchdog:
                 self._error = error
 
     def _hear(self) -> None:
-        """Read signals from the pipe: the main thread may be where Python cannot call its handlers."""
+        """Read signals from the pipe: in C code the main thread cannot run its Python handlers."""
         with suppress(OSError):  # nothing has arrived, or there is no thread
             for number in os.read(self._signals, 4096):
                 self._told.note(number)
@@ -200,7 +200,7 @@ class Watchdog:
         turned = self._calls != self._seen
         if turned:
             self._seen, self._since_s = self._calls, now_s
-        if self._lock.acquire(blocking=False):  # the main thread is inside a call, and now cannot return
+        if self._lock.acquire(blocking=False):  # the main thread is inside a call and cannot return now
             try:
                 if self._seen == self._calls:
                     self._on_tick(now_s)
@@ -210,7 +210,7 @@ class Watchdog:
             self.heartbeat.beat()
 
     def _on_tick(self, now_s: float) -> None:
-        """Do the periodic work during a call, and interrupt the call when it is time."""
+        """Do the periodic work during a call, and interrupt the call after the deadline."""
         if not (self._goes_on() or self._closing):
             self._deadline_s = min(self._deadline_s, now_s + GRACE_S)
         end_s = max(self._deadline_s, self._since_s + GRACE_S)
@@ -231,8 +231,8 @@ class Watchdog:
         return goes_on and not self._stop.is_set() and not self._told.is_set()
 
     def _leave(self) -> None:
-        """End the process without its main thread, which no exception reaches."""
-        log.warning("the environment does not return; the process ends without closing it")
+        """End the process without its main thread, which does not respond to exceptions."""
+        log.warning("the environment does not return; exiting without closing it")
         status = 1
         try:
             self.on_abandon()
@@ -246,7 +246,7 @@ class Watchdog:
 
 
 def _forget() -> None:
-    """Take nothing of it into a forked process: its signals would be heard as ours."""
+    """Remove the handler and the wakeup pipe in a forked process, whose signals would reach our pipe."""
     if isinstance(getattr(signal.getsignal(INTERRUPT), "__self__", None), Watchdog):
         signal.signal(INTERRUPT, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)

@@ -40,8 +40,8 @@ class Writer:
         max_unacked_transitions: limit of unacknowledged transitions; the learner may lower it.
         max_unanswered_transitions: the same limit before the learner's first acknowledgement.
         max_unacked_bytes: limit of bytes kept.
-        resend_after_s: all batches are resent after so many seconds in which the learner answered without
-            taking any of them; the pause then doubles. Nothing is resent to a silent learner.
+        resend_after_s: seconds after which all batches are resent if the learner has answered without
+            accepting any of them; the pause then doubles. Nothing is resent to a silent learner.
     """
 
     def __init__(
@@ -79,16 +79,16 @@ class Writer:
         self._window: deque[tuple[bytes, int]] = deque()
         self._window_rows = self._window_bytes = 0
         self._acked = 0
-        self._sent = 0  # how many of the window have been sent since the last time we went back
-        self._held = 0  # how many of the window the learner has and will take in later
+        self._sent = 0  # frames of the window sent since the last go-back
+        self._held = 0  # frames of the window that the learner has received and will insert later
         self._progress_s = 0.0
         self._answered_s = float("-inf")
 
     def has_room(self, count: int = 1) -> bool:
         """Return whether `count` more transitions may be added.
 
-        With nothing unacknowledged they may even beyond the learner's allowance; otherwise a caller that adds
-        more than that in one step would wait forever.
+        With nothing unacknowledged, they may even exceed the learner's allowance; otherwise a caller that
+        adds more than the allowance in one step would wait forever.
         """
         unacked = self._window_rows + len(self._rows)
         return (unacked + count <= self._allowed or unacked == 0 < self._allowed) and self.fits(count)
@@ -99,7 +99,7 @@ class Writer:
         return self._window_bytes + more <= self._max_unacked_bytes
 
     def require_room(self, count: int) -> None:
-        """Log the capacity, and refuse one below `count` transitions.
+        """Log the capacity, and check that it is at least `count` transitions.
 
         Raises:
             ConfigError: `max_unacked_bytes` is too small.
@@ -111,7 +111,7 @@ class Writer:
                 f" allowed: at least {count * self._row_bytes + ENVELOPE_BYTES}"
             )
         log.info(
-            "%s keeps up to %d transitions until they are acknowledged, %d while its learner answers",
+            "%s keeps up to %d unacknowledged transitions, %d while its learner answers",
             self.actor_id,
             kept,
             min(kept, self._max_unacked_transitions),
@@ -119,12 +119,12 @@ class Writer:
 
     @property
     def unacked(self) -> int:
-        """Transitions added and not yet acknowledged."""
+        """Number of transitions added and not yet acknowledged."""
         return self._window_rows + len(self._rows)
 
     @property
     def produced(self) -> int:
-        """Transitions added so far."""
+        """Number of transitions added so far."""
         return self._sealed_transitions + len(self._rows)
 
     @property
@@ -138,7 +138,7 @@ class Writer:
         return self._acked + len(self._window)
 
     def add(self, transition: Transition) -> None:
-        """Add one transition, which is copied. A full batch is sealed."""
+        """Add a copy of one transition; a full batch is sealed."""
         self._rows.append(transition.pack(self._record_bytes))
         if len(self._rows) == self._max_batch_transitions:
             self.seal()
@@ -176,7 +176,7 @@ class Writer:
         self._episodes.clear()
 
     def next_frame(self, now_s: float) -> bytes | None:
-        """Return the frame to send now, None if there is none; call `sent` once it is queued.
+        """Return the frame to send now; None if there is none. Call `sent` once the frame is queued.
 
         Args:
             now_s: monotonic time, seconds.
@@ -201,7 +201,7 @@ class Writer:
         Args:
             next_seq: the oldest batch that the learner has not inserted.
             now_s: monotonic time, seconds.
-            held: batches from `next_seq` on that it has received and will insert later.
+            held: batches from `next_seq` on that the learner has received and will insert later.
             room: new limit of unacknowledged transitions; None: unchanged.
         """
         self._answered_s = now_s
@@ -221,7 +221,7 @@ class Writer:
             self._allowed = min(room, self._max_unacked_transitions)
 
     def hello(self, answer: int = 0) -> bytes:
-        """Return a hello, with the answer to a challenge of the learner."""
+        """Return a hello with the answer to a challenge from the learner; 0: no challenge."""
         return encode(
             Hello(
                 actor_id=self.actor_id,

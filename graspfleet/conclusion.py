@@ -51,7 +51,7 @@ def conclude(run: RunDirectory, episodes: int, stop: StopSignal, hinted: Collect
 
 def _tell(result: dict[str, Any], hinted: Collection[str]) -> None:
     """Print the result of the evaluation."""
-    print(f"policy of env step {result['policy_env_steps']:,}: {result['chosen_by']}")
+    print(f"policy from env step {result['policy_env_steps']:,}: {result['chosen_by']}")
     print(describe(result))
     if (key := result.get("likely_success_key")) and "--success-key" not in hinted:
         print(f"success is unknown, but info has the key {key!r}: use --success-key {key} to count it")

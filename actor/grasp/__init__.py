@@ -2,10 +2,10 @@
 
 In: nothing; importing this package registers the task with Gymnasium.
 Out: `register()` and, on first use, the class `GraspEnv`.
-Must not know: sockets, policies, learners. Importing it must not import PyBullet, so that a process which
-only wants the name of the task does not pay for the simulator.
+Must not know: sockets, policies, learners. Importing this package must not import PyBullet, so that a process
+that needs only the name of the task does not load the simulator.
 
-Gymnasium 1.x loads no plug-ins by itself: `import graspfleet.actor.grasp` before
+Gymnasium 1.x loads no plug-ins by itself: import `graspfleet.actor.grasp` before calling
 `gymnasium.make("Grasp-v0")`, or name the module in the id: `graspfleet.actor.grasp:Grasp-v0`.
 """
 
@@ -25,12 +25,12 @@ ENV_ID = "Grasp-v0"
 
 
 def register() -> None:
-    """Put `Grasp-v0` into Gymnasium's registry; calling it again changes nothing.
+    """Register `Grasp-v0` with Gymnasium; further calls have no effect.
 
-    `gymnasium.make("Grasp-v0", max_episode_steps=...)` sets another time limit than 50 steps.
+    `gymnasium.make("Grasp-v0", max_episode_steps=...)` overrides the time limit of 50 steps.
     """
     if ENV_ID not in registry:
-        # The wrapper counts the steps, not the environment, so that `make` can set another limit.
+        # Gymnasium's wrapper counts the steps, not the environment, so that `make` can set another limit.
         entry_point, own_limit = "graspfleet.actor.grasp.env:GraspEnv", {"max_episode_steps": None}
         gymnasium_register(id=ENV_ID, entry_point=entry_point, max_episode_steps=50, kwargs=own_limit)
 

@@ -1,4 +1,4 @@
-"""Pictures of the scene.
+"""Images of the scene.
 
 In: a client id. Out: [height, width, 3] uint8.
 Must not know: the task, Gymnasium.
@@ -34,16 +34,16 @@ def picture(
     target_m: tuple[float, float, float] = TARGET_M,
     distance_m: float = DISTANCE_M,
 ) -> NDArray[np.uint8]:
-    """Return the scene, drawn on the CPU.
+    """Return an image of the scene, rendered on the CPU.
 
     Args:
-        client: PyBullet's.
-        width: pixels.
-        height: pixels.
-        smoothing: draw so many times larger each way and average, against the stairs that PyBullet's
-            renderer leaves at every edge; 2 takes 0.6 s where 1 takes 0.2 s.
-        target_m: what is in the middle, world frame.
-        distance_m: from there to the camera.
+        client: PyBullet's client id.
+        width: of the image, pixels.
+        height: of the image, pixels.
+        smoothing: antialiasing factor: render at this multiple of width and height, then average; 1 takes
+            0.2 s, 2 takes 0.6 s.
+        target_m: point at the center of the image, world frame.
+        distance_m: from the target to the camera.
 
     Returns:
         [height, width, 3] uint8.

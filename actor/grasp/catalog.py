@@ -1,11 +1,11 @@
-"""The 1,000 random objects that come with PyBullet, and what is known about each.
+"""The 1,000 random objects that come with PyBullet, with measurements of each.
 
-In: an id, 0 to 999, and `data/random_objects.csv`. Out: models that `objects` makes sets of.
+In: an id, 0 to 999, and `data/random_objects.csv`. Out: models for the object sets of `objects`.
 Must not know: the robot, the task, where an object is placed.
 
-How an object lies, how large it is and whether the scripted expert lifts it are the same for ever, so
-`python -m graspfleet.actor.grasp.survey` measures them once: reset then neither reads meshes nor waits for an
-object to come to rest.
+The rest pose and size of an object, and whether the scripted expert can lift it, never change, so
+`python -m graspfleet.actor.grasp.survey` measures them once. A reset then neither reads meshes nor waits for
+an object to come to rest.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from graspfleet.actor.grasp.simulation import Simulation
 
 COUNT = 1000
 BROKEN_IDS = frozenset({168})
-"""Its mesh file holds NaN instead of coordinates; PyBullet makes a 6 mm speck of it."""
+"""Objects whose mesh file holds NaN instead of coordinates; PyBullet loads a 6 mm speck."""
 HELD_OUT_EVERY = 10
-"""Ids that this divides are never trained on."""
+"""Objects whose id is a multiple of this are never used in training."""
 FILE = "random_objects.csv"
 MASS_KG = 0.1
 FRICTION = 1.0
@@ -31,16 +31,16 @@ SPINNING_FRICTION_M = 0.005
 
 @dataclass(frozen=True, slots=True)
 class RandomObject:
-    """One object of pybullet_data/random_urdfs, put down as it comes to rest.
+    """One object of pybullet_data/random_urdfs, with its rest pose.
 
     Attributes:
         object_id: 0 to 999, the name of its folder.
-        extents_m: edge lengths of the bounding box in its own frame.
-        middle_m: middle of that box; PyBullet takes the frame's origin for the center of mass.
-        rest_height_m: of its frame above the ground, lying still.
-        rest_quaternion: world_from_object, lying still, before it is turned about the vertical.
-        lifted_at_try: which of the survey's 10 tries was the first in which the scripted expert lifted it;
-            0 when none was.
+        extents_m: edge lengths of the bounding box, object frame.
+        middle_m: middle of that box, object frame; PyBullet uses the frame's origin as the center of mass.
+        rest_height_m: height of the object frame above the ground at rest.
+        rest_quaternion: world_from_object at rest, before the rotation about the vertical.
+        lifted_at_try: number of the first of the survey's 10 tries in which the scripted expert lifted it;
+            0 if there was none.
     """
 
     object_id: int
@@ -52,7 +52,7 @@ class RandomObject:
 
     @property
     def name(self) -> str:
-        """For logs, and the name of the set that holds this object alone."""
+        """Name for logs; also the name of the set that holds only this object."""
         return f"random:{self.object_id}"
 
     @property
@@ -69,7 +69,7 @@ class RandomObject:
         """Create the body in `simulation` and return its id.
 
         Raises:
-            FileNotFoundError: this installation of pybullet_data lacks the object.
+            FileNotFoundError: this installation of pybullet_data does not include the object.
         """
         return load_random_object(simulation, self.object_id, self.rest_height_m, self.rest_quaternion)
 
@@ -82,7 +82,7 @@ def load_random_object(
 ) -> int:
     """Create one of the random objects and return its body id; see `RandomObject.load`.
 
-    The file's inertia, 1 kg m² for 0.1 kg, is left alone: PyBullet computes one from the shape.
+    The inertia in the file, 1 kg m² for 0.1 kg, needs no correction: PyBullet computes it from the shape.
     """
     path = f"random_urdfs/{object_id:03d}/{object_id:03d}.urdf"
     body = simulation.load_urdf(path, position=(0.5, 0.0, height_m), quaternion=quaternion)

@@ -1,6 +1,6 @@
 """`graspfleet demos`: episodes of the scripted expert, stored as a Minari dataset.
 
-In: how many, of which objects. Out: a dataset that `--demos` and any other reader of Minari take.
+In: number of episodes and object set. Out: a dataset for `--demos` and any other reader of Minari.
 Must not know: learners, sockets.
 """
 
@@ -31,14 +31,14 @@ DESCRIPTION = "Episodes of the scripted expert of Grasp-v0: hover, descend, clos
 
 
 class DemosFlags(Section):
-    """Let the scripted expert grasp, and store its episodes as demonstrations."""
+    """Record episodes of the scripted expert as demonstrations."""
 
     out: str = Field(description="Name of the Minari dataset to write, or a folder (./FOLDER).")
-    episodes: int = Field(100, ge=1, description="Episodes played.")
+    episodes: int = Field(100, ge=1, description="Number of episodes.")
     objects: str = Field("cube", description="Object set, see docs/grasp-env.md.")
     env_args: tuple[str, ...] = Field((), description="Further arguments of Grasp-v0, as KEY=VALUE.")
-    keep_failures: bool = Field(False, description="Store the episodes too that end without success.")
-    seed: int = Field(0, ge=0, description="Root of the episodes' seeds.")
+    keep_failures: bool = Field(False, description="Store failed episodes, too.")
+    seed: int = Field(0, ge=0, description="Root seed of the episodes.")
 
 
 def main(argv: list[str]) -> int:
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     flags = parse(DemosFlags, argv, prog="graspfleet demos")
     folder = dataset_folder(flags.out)
     if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"--out {flags.out}: {folder} is there already; allowed: a new name")
+        raise ConfigError(f"--out {flags.out}: {folder} already exists; allowed: a new name")
     minari()
     arguments = {"objects": flags.objects, **parse_env_args(flags.env_args)}
     try:
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     successes = sum(episode.success for episode in played)
     print(f"{successes} of {len(played)} episodes succeeded ({successes / max(len(played), 1):.1%})")
     if not kept:
-        raise ConfigError(f"--episodes {flags.episodes}: none of the episodes succeeded, nothing is written")
+        raise ConfigError(f"--episodes {flags.episodes}: no episode succeeded, so nothing was written")
     write(kept, folder, dataset_name(flags.out), env, arguments)
     print(f"{len(kept)} episodes, {sum(len(e.rewards) for e in kept)} transitions in {folder}")
     words = " ".join([f"objects={flags.objects}", *flags.env_args])
@@ -71,10 +71,10 @@ def main(argv: list[str]) -> int:
 
 
 def minari() -> Any:
-    """Return the package.
+    """Return the package `minari`.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: the package is not installed.
     """
     try:
         import minari as package
@@ -84,7 +84,7 @@ def minari() -> Any:
 
 
 def collect(env: GraspEnv, episodes: int, seed: int, stop: StopSignal) -> list[Played]:
-    """Return `episodes` episodes of the expert, fewer when told to stop, behind a progress bar."""
+    """Return `episodes` episodes of the expert, fewer after a stop, and show a progress bar."""
     seeds = training_seeds(np.random.default_rng(seed_sequence(seed, "demos")))
     columns = "demonstrations", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")
     played: list[Played] = []
@@ -104,10 +104,10 @@ def write(
 
     Args:
         episodes: at least one.
-        folder: that of the dataset; must be new or empty.
+        folder: of the dataset; must be new or empty.
         name: of the dataset, with its version.
-        env: what they were played in.
-        arguments: that it was made with; `dataset.recover_environment()` makes it again.
+        env: the environment of the episodes.
+        arguments: of that environment, for `dataset.recover_environment()`.
 
     Raises:
         ConfigError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""PyBullet, imported without the build time that its C code writes to standard error."""
+"""PyBullet, imported without the build-time message that its C code writes to standard error."""
 
 import os
 

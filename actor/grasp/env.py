@@ -3,9 +3,9 @@
 In: actions, [5] float32 in [-1, 1]. Out: observations, [39] float32 in [-1, 1], rewards, episode ends.
 Must not know: policies, learners, sockets.
 
-This module only conducts: `scene` is what is simulated (`simulation` the world, `robot` the arm, `objects`
-what lies on the table), `observation` what a policy sees, `task` what is rewarded, `randomization` what
-varies, `camera` what people see.
+This module combines the others: `scene` (with `simulation`, `robot` and `objects`) simulates, `observation`
+encodes the state for the policy, `task` computes rewards and episode ends, `randomization` varies the
+parameters, and `camera` renders images.
 """
 
 from __future__ import annotations
@@ -31,36 +31,36 @@ from graspfleet.actor.grasp.scene import Scene
 from graspfleet.actor.grasp.simulation import CONTROL_HZ, physics_preset
 
 START_LOW_M, START_HIGH_M = (0.47, -0.03, 0.15), (0.53, 0.03, 0.20)
-"""Bounds of the grasp point's initial position (m), above the middle of the objects."""
+"""Bounds of the grasp point's initial position (m), above the middle of the object positions."""
 OBJECT_LOW, OBJECT_HIGH = (0.40, -0.10, -math.pi), (0.60, 0.10, math.pi)
-"""x (m), y (m) and yaw (rad) of the object at the start."""
+"""Bounds of x (m), y (m) and yaw (rad) of the object at the start."""
 STILL = [0.0, 0.0, 0.0, 0.0, 1.0]
-"""The action that holds the open gripper where it is."""
+"""The action that holds the open gripper in place."""
 
 
 class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     """Grasp an object from the table and hold it up, with a Panda arm at 20 Hz.
 
-    The same seed and actions give the same observations and rewards, bit by bit, in any process, after any
-    other episodes and after `reinit()`.
+    The same seed and actions give bitwise identical observations and rewards in any process, after any
+    number of other episodes, and after `reinit()`.
 
     Attributes:
         action_space: Box(-1, 1, (5,), float32): change of x, y, z and yaw, opening of the gripper.
         observation_space: Box(-1, 1, (39,), float32); the layout is in `actor.grasp.observation`.
 
     Args:
-        headless: False opens a window and runs no faster than real time.
+        headless: if False, open a window and run no faster than real time.
         objects: name of an object set, see `actor.grasp.objects`.
         physics: name of a physics preset, `default` or `fast`.
         reward: `shaped` or `sparse`.
-        max_episode_steps: steps after which an episode is truncated, 1 or more; None leaves that to a
-            wrapper, as `gymnasium.make` does.
+        max_episode_steps: steps after which an episode is truncated, 1 or more; None: a wrapper does it, as
+            with `gymnasium.make`.
         render_mode: None, `human` (the same as headless=False) or `rgb_array`.
         randomize: None, `all`, or ranges by name, see `actor.grasp.randomization`.
 
     Raises:
-        ValueError: a setting is not one of those allowed.
-        RuntimeError: a window was asked for where there is no display.
+        ValueError: a setting is not allowed.
+        RuntimeError: a window was requested but there is no display.
     """
 
     # Not a ClassVar: Gymnasium declares it as an instance variable.
@@ -77,7 +77,7 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         randomize: str | Mapping[str, Any] | None = None,
     ) -> None:
         if render_mode not in (None, "human", "rgb_array"):
-            raise ValueError(f"render_mode={render_mode!r} is not known; allowed: None, human, rgb_array")
+            raise ValueError(f"render_mode={render_mode!r} is unknown; allowed: None, human, rgb_array")
         if max_episode_steps is not None and max_episode_steps < 1:
             raise ValueError(f"max_episode_steps={max_episode_steps!r} must be at least 1")
         self.action_space = spaces.Box(-1.0, 1.0, (5,), np.float32)
@@ -109,11 +109,11 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start an episode: the open gripper above the table, the object somewhere below it.
+        """Start an episode with the open gripper above the table and the object somewhere below it.
 
         Args:
-            seed: starts the random numbers afresh; None goes on with them.
-            options: none are known; anything in it is ignored.
+            seed: reseeds the random generator; None: continue with its current state.
+            options: ignored.
 
         Returns:
             The observation, [39] float32; an info with `is_success`, False.
@@ -151,18 +151,18 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         Returns:
             The observation [39] float32; the reward, at most 1; terminated: the object has left the
             workspace; truncated: the time limit; an info with `is_success`, whether the object is held up at
-            this very step.
+            this step.
 
         Raises:
             ValueError: the action has a wrong shape, or a value that is not finite or not in [-1, 1].
-            ResetNeeded: the episode is over, or none was started.
+            ResetNeeded: the episode is over, or none has been started.
             ClosedEnvironmentError: after `close()`.
             UnstableSimulationError: the simulated state is not finite or has exploded.
         """
         command = checked_action(action)
         if self._needs_reset:
             self._refuse_step()
-        self._needs_reset = True  # for as long as it is not known how this step ends
+        self._needs_reset = True  # until this step has completed, since it may raise
         if self._delayed:
             self._delayed.append(command)
             command = self._delayed.popleft()
@@ -188,7 +188,7 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return camera.picture(self._scene.simulation.client) if self.render_mode == "rgb_array" else None
 
     def reinit(self) -> None:
-        """Build the simulation anew, with the same settings; the random numbers go on. Then `reset`.
+        """Rebuild the simulation with the same settings and random generator; call `reset` next.
 
         Raises:
             ClosedEnvironmentError: after `close()`.
@@ -199,7 +199,7 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._scene.rebuild()
 
     def close(self) -> None:
-        """Free the simulation; calling it again does nothing."""
+        """Free the simulation; further calls have no effect."""
         self._closed = self._needs_reset = True
         self._scene.close()
 

@@ -1,6 +1,6 @@
 """Episodes of the scripted expert.
 
-In: an environment and a seed. Out: what happened.
+In: an environment and a seed. Out: the recorded episode.
 Must not know: how episodes are stored, sockets, learners.
 """
 
@@ -28,9 +28,9 @@ class Played:
         observations: T + 1 arrays, [39] each.
         actions: T arrays, [5] each.
         rewards: T numbers.
-        stages: T names, what the expert was doing.
-        terminated: the object left the workspace.
-        success: the object was held up at the last step.
+        stages: T names of the expert's stages.
+        terminated: whether the object left the workspace.
+        success: whether the object was held up at the last step.
     """
 
     seed: int
@@ -43,7 +43,7 @@ class Played:
 
 
 def play(env: GraspEnv, seed: int) -> Played:
-    """Return an episode of the expert; one that the simulation breaks is a failure, cut off there."""
+    """Return an episode of the expert; if the simulation becomes unstable, it ends there as a failure."""
     observation, _ = env.reset(seed=seed)
     expert = ScriptedGrasp(lambda: plan_grasp(env.scene), env.scene.object_rotation)
     played = Played(seed, [observation])

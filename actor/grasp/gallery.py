@@ -1,4 +1,4 @@
-"""`python -m graspfleet.actor.grasp.gallery FOLDER`: a picture of each object set, for the documentation.
+"""`python -m graspfleet.actor.grasp.gallery FOLDER`: an image of each object set, for the documentation.
 
 In: a folder. Out: `SET.png` in it.
 Must not know: policies, learners, sockets.
@@ -28,7 +28,7 @@ WIDTH, HEIGHT, COLORS = 640, 480, 128
 
 
 def draw(name: str) -> Image.Image:
-    """Return a picture of many objects of a set (or of the one there is) before the arm."""
+    """Return an image of many objects of a set, or of its only one, in front of the arm."""
     simulation = Simulation(physics_preset("default"), visuals=True)
     robot = Panda(simulation)
     robot.reset(*ARM_AT)
@@ -45,7 +45,7 @@ def draw(name: str) -> Image.Image:
         pybullet.resetBasePositionAndOrientation(body, *pose, physicsClientId=simulation.client)
     pixels = camera.picture(simulation.client, width=WIDTH, height=HEIGHT, smoothing=2)
     simulation.close()
-    return Image.fromarray(pixels).quantize(COLORS)  # a third of the bytes, no difference to be seen
+    return Image.fromarray(pixels).quantize(COLORS)  # a third of the bytes, no visible difference
 
 
 def main(argv: list[str]) -> int:

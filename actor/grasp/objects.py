@@ -3,8 +3,8 @@
 In: the name of a set, a random generator. Out: an object model.
 Must not know: the robot, the task, where an object is placed.
 
-A new set is one more entry of `OBJECT_SETS`; a new kind of model is one more class with the attributes of
-`ObjectModel`. The environment needs no change for either.
+To add a set, add an entry to `OBJECT_SETS`; to add a kind of model, add a class with the attributes of
+`ObjectModel`. Neither needs a change to the environment.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from graspfleet.actor.grasp.simulation import Simulation
 
 
 class ObjectModel(Protocol):
-    """An object as the environment uses it.
+    """Interface of an object for the environment.
 
-    Models compare equal if they can share a loaded body; the environment then does not load another one.
+    Models compare equal if they can share a loaded body, in which case the environment does not load another.
     """
 
     @property
@@ -33,11 +33,11 @@ class ObjectModel(Protocol):
 
     @property
     def extents_m(self) -> tuple[float, float, float]:
-        """Edge lengths of the bounding box in the object's own frame."""
+        """Edge lengths of the bounding box, object frame."""
 
     @property
     def middle_m(self) -> tuple[float, float, float]:
-        """Middle of the bounding box in the object's own frame, whose origin is the center of mass."""
+        """Middle of the bounding box, object frame; the frame's origin is the center of mass."""
 
     @property
     def rest_height_m(self) -> float:
@@ -60,7 +60,7 @@ CUBE = Box(
     rgba=(0.85, 0.25, 0.2, 1.0),
 )
 SMALLEST_M, LARGEST_M = 0.025, 0.06
-"""Edges and diameters of the primitives; the fingers open 8 cm."""
+"""Range of the edges and diameters of primitives; the fingers open 8 cm."""
 COLORS: tuple[Color, ...] = (
     (0.85, 0.25, 0.20, 1.0),
     (0.95, 0.61, 0.07, 1.0),
@@ -79,7 +79,7 @@ def draw_cube(_: np.random.Generator) -> Box:
 
 
 def draw_primitive(rng: np.random.Generator) -> Box | Cylinder:
-    """Return a box or a cylinder, as likely as each other, of uniformly drawn edges."""
+    """Return a box or a cylinder with equal probability, with uniformly drawn dimensions."""
     kind, color, *samples = rng.random(5).tolist()
     x, y, z = (random_edge(sample, SMALLEST_M, LARGEST_M) for sample in samples)
     rgba = COLORS[int(color * len(COLORS))]
@@ -95,11 +95,11 @@ RANDOM_SETS: Mapping[str, Callable[[RandomObject], bool]] = MappingProxyType(
         "random-heldout-feasible": lambda model: model.held_out and model.feasible,
     }
 )
-"""Name -> which of the random objects belong to it."""
+"""Name of a set -> whether a random object belongs to it."""
 
 
 def random_objects(name: str) -> list[RandomObject]:
-    """Return the objects of one of the `RANDOM_SETS`, by id."""
+    """Return the objects of one of the `RANDOM_SETS`, ordered by id."""
     return [model for model in catalog().values() if RANDOM_SETS[name](model)]
 
 
@@ -116,17 +116,17 @@ OBJECT_SETS: Mapping[str, Callable[[], Sampler]] = MappingProxyType(
         **{name: partial(draw_random, name) for name in RANDOM_SETS},
     }
 )
-"""Name -> what makes its sampler; made when asked for, so that a cube needs no catalog."""
+"""Name of a set -> factory of its sampler; called on demand, so that the cube does not load the catalog."""
 
 
 def object_set(name: str) -> Sampler:
     """Return the function that draws an object of a set.
 
     Args:
-        name: a key of `OBJECT_SETS`, or `random:ID` for one random object alone.
+        name: a key of `OBJECT_SETS`, or `random:ID` for a single random object.
 
     Raises:
-        ValueError: there is no such set or object; the message lists those there are.
+        ValueError: there is no such set or object; the message lists the allowed ones.
     """
     kind, colon, number = str(name).partition(":")
     if kind == "random" and colon:
@@ -134,10 +134,10 @@ def object_set(name: str) -> Sampler:
             broken = ", ".join(map(str, sorted(BROKEN_IDS)))
             raise ValueError(
                 f"objects={name!r}: there is no object {number!r}; "
-                f"allowed: ids 0 to {COUNT - 1} without {broken}, whose mesh file is broken"
+                f"allowed: ids 0 to {COUNT - 1} except {broken}, whose mesh file is broken"
             )
         model = catalog()[int(number)]
         return lambda _: model
     if name not in OBJECT_SETS:
-        raise ValueError(f"objects={name!r} is not known; allowed: {', '.join(OBJECT_SETS)}, random:ID")
+        raise ValueError(f"objects={name!r} is unknown; allowed: {', '.join(OBJECT_SETS)}, random:ID")
     return OBJECT_SETS[name]()

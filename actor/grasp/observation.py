@@ -1,4 +1,4 @@
-"""From the state of the world to the vector that a policy sees.
+"""Encoding of the state of the world as the observation vector of a policy.
 
 In: a `GraspState`. Out: [39] float32 in [-1, 1].
 Must not know: PyBullet, rewards, episodes.
@@ -17,12 +17,12 @@ Must not know: PyBullet, rewards, episodes.
 | 24 | height of the object above where it lay at rest | world | `HEIGHT_SCALE_M` |
 | 25-27 | lengths of these two edges and of the third | | `EXTENT_SCALE_M` |
 | 28-30 | middle of the bounding box relative to the object position | gripper | `MIDDLE_SCALE_M` |
-| 31-32 | how far the left, the right finger is from the object | | `GAP_MAX_M` |
-| 33-35 | the way from the left finger to the nearest point of the object | gripper | `GAP_MAX_M` |
-| 36-38 | the same from the right finger | gripper | `GAP_MAX_M` |
+| 31-32 | distance of the left, the right finger from the object | | `GAP_MAX_M` |
+| 33-35 | vector from the left finger to the nearest point of the object | gripper | `GAP_MAX_M` |
+| 36-38 | the same for the right finger | gripper | `GAP_MAX_M` |
 
-Everything is clipped to [-1, 1] after scaling. The object position is that of its center of mass. Of its
-shape a policy knows the box around it, and what is nearest to each finger.
+All values are clipped to [-1, 1] after scaling. The object position is that of its center of mass. The only
+information about its shape is the bounding box and the nearest point to each finger.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ Rotation = tuple[float, float, float, float, float, float, float, float, float]
 """A 3x3 rotation matrix, row by row."""
 
 WORKSPACE_LOW_M: Vector = (0.30, -0.25, 0.012)
-"""Lowest grasp point that can be commanded. The fingertips reach 7 mm below it."""
+"""Lowest grasp point that can be commanded. The fingertips extend 7 mm below it."""
 WORKSPACE_HIGH_M: Vector = (0.70, 0.25, 0.35)
 FINGER_OPENING_M = 0.08
 OFFSET_SCALE_M = 0.25
 GAP_MAX_M = FINGER_OPENING_M / 2
-"""Gaps between finger and object are measured up to here: half of the open gripper."""
+"""Largest measured gap between finger and object: half the opening of the gripper."""
 VELOCITY_SCALE_M_S = 1.0
 HEIGHT_SCALE_M = 0.2
 EXTENT_SCALE_M = 0.2
@@ -90,24 +90,25 @@ NO_GAP, WIDE_GAP = Gap(0.0, (0.0, 0.0, 0.0)), Gap(GAP_MAX_M, (0.0, 0.0, 0.0))
 
 @dataclass(slots=True)
 class GraspState:
-    """Everything that observation, reward and termination are computed from.
+    """State from which observation, reward and termination are computed.
 
     Attributes:
         ee_position: grasp point between the fingertips, world frame, m.
-        ee_rotation: world_from_gripper; the gripper's z axis points out of it, its y axis along the fingers.
+        ee_rotation: world_from_gripper; the gripper's z axis points out of it, its y axis along the fingers'
+            closing direction.
         ee_velocity: of the grasp point, world frame, m/s.
         finger_width_m: distance between the two fingers.
-        left_contact: the left finger touches the object.
-        right_contact: the right finger touches the object.
+        left_contact: whether the left finger touches the object.
+        right_contact: whether the right finger touches the object.
         left_gap: from the left finger to the object.
         right_gap: the same for the right finger.
         gripper_command: last commanded value, -1 closed .. 1 open.
         object_position: world frame, m.
         object_rotation: world_from_object.
         object_velocity: world frame, m/s.
-        object_height_m: above where it lay at rest.
+        object_height_m: height above its position at rest.
         object_extents_m: edge lengths of its bounding box, object frame.
-        object_middle_m: middle of its bounding box, object frame; its center of mass is at (0, 0, 0).
+        object_middle_m: middle of its bounding box, object frame; the center of mass is at (0, 0, 0).
     """
 
     ee_position: Vector
@@ -128,9 +129,9 @@ class GraspState:
 
 
 def encode(state: GraspState) -> NDArray[np.float32]:
-    """Return the observation of `state`, laid out as in the table at the top of this module.
+    """Return the observation of `state`, with the layout of the table at the top of this module.
 
-    Scalars rather than small arrays: 39 numbers cost less in Python than one matrix product in NumPy.
+    It uses scalars rather than small arrays: 39 numbers cost less in Python than one NumPy matrix product.
 
     Returns:
         [39] float32 in [-1, 1], a new array.
@@ -138,7 +139,7 @@ def encode(state: GraspState) -> NDArray[np.float32]:
     a, b, c, d, e, f, g, h, i = state.ee_rotation
 
     def turned(x: float, y: float, z: float) -> Vector:
-        """From the world's frame to the gripper's."""
+        """Rotate a vector from the world frame to the gripper frame."""
         return a * x + d * y + g * z, b * x + e * y + h * z, c * x + f * y + i * z
 
     x, y, z = state.ee_position
@@ -153,7 +154,7 @@ def encode(state: GraspState) -> NDArray[np.float32]:
         x - _CENTER_X,
         y - _CENTER_Y,
         z - _CENTER_Z,
-        d,  # sine and cosine of the yaw are where the gripper's x axis points
+        d,  # sine and cosine of the yaw: direction of the gripper's x axis
         a,
         vx,
         vy,
@@ -184,18 +185,19 @@ def encode(state: GraspState) -> NDArray[np.float32]:
 
 
 def _box(axes: tuple[Vector, ...], extents: Vector) -> tuple[Vector, Vector, Vector]:
-    """Name the edges of the object's bounding box by where they point from the gripper.
+    """Return a canonical order and direction of the edges of the object's bounding box.
 
-    Which edge is called the first, and which way along it is forward, says nothing of a box: the same pose
-    has 24 rotation matrices, and with each of them a policy would have to learn the same grasp again.
+    The order and signs of a box's axes carry no information: 24 rotation matrices describe the same pose, and
+    a policy would have to learn the same grasp for each of them.
 
     Args:
-        axes: of the object, in the gripper's frame.
-        extents: edge lengths of the box along them.
+        axes: of the object, gripper frame.
+        extents: edge lengths of the box along the axes.
 
     Returns:
-        The direction of the edge nearest to the gripper's x axis, and of the nearest of the two others to its
-        y axis, both pointing along rather than against it; the lengths of these two edges and of the third.
+        The direction of the edge nearest to the gripper's x axis, and of the one of the other two nearest to
+        its y axis, each with a positive component along that axis; the lengths of these two edges and of the
+        third.
     """
     along = [abs(axis[0]) for axis in axes]
     i = along.index(max(along))

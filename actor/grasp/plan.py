@@ -4,9 +4,9 @@ In: a scene, including geometry that policies do not observe. Out: a `Grasp`.
 Must not know: actions, rewards, Gymnasium.
 
 For each yaw of the gripper and each lateral offset, rays from both sides along the closing direction find the
-outermost surface at several heights. A grasp is good where both surfaces face the fingers squarely (so that
-pressing does not turn or squeeze out the object), are flat as wide as a finger, and lie near the center of
-mass; it is possible where the open fingers pass on either side.
+outermost surface at several heights. A grasp is good if both surfaces face the fingers squarely (so that
+pressing does not turn the object or squeeze it out), are flat across the width of a finger, and lie near the
+center of mass. It is possible if the open fingers fit on either side.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from graspfleet.actor.grasp.scene import Scene
 Array = NDArray[np.float64]
 
 YAWS = np.linspace(0.0, math.pi, 24, endpoint=False)
-"""Relative to the object's own x axis, so that a box meets its faces."""
+"""Yaws relative to the object's x axis (rad), so that the faces of a box are among them."""
 LATERAL_M = np.linspace(-0.048, 0.048, 25)
 HEIGHTS_M = np.linspace(0.006, 0.15, 17)
 RAY_FROM_M = 0.12
 FINGER_AT_M, HALF_FINGER_M = 0.0385, 0.0121
-"""Inner surface of an open finger from the grasp point; half of its width, with room for error."""
+"""Distance of an open finger's inner surface from the grasp point; half of its width, with a margin."""
 PAD_BELOW_M, PAD_ABOVE_M = 0.007, 0.010
-"""Part of a finger that presses, below and above the grasp point."""
+"""Extent of a finger's pad below and above the grasp point."""
 HALF_PALM_M, PALM_ABOVE_M = 0.032, 0.038
-"""The palm: half its width, and how far it is above the grasp point."""
+"""Half the width of the palm, and its height above the grasp point."""
 CLEARANCE_M = 0.003
-"""Between the open fingers and the object on either side."""
+"""Smallest clearance between an open finger and the object."""
 
 
 class Grasp(NamedTuple):
-    """A way to take hold, in the object's frame, so that it stays true when the object moves.
+    """A grasp in the object frame, so that it stays valid when the object moves.
 
     Attributes:
-        point_m: where the grasp point goes.
+        point_m: target of the grasp point.
         axis: unit vector along which the fingers close.
     """
 
@@ -51,12 +51,13 @@ class Grasp(NamedTuple):
 
 
 class Outline(NamedTuple):
-    """An object's outline measured by rays, arrays [yaw, lateral, height], along the closing axis.
+    """An object's outline along the closing axis, measured by rays; arrays [yaw, lateral, height].
 
     Attributes:
-        far: outermost surface on the positive side, m; -inf where there is nothing.
-        near: outermost surface on the negative side, m; inf where there is nothing.
-        facing: cosine between surface normal and closing axis, the worse of both sides; 0 for nothing.
+        far: outermost surface on the positive side, m; -inf if the ray hits nothing.
+        near: outermost surface on the negative side, m; inf if the ray hits nothing.
+        facing: cosine between surface normal and closing axis, the smaller of both sides; 0 if a ray hits
+            nothing.
     """
 
     far: Array
@@ -65,7 +66,7 @@ class Outline(NamedTuple):
 
 
 def plan_grasp(scene: Scene) -> Grasp:
-    """Return the best grasp of the scene's object as it lies now; a middling one if none is possible."""
+    """Return the best grasp of the scene's object in its current pose, even if none is possible."""
     client = scene.simulation.client
     position, quaternion = pybullet.getBasePositionAndOrientation(scene.body, client)
     rotation = np.array(pybullet.getMatrixFromQuaternion(quaternion)).reshape(3, 3)
@@ -99,7 +100,7 @@ def _feel(client: int, body: int, position: Vector, yaws: Array) -> Outline:
 
 
 def _cast(client: int, body: int, starts: Array, stops: Array) -> tuple[NDArray[np.bool_], Array, Array]:
-    """Return for each ray whether it meets the body, after how many meters, and the normal there."""
+    """Return for each ray whether it hits the body, the distance of the hit (m), and the normal there."""
     rays = pybullet.rayTestBatch(
         starts.reshape(-1, 3).tolist(), stops.reshape(-1, 3).tolist(), physicsClientId=client
     )
@@ -145,7 +146,7 @@ def _score(outline: Outline, center_height_m: float) -> tuple[Array, Array, Arra
 
 
 def _unevenness(outline: Outline, pad: NDArray[np.bool_], high: Array, low: Array) -> Array:
-    """Return how far the surfaces at the middle of the fingers lie behind their outermost points, m."""
+    """Return how far the surfaces at the middle of the fingers lie behind the outermost points, m."""
     at_middle_high, at_middle_low = outline.far[..., pad].max(-1), outline.near[..., pad].min(-1)
     felt = np.isfinite(at_middle_high)
     behind = np.maximum(high - np.where(felt, at_middle_high, 0.0), np.where(felt, at_middle_low, 0.0) - low)
@@ -153,7 +154,7 @@ def _unevenness(outline: Outline, pad: NDArray[np.bool_], high: Array, low: Arra
 
 
 def _spread(values: Array, reach: int, combine: Any) -> Array:
-    """Return for each lateral offset the largest value among those that a finger covers."""
+    """Combine the values at each lateral offset with those within `reach` offsets of it."""
     spread = values.copy()
     for shift in range(1, reach + 1):
         spread[:, shift:] = combine(spread[:, shift:], values[:, :-shift])

@@ -20,15 +20,15 @@ Color = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A solid cuboid of even density, put down on its bottom face.
+    """A solid cuboid of uniform density that rests on its bottom face.
 
     Attributes:
         name: for logs.
         extents_m: edge lengths.
         mass_kg: mass; the inertia follows from it.
         friction: Coulomb coefficient; PyBullet multiplies those of the two bodies (a fingertip has 1.0).
-        spinning_friction: meters; resists turning about the contact normal.
-        rgba: its color in pictures.
+        spinning_friction: meters; resists rotation about the contact normal.
+        rgba: its color in images.
     """
 
     name: str
@@ -40,17 +40,17 @@ class Box:
 
     @property
     def middle_m(self) -> tuple[float, float, float]:
-        """The frame is at the middle."""
+        """Middle of the bounding box: the origin of the frame."""
         return CENTER
 
     @property
     def rest_height_m(self) -> float:
-        """Half of the height: the frame is at the center."""
+        """Half of the height, since the frame's origin is at the center."""
         return self.extents_m[2] / 2
 
     @property
     def rest_quaternion(self) -> tuple[float, float, float, float]:
-        """Upright."""
+        """Orientation at rest: upright."""
         return UPRIGHT
 
     @property
@@ -68,16 +68,16 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Cylinder:
-    """A solid cylinder of even density, put down on its end.
+    """A solid cylinder of uniform density that rests on its end.
 
     Attributes:
         name: for logs.
-        diameter_m: across.
-        height_m: along its axis.
+        diameter_m: diameter.
+        height_m: length along its axis.
         mass_kg: mass; the inertia follows from it.
         friction: as `Box.friction`.
         spinning_friction: as `Box.spinning_friction`.
-        rgba: its color in pictures.
+        rgba: its color in images.
     """
 
     name: str
@@ -95,17 +95,17 @@ class Cylinder:
 
     @property
     def middle_m(self) -> tuple[float, float, float]:
-        """The frame is at the middle."""
+        """Middle of the bounding box: the origin of the frame."""
         return CENTER
 
     @property
     def rest_height_m(self) -> float:
-        """Half of the height: the frame is at the center."""
+        """Half of the height, since the frame's origin is at the center."""
         return self.height_m / 2
 
     @property
     def rest_quaternion(self) -> tuple[float, float, float, float]:
-        """Upright."""
+        """Orientation at rest: upright."""
         return UPRIGHT
 
     @property
@@ -129,7 +129,7 @@ def _load(
     shape, visual = pybullet.createCollisionShape(kind, physicsClientId=client, **felt), -1
     if simulation.visuals:
         visual = pybullet.createVisualShape(kind, rgbaColor=model.rgba, physicsClientId=client, **seen)
-    # Near where it will be placed, so that the saved state has it in the same part of the broad phase.
+    # Load it near its later position, so that the saved state has it in the same part of the broad phase.
     position = (0.5, 0.0, model.rest_height_m)
     body: int = pybullet.createMultiBody(
         model.mass_kg, shape, visual, basePosition=position, physicsClientId=client
@@ -146,5 +146,11 @@ def _load(
 
 
 def random_edge(sample: float, low_m: float, high_m: float) -> float:
-    """Return a length between the two, rounded to 0.1 mm so that names and logs can show it."""
+    """Return a length between the two bounds, rounded to 0.1 mm so that names and logs can show it.
+
+    Args:
+        sample: 0 to 1.
+        low_m: length for 0.
+        high_m: length for 1.
+    """
     return math.floor((low_m + sample * (high_m - low_m)) * 1e4 + 0.5) / 1e4

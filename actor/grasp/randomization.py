@@ -1,4 +1,4 @@
-"""Domain randomization: what differs from episode to episode so that a policy cannot rely on it.
+"""Domain randomization: parameters that vary between episodes so that a policy cannot rely on them.
 
 In: ranges, a random generator. Out: the values of one episode.
 Must not know: PyBullet, Gymnasium.
@@ -17,7 +17,7 @@ from graspfleet.actor.grasp.robot import FINGER_FORCE_N
 
 def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
     if limits[0] > limits[1]:
-        raise ValueError("the first must not be larger than the second")
+        raise ValueError("the first number must not be larger than the second")
     return limits
 
 
@@ -43,16 +43,17 @@ class Sample(NamedTuple):
 
 
 class Randomization(BaseModel):
-    """Ranges, lowest and highest, that each episode draws from uniformly; the defaults change nothing.
+    """Ranges (lowest, highest) of uniform distributions, drawn once per episode; the defaults vary nothing.
 
     Attributes:
         mass: factor of the object's mass.
         friction: factor of the object's friction coefficient.
         finger_force_n: largest force of each finger.
-        start_m: added to where the gripper starts, along x and y; along z only upwards, where nothing lies.
-        start_yaw_rad: yaw of the gripper at the start.
+        start_m: shift of the gripper's initial position along x, y and z; along z only upward, away from the
+            object.
+        start_yaw_rad: initial yaw of the gripper.
         noise: standard deviation of Gaussian noise on each number of the observation, which spans [-1, 1].
-        delay_steps: control steps from an action to its effect; the gripper holds still until the first.
+        delay_steps: control steps between an action and its effect; the gripper holds still at first.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -66,7 +67,7 @@ class Randomization(BaseModel):
     delay_steps: Annotated[tuple[Delay, Delay], Ordered] = (0, 0)
 
     def draw(self, rng: np.random.Generator) -> Sample:
-        """Return one episode's values; always the same count of random numbers is used."""
+        """Return the values of one episode; always uses the same number of random numbers."""
         low, high = self.delay_steps
         x, y, z = (rng.uniform(*self.start_m) for _ in range(3))
         return Sample(
@@ -89,24 +90,24 @@ ALL = Randomization(
     noise=(0.0, 0.01),
     delay_steps=(0, 1),
 )
-"""Everything at once, in ranges that a policy trained on them still masters: `randomize="all"`."""
+"""All parameters, in ranges in which a trained policy still succeeds: `randomize="all"`."""
 
 
 def randomization(setting: str | Mapping[str, Any] | None) -> Randomization | None:
     """Return the ranges that a setting names.
 
     Args:
-        setting: None for none, `all` for `ALL`, or ranges by name; those left out change nothing.
+        setting: None for no randomization, `all` for `ALL`, or ranges by name; omitted ones vary nothing.
 
     Raises:
-        ValueError: an unknown name or a range that is not allowed, in one line with the value in it.
+        ValueError: a name is unknown or a range is not allowed; the message is one line with the value.
     """
     if setting is None:
         return None
     if setting == "all":
         return ALL
     if not isinstance(setting, Mapping):
-        raise ValueError(f"randomize={setting!r} is not known; allowed: all, or ranges by name")
+        raise ValueError(f"randomize={setting!r} is unknown; allowed: all, or ranges by name")
     try:
         return Randomization(**setting)
     except ValidationError as error:
@@ -114,5 +115,5 @@ def randomization(setting: str | Mapping[str, Any] | None) -> Randomization | No
         name = str(first["loc"][0])
         if name not in Randomization.model_fields:
             allowed = ", ".join(Randomization.model_fields)
-            raise ValueError(f"randomize: {name!r} is not known; allowed: {allowed}") from None
+            raise ValueError(f"randomize: {name!r} is unknown; allowed: {allowed}") from None
         raise ValueError(f"randomize: {name}={setting[name]!r}: {first['msg']}") from None

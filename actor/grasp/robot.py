@@ -1,10 +1,10 @@
-"""The Franka Panda arm: where its gripper is, and how an action moves it.
+"""The Franka Panda arm: the pose of its gripper, and its motion under an action.
 
 In: 5 numbers in [-1, 1] per control step. Out: motor commands to PyBullet, and the measured pose.
 Must not know: the object, the task, Gymnasium.
 
 The gripper always points straight down, so a pose is (x, y, z, yaw). An action moves the *commanded* pose,
-which may run ahead of the actual one by a little only: pushing against the ground stores no motion.
+which stays close to the actual one: otherwise pushing against the ground would accumulate motion.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ ACTION_TOLERANCE = 1e-6
 STEP_M = 0.04
 STEP_YAW_RAD = 0.3
 LEAD_M = 0.06
-"""The commanded position is at most this far from the actual one."""
+"""Largest distance of the commanded position from the actual one."""
 LEAD_YAW_RAD = 0.45
 YAW_LIMIT_RAD = math.pi / 2
-"""A gripper with two fingers has no use for more than half a turn."""
+"""Largest yaw in either direction: a gripper with two fingers needs no more than half a turn in total."""
 HAND_LIMIT_RAD = 2.96
-"""Joint 7 ends at 2.967 rad; at the nearest left corner this stops the yaw 5 degrees short of its limit."""
+"""Largest angle of joint 7, which ends at 2.967 rad. It costs 5 degrees of yaw at the nearest left corner."""
 
 JOINT_FORCES = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
-"""N m, from the robot's data sheet. With less the arm lags behind and shakes objects out of its fingers."""
+"""Largest torques, N m, from the robot's data sheet. With less, the arm lags and shakes objects loose."""
 FINGER_FORCE_N = 20.0
 
-# Lengths of the arm in the vertical plane that it works in, from panda.urdf.
+# Lengths of the arm (m) in its vertical plane, from panda.urdf.
 _SHOULDER_HEIGHT = 0.333
 _UPPER, _FORE, _ELBOW_OFFSET = 0.316, 0.384, 0.0825
 _WRIST_OFFSET = 0.088
@@ -71,17 +71,18 @@ class Measurement(NamedTuple):
 
 
 def joints_for(x: float, y: float, z: float, yaw: float) -> tuple[float, ...]:
-    """Return the 7 joint angles that put the grasp point at (x, y, z) with the gripper pointing down.
+    """Return the 7 joint angles (rad) that put the grasp point at (x, y, z) with the gripper pointing down.
 
-    With joints 3 and 5 held at zero the arm moves in one vertical plane: two links and a wrist, so the angles
-    follow from the law of cosines. Exact, about 2 us, and the pose determines them, where PyBullet's
-    iterative solver with 5 iterations is off by centimetres for a step of 5 cm and lets the elbow drift.
+    With joints 3 and 5 held at zero, the arm moves in one vertical plane as two links and a wrist, so the
+    angles follow from the law of cosines. This is exact, takes about 2 us, and depends only on the pose,
+    whereas PyBullet's iterative solver with 5 iterations is off by centimeters for a step of 5 cm and lets
+    the elbow drift.
 
     Args:
         x: meters, world frame, from the arm's base.
         y: meters.
         z: meters.
-        yaw: radians about the vertical; 0 has the fingers open along the world's y axis.
+        yaw: radians about the vertical; at 0 the fingers open along the world's y axis.
 
     Raises:
         ValueError: the point is out of reach.
@@ -103,7 +104,8 @@ def checked_action(action: NDArray[np.float32]) -> list[float]:
     """Return the action as 5 floats in [-1, 1].
 
     Raises:
-        ValueError: the shape is wrong, or a value is not finite or outside by more than `ACTION_TOLERANCE`.
+        ValueError: the shape is wrong, or a value is not finite or out of range by more than
+            `ACTION_TOLERANCE`.
     """
     array = np.asarray(action)
     if array.shape != (5,):
@@ -133,8 +135,8 @@ class Panda:
         self._couple_fingers()
 
     def _couple_fingers(self) -> None:
-        # The real hand has one motor for both fingers. Two free ones hold an object with equal and opposite
-        # forces, so nothing keeps it in the middle and it slides sideways when the arm speeds up.
+        # The real hand has one motor for both fingers. Two independent fingers hold an object with equal and
+        # opposite forces, so nothing centers it and it slides sideways when the arm accelerates.
         gear = pybullet.createConstraint(
             self.body,
             FINGER_JOINTS[0],
@@ -149,7 +151,7 @@ class Panda:
         pybullet.changeConstraint(gear, gearRatio=-1, erp=0.2, maxForce=100, physicsClientId=self._client)
 
     def reset(self, x: float, y: float, z: float, yaw: float) -> None:
-        """Put the arm at rest at a pose with the gripper open, and hold it there.
+        """Place the arm at rest in a pose with the gripper open, and hold it there.
 
         Args:
             x: meters, world frame.
@@ -165,7 +167,7 @@ class Panda:
         self._drive(1.0)
 
     def set_finger_force(self, newtons: float) -> None:
-        """Limit the force of each finger from the next action on."""
+        """Limit the force of each finger, starting with the next action."""
         self._forces = (*JOINT_FORCES, newtons, newtons)
 
     def act(self, action: Sequence[float], now: Measurement) -> None:
@@ -174,7 +176,7 @@ class Panda:
         Args:
             action: 5 numbers in [-1, 1]: change of x, y, z (times `STEP_M`), change of yaw (times
                 `STEP_YAW_RAD`), opening of the gripper (-1 closed .. 1 fully open).
-            now: the measured pose, which the commanded one may not leave far behind.
+            now: the measured pose, to which the commanded one stays close.
         """
         x, y, z, yaw = self._command
         x0, y0, z0 = now.position
@@ -217,9 +219,9 @@ class Panda:
         )
 
     def touching(self, body: int) -> tuple[bool, bool]:
-        """Return whether the left and the right finger press on `body`.
+        """Return whether the left and the right finger touch `body`.
 
-        PyBullet also lists pairs that are merely near each other, hence the test for a force.
+        PyBullet also lists pairs that are merely close to each other, hence the check for a force.
         """
         left = right = False
         for contact in pybullet.getContactPoints(self.body, body, physicsClientId=self._client):
@@ -229,7 +231,7 @@ class Panda:
         return left, right
 
     def gaps(self, body: int) -> tuple[Gap, Gap]:
-        """Return how far the left and the right finger are from `body`."""
+        """Return the gaps between `body` and the left and the right finger."""
         left, right = (self._gap(body, finger) for finger in FINGER_JOINTS)
         return left, right
 

@@ -1,4 +1,4 @@
-"""The simulated scene: one world with the arm and one object, between two resets.
+"""The simulated scene: one world with the arm and one object.
 
 In: an object model and poses, then actions. Out: a `GraspState` after each step.
 Must not know: rewards, observations, episodes, random numbers.
@@ -26,8 +26,8 @@ from graspfleet.actor.grasp.robot import Measurement, Panda
 from graspfleet.actor.grasp.simulation import PhysicsPreset, Simulation, UnstableSimulationError
 
 LOADS_PER_WORLD = 64
-"""Objects loaded before the world is replaced: PyBullet keeps about 70 KB per loaded mesh until its world
-ends. A new world takes 40 ms, under 1 ms per episode."""
+"""Number of loaded objects after which the world is replaced: PyBullet keeps about 70 KB per loaded mesh
+until the client disconnects. A new world takes 40 ms, which is less than 1 ms per episode."""
 AWAY_M = (0.0, 0.0, 3.0)
 """Position at which an object touches nothing."""
 UNSTABLE_ABOVE = 50.0
@@ -35,15 +35,15 @@ UNSTABLE_ABOVE = 50.0
 
 
 class Scene:
-    """The arm and one object; a `reset` gives the same bits whatever happened before.
+    """The arm and one object; the state after a `reset` does not depend on anything before it, bit for bit.
 
     Args:
-        preset: how a control step is simulated.
+        preset: physics of a control step.
         gui: open a window.
-        visuals: load what is seen as well as what is felt.
+        visuals: load visual shapes, too.
 
     Attributes:
-        simulation: the world; another one after `rebuild`, or when `reset` found the old one full.
+        simulation: the world; `rebuild` replaces it, and so does `reset` after `LOADS_PER_WORLD` objects.
         robot: the arm in it.
         body: id of the object's body; -1 before the first `reset`.
     """
@@ -75,11 +75,11 @@ class Scene:
     def reset(
         self, model: ObjectModel, pose: tuple[float, float, float], start: tuple[float, float, float, float]
     ) -> None:
-        """Begin anew with `model` lying still and the arm at rest, its gripper open.
+        """Start over with `model` and the arm at rest and the gripper open.
 
         Args:
             model: the object.
-            pose: its x (m), y (m) and yaw (rad).
+            pose: x (m), y (m) and yaw (rad) of the object.
             start: x (m), y (m), z (m) and yaw (rad) of the grasp point.
         """
         if model != self._model:
@@ -99,8 +99,8 @@ class Scene:
         self._rest_height_m = model.rest_height_m
 
     def _forget_contacts(self) -> None:
-        # Restoring leaves what the narrow phase remembers of each pair, such as the last separating axis.
-        # Only the pair of object and ground outlives a reset; once apart, it is made anew.
+        # Restoring keeps the narrow phase's cache for each pair of bodies, such as the last separating axis.
+        # Only the pair of object and ground persists across a reset; separating the two discards its cache.
         client = self.simulation.client
         pybullet.resetBasePositionAndOrientation(self.body, AWAY_M, UPRIGHT, physicsClientId=client)
         pybullet.performCollisionDetection(client)
@@ -109,7 +109,7 @@ class Scene:
         if self._loads >= LOADS_PER_WORLD:
             self.rebuild()
         simulation = self.simulation
-        if self._model is not None:  # from the same state whatever the last episode was
+        if self._model is not None:  # load from the same state, whatever the last episode was
             simulation.restore()
             pybullet.removeBody(self.body, physicsClientId=simulation.client)
             self._model = None  # a load that fails leaves the scene without an object
@@ -118,16 +118,16 @@ class Scene:
         self._loads += 1
         mass, friction, inertia = pybullet.getDynamicsInfo(self.body, -1, simulation.client)[:3]
         self._nominal = mass, inertia, friction
-        # Farther apart than this, no finger can be near the object: the search for gaps is spared.
+        # Beyond this distance no finger can be near the object, and the search for gaps is skipped.
         self._gaps_within_m = math.hypot(*model.extents_m) / 2 + FINGER_OPENING_M / 2 + 2 * GAP_MAX_M
         simulation.save()
 
     def set_dynamics(self, mass_factor: float, friction_factor: float, finger_force_n: float) -> None:
-        """Change how heavy and how rough the object is, and how hard the fingers press, until changed again.
+        """Scale the object's mass and friction, and limit the fingers' force, until the next call.
 
         Args:
-            mass_factor: of the model's own mass and inertia.
-            friction_factor: of the model's own friction coefficient.
+            mass_factor: factor of the model's mass and inertia.
+            friction_factor: factor of the model's friction coefficient.
             finger_force_n: largest force of each finger.
         """
         mass, inertia, friction = self._nominal
@@ -148,10 +148,10 @@ class Scene:
         self.simulation.step()
 
     def read(self) -> GraspState:
-        """Return the present state.
+        """Return the current state.
 
         Raises:
-            UnstableSimulationError: it is not finite or has exploded.
+            UnstableSimulationError: the state is not finite or has exploded.
         """
         client, body = self.simulation.client, self.body
         measured = self._measured = self.robot.measure()
@@ -163,7 +163,7 @@ class Scene:
             left_gap = right_gap = NO_GAP
         elif math.dist(position, measured.position) < self._gaps_within_m:
             left_gap, right_gap = self.robot.gaps(body)
-        # A sum is not finite as soon as one of its parts is not, and NaN fails every comparison.
+        # A sum is not finite if one of its parts is not, and NaN fails every comparison.
         parts = (*velocity, *position, *measured.velocity, *measured.position, *quaternion)
         if not sum(map(abs, parts)) < UNSTABLE_ABOVE:
             raise UnstableSimulationError(
@@ -190,16 +190,16 @@ class Scene:
         )
 
     def object_rotation(self) -> Rotation:
-        """Return how the object is turned now, world_from_object."""
+        """Return the object's current rotation, world_from_object."""
         _, quaternion = pybullet.getBasePositionAndOrientation(self.body, self.simulation.client)
         rotation: Rotation = pybullet.getMatrixFromQuaternion(quaternion)
         return rotation
 
     def rebuild(self) -> None:
-        """Begin a new world with the same settings; `reset` comes next."""
+        """Build a new world with the same settings; call `reset` next."""
         self.close()
         self._build()
 
     def close(self) -> None:
-        """Free the world; calling it again does nothing."""
+        """Free the world; further calls have no effect."""
         self.simulation.close()

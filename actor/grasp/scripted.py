@@ -1,9 +1,8 @@
 """A scripted expert for `GraspEnv`: hover, descend, close, lift.
 
-In: observations, and a grasp that somebody planned. Out: actions, [5] float32 in [-1, 1].
-Must not know: PyBullet. Where to take hold is planned from more than a policy knows (`plan`), and so is how
-the object has turned since; all else is read from what a policy reads, so its episodes can serve as
-demonstrations.
+In: observations, a planned grasp, the object's rotation. Out: actions, [5] float32 in [-1, 1].
+Must not know: PyBullet. The grasp (see `plan`) and the object's rotation use more information than a policy
+has; all other inputs come from the observation, so that the episodes can serve as demonstrations.
 """
 
 from __future__ import annotations
@@ -19,33 +18,33 @@ from graspfleet.actor.grasp.plan import Grasp
 from graspfleet.actor.grasp.robot import STEP_M, STEP_YAW_RAD
 
 HOVER_M = 0.08
-"""Height above the place to take hold at which it turns and aligns."""
+"""Height above the grasp at which the gripper turns and aligns."""
 ALIGNED_M, ALIGNED_RAD = 0.005, 0.06
 DEEP_ENOUGH_M = 0.006
 MOST_DESCEND_STEPS = 14
-"""After so many it closes anyway: something is in the way of the fingers."""
+"""Steps after which the gripper closes anyway, because something blocks the fingers."""
 CLOSING_STEPS = 4
 MOST_CLOSING_STEPS = 12
 RETREAT_STEPS = 5
 LIFT_SPEED = 0.6
-"""Of the largest upward action. Gently: a jerk can shake the object out of the fingers."""
+"""Fraction of the largest upward action; a faster lift can shake the object out of the fingers."""
 
 
 class ScriptedGrasp:
-    """A small state machine over hover, descend, close and lift; `reset` it with every episode.
+    """A state machine with the stages hover, descend, close, lift and retreat; `reset` it in each episode.
 
     Args:
-        plan: returns where to take hold of the object as it lies now; asked before each attempt.
-        rotation: returns how the object is turned now, world_from_object.
+        plan: returns a grasp of the object in its current pose; called before each attempt.
+        rotation: returns the object's current rotation, world_from_object.
     """
 
     def __init__(self, plan: Callable[[], Grasp], rotation: Callable[[], Rotation]) -> None:
-        """Start with the approach."""
+        """Start in the stage hover."""
         self._plan, self._rotation = plan, rotation
         self.reset()
 
     def reset(self) -> None:
-        """Forget the episode."""
+        """Return to the stage hover and discard the planned grasp."""
         self.stage = "hover"
         self._steps = 0
         self._grasp: Grasp | None = None
@@ -54,7 +53,7 @@ class ScriptedGrasp:
         """Return the next action.
 
         Args:
-            observation: [39] float32, as `actor.grasp.observation.encode` lays it out.
+            observation: [39] float32, see `actor.grasp.observation`.
 
         Returns:
             [5] float32 in [-1, 1].
@@ -77,25 +76,25 @@ class ScriptedGrasp:
         return np.array([min(max(part, -1.0), 1.0) for part in action], dtype=np.float32)
 
     def _errors(self, observation: NDArray[np.float32]) -> tuple[Vector, float]:
-        """Return what is missing to the grasp: a shift in the world's frame, m, and a turn, rad."""
+        """Return the remaining motion to the grasp: a shift in the world frame (m) and a turn (rad)."""
         if self._grasp is None:
             return (0.0, 0.0, 0.0), 0.0
         values = observation.astype(np.float64)
         sine, cosine = float(values[3]), float(values[4])
         forward, side, below = values[12:15] * OFFSET_SCALE_M
         world_from_object = np.array(self._rotation()).reshape(3, 3)
-        # The gripper points down: from its frame to the world's, y and z change sign.
+        # The gripper points down, so y and z change sign between its frame and the world frame.
         offset = np.array((cosine * forward + sine * side, sine * forward - cosine * side, -below))
         dx, dy, dz = (offset + world_from_object @ self._grasp.point_m).tolist()
         ax, ay, _ = (world_from_object @ self._grasp.axis).tolist()
         yaw = math.atan2(sine, cosine)
         turn = math.atan2(ay, ax) + math.pi / 2 - yaw
-        # Half a turn more or less is the same grasp; the gripper turns a quarter either way.
+        # Half a turn more or less gives the same grasp; the gripper can turn a quarter in either direction.
         turn -= math.pi * round((yaw + turn) / math.pi)
         return (dx, dy, dz), turn
 
     def _advance(self, observation: NDArray[np.float32], aside_m: float, dz: float, turn: float) -> None:
-        """Go to the next stage when this one has done its work, or back when the object was lost."""
+        """Go to the next stage when this one is complete, or back when the object is lost."""
         held = observation[9] > 0 and observation[10] > 0
         self._steps += 1
         if self.stage == "hover" and aside_m < ALIGNED_M and abs(turn) < ALIGNED_RAD:

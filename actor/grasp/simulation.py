@@ -1,6 +1,6 @@
-"""One PyBullet world: the client, the physics preset, the ground, save and restore.
+"""One PyBullet world: client, physics preset, ground, saved state.
 
-In: a physics preset, and whether visual shapes are needed.
+In: a physics preset, and whether to load visual shapes.
 Out: a client id for the other modules of this package, `step`, `save`, `restore`, `close`.
 Must not know: the robot, the object, the task, Gymnasium.
 """
@@ -20,15 +20,16 @@ from graspfleet.actor.grasp.engine import pybullet
 CONTROL_HZ = 20
 GRAVITY_M_S2 = 9.81
 CONTACT_ERP = 0.5
-"""Share of a penetration that is undone per substep. With PyBullet's own 0.2 the closed hand can press a
-cube 33 mm into the ground under `fast` physics, and a policy learns to; with 0.5 it is 14 mm. The price: of
-70 cubes shaken as hard as the arm can, 94 % stay in the hand instead of 99 %. Beyond 0.5 little changes."""
+"""Fraction of a penetration that is corrected per substep. With PyBullet's default of 0.2, the closed hand
+can press a cube 33 mm into the ground with `fast` physics, and policies learn to exploit this; with 0.5 it is
+14 mm. In exchange, of 70 cubes shaken as hard as the arm can, 94 % stay in the hand instead of 99 %. Values
+above 0.5 change little."""
 
 
 class UnstableSimulationError(RuntimeError):
     """The simulated state is not finite or has exploded; the current episode is lost.
 
-    `recoverable` tells an actor loop what to do: discard the transition, `reinit()`, `reset()`, count it.
+    `recoverable` tells an actor loop to discard the transition, call `reinit()` and `reset()`, and count it.
     """
 
     recoverable: bool = True
@@ -43,9 +44,9 @@ class PhysicsPreset:
         solver_iterations: constraint solver iterations per substep.
         position_gain: fraction of a joint's position error that its motor removes *per substep*; a preset
             with fewer substeps therefore needs a higher gain for the same arm speed.
-        residual_threshold: the solver stops before its last iteration when one changes less than this. The
-            default physics grasps, holds and presses as well with 1e-3 as with PyBullet's own 1e-7, and is
-            a quarter faster.
+        residual_threshold: the solver stops early when an iteration changes less than this. The default
+            physics grasps, holds and presses as well with 1e-3 as with PyBullet's default of 1e-7, and is a
+            quarter faster.
     """
 
     substeps: int
@@ -73,27 +74,27 @@ def physics_preset(name: str) -> PhysicsPreset:
     """Return the preset called `name`.
 
     Raises:
-        ValueError: there is no such preset; the message lists those there are.
+        ValueError: there is no such preset; the message lists the allowed ones.
     """
     if name not in PHYSICS:
-        raise ValueError(f"physics={name!r} is not known; allowed: {', '.join(PHYSICS)}")
+        raise ValueError(f"physics={name!r} is unknown; allowed: {', '.join(PHYSICS)}")
     return PHYSICS[name]
 
 
 class Simulation:
-    """A PyBullet client of its own with gravity and a ground plane at z = 0.
+    """A separate PyBullet client with gravity and a ground plane at z = 0.
 
-    Every PyBullet call in this package passes `client`: a call without it would reach whichever client of
-    the process was connected first.
+    Every PyBullet call in this package passes `client`: a call without it would go to the first client of the
+    process.
 
     Args:
         preset: time step, solver iterations and gains.
         gui: open a window; needs a display.
-        visuals: load what is seen as well as what is felt. Without it loading is faster and leaks nothing
-            (PyBullet keeps about 54 KB for each visual model it has ever loaded).
+        visuals: load visual shapes, too. Without them, loading is faster and leaks no memory (PyBullet keeps
+            about 54 KB for each visual model that it has ever loaded).
 
     Raises:
-        RuntimeError: no display, or PyBullet has no room for another client.
+        RuntimeError: there is no display, or PyBullet has no room for another client.
     """
 
     def __init__(self, preset: PhysicsPreset, *, gui: bool = False, visuals: bool = False) -> None:
@@ -108,7 +109,7 @@ class Simulation:
             fixedTimeStep=preset.timestep_s,
             numSolverIterations=preset.solver_iterations,
             solverResidualThreshold=preset.residual_threshold,
-            # Without it the order of contacts, and so every bit after the first contact, may differ by run.
+            # Without this the order of contacts, and every bit after the first contact, may differ by run.
             deterministicOverlappingPairs=1,
             contactERP=CONTACT_ERP,
             physicsClientId=self.client,
@@ -126,7 +127,7 @@ class Simulation:
         """Load a model and return its body id.
 
         Args:
-            path: relative to PyBullet's own data folder.
+            path: relative to PyBullet's data folder.
             fixed_base: weld the base to the world.
             position: meters.
             quaternion: world_from_model.
@@ -155,13 +156,13 @@ class Simulation:
             step_simulation(client)
 
     def save(self) -> None:
-        """Remember the present state as the one that `restore` returns to; replaces an earlier one."""
+        """Save the current state for `restore`; it replaces an earlier one."""
         if self._saved_state is not None:
             pybullet.removeState(self._saved_state, physicsClientId=self.client)
         self._saved_state = pybullet.saveState(physicsClientId=self.client)
 
     def restore(self) -> None:
-        """Return all bodies to the saved state. Motor targets are not part of it: command them again.
+        """Return all bodies to the saved state, which does not include motor targets.
 
         Raises:
             RuntimeError: nothing was saved.
@@ -171,24 +172,24 @@ class Simulation:
         pybullet.restoreState(self._saved_state, physicsClientId=self.client)
 
     def close(self) -> None:
-        """Disconnect; calling it again, or after the window was closed by hand, does nothing."""
+        """Disconnect; has no effect if called again, or after the user has closed the window."""
         if self.client >= 0 and pybullet.isConnected(self.client):
             pybullet.disconnect(self.client)
         self.client = -1
 
 
 def _connect(gui: bool) -> int:
-    """Return a new client id; see `Simulation` for what is raised."""
+    """Return a new client id; for errors see `Simulation`."""
     if not gui:
         client: int = pybullet.connect(pybullet.DIRECT)
     else:
-        # Without a display PyBullet ends the whole process instead of raising, so ask first.
+        # Without a display PyBullet ends the whole process instead of raising, so check first.
         if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
             raise RuntimeError(
-                "a window was asked for (headless=False or render_mode='human') but DISPLAY is not set; "
-                "use headless=True, or render_mode='rgb_array' for pictures"
+                "a window was requested (headless=False or render_mode='human') but DISPLAY is not set; "
+                "use headless=True, or render_mode='rgb_array' for images"
             )
         client = pybullet.connect(pybullet.GUI)
     if client < 0:
-        raise RuntimeError(f"PyBullet refused another client (gui={gui}); close environments not in use")
+        raise RuntimeError(f"PyBullet refused another client (gui={gui}); close unused environments")
     return client

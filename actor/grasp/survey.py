@@ -3,8 +3,8 @@
 In: the meshes that come with PyBullet. Out: `data/random_objects.csv`, and a summary on the terminal.
 Must not know: policies, learners, sockets.
 
-How an object lies: it is put down as its file has it and left alone until it is still. Whether it is
-feasible: the scripted expert tries it, at the default physics; an object that it lifts at least once counts.
+The rest pose is found by placing an object in its file's orientation and simulating until it is still. An
+object is feasible if the scripted expert lifts it at least once, with the default physics.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from graspfleet.actor.grasp.simulation import Simulation, physics_preset
 
 TRIES = 10
 MESH_SCALE = 0.015
-"""Meters a unit, the same in all of the files."""
+"""Meters per unit, the same in all mesh files."""
 DROP_M = 0.003
 LONGEST_STEPS, SHORTEST_STEPS = 200, 10
 STILL_M_S, STILL_RAD_S = 1e-4, 1e-3
 
 
 def lay_down(object_id: int) -> RandomObject:
-    """Return one object as it comes to rest, not yet tried."""
+    """Return one object with its rest pose; the expert has not tried it yet."""
     path = Path(pybullet_data.getDataPath()) / f"random_urdfs/{object_id:03d}/{object_id:03d}.obj"
     lines = path.read_text().splitlines()
     vertices = np.array([line.split()[1:4] for line in lines if line.startswith("v ")], float) * MESH_SCALE
@@ -55,14 +55,14 @@ def lay_down(object_id: int) -> RandomObject:
 
 
 def tries_needed(object_id: int, tries: int) -> int:
-    """Return which episode is the first that ends with the scripted expert holding the object up.
+    """Return the number of the first episode that ends with the scripted expert holding the object up.
 
     Args:
         object_id: 0 to 999.
-        tries: episodes at the most.
+        tries: largest number of episodes.
 
     Returns:
-        1 to `tries`; 0 when it never does.
+        1 to `tries`; 0 if there is no such episode.
     """
     env = GraspEnv(objects=f"random:{object_id}")
     needed = next((seed + 1 for seed in range(tries) if play(env, seed).success), 0)
@@ -71,7 +71,7 @@ def tries_needed(object_id: int, tries: int) -> int:
 
 
 def write(models: list[RandomObject], path: Path) -> None:
-    """Write the catalog's file."""
+    """Write the catalog file."""
     with path.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
@@ -83,9 +83,9 @@ def write(models: list[RandomObject], path: Path) -> None:
 def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m graspfleet.actor.grasp.survey", description="Measure the objects."
+        prog="python -m graspfleet.actor.grasp.survey", description="Measure the random objects."
     )
-    parser.add_argument("--tries", type=int, default=TRIES, help="episodes an object")
+    parser.add_argument("--tries", type=int, default=TRIES, help="episodes per object")
     tries = parser.parse_args(argv).tries
     path = Path(__file__).parent / "data" / catalog.FILE
     ids = [number for number in range(catalog.COUNT) if number not in catalog.BROKEN_IDS]

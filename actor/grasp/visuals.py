@@ -26,7 +26,7 @@ ROOM_HALF_M, ROOM_AT_M = 2.5, (0.3, 0.0)
 
 
 def decorate(simulation: Simulation, arm: int) -> None:
-    """Stand the arm on a table in a plain room; the ground that objects feel stays, unseen, as its top.
+    """Place the arm on a table in a plain room; the ground plane becomes invisible and acts as the table top.
 
     Args:
         simulation: with visuals.

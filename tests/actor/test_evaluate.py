@@ -93,7 +93,7 @@ def test_a_policy_of_other_shapes_is_answered_in_one_line(run: RunDirectory, oth
     run.policy("best").write_bytes(weights(other))
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
         load_policy(run, "best", SPEC)
-    assert f"made for {other.obs_dim} observations and {other.action_dim} actions" in str(caught.value)
+    assert f"trained with obs_dim {other.obs_dim} and action_dim {other.action_dim}" in str(caught.value)
 
 
 def test_the_last_policy_stands_in_for_a_best_that_is_not_there_yet(run: RunDirectory) -> None:
@@ -187,7 +187,7 @@ def test_a_policy_whose_every_episode_breaks_has_no_return(
 ) -> None:
     run = run_with(tmp_path, AlwaysBreaks, "at=5")
     flags = EvaluateFlags(run_dir=str(run.path), episodes=100, json_output=True)
-    with pytest.raises(NoResultError, match="every episode broke; the last: step"):
+    with pytest.raises(NoResultError, match="every episode broke; last error: step"):
         evaluate(flags, Watchdog(), StopSignal())
     summary = json.loads(capsys.readouterr().out)
     assert (summary["mean_return"], summary["episodes"], summary["broken_episodes"]) == (None, 0, 100)
@@ -225,10 +225,10 @@ BOUNDS = EnvSpec(
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"action_low": (-100.0, 0.1)}, ["action 0", "-1 (low)", "-100"]),
-        ({"action_high": (1.0, 2.1)}, ["action 1", "2 (high)", "2.1"]),
+        ({"action_low": (-100.0, 0.1)}, ["action 0", "low bound -1 ", "-100"]),
+        ({"action_high": (1.0, 2.1)}, ["action 1", "high bound 2 ", "2.1"]),
         ({"env": "Other-v0"}, ["Fake-v0", "Other-v0"]),
-        ({"obs_dim": 4}, ["3 observations", "4 and 2"]),
+        ({"obs_dim": 4}, ["obs_dim 3 ", "4 and 2"]),
     ],
 )
 def test_a_policy_whose_numbers_meant_something_else_is_refused(

@@ -110,8 +110,8 @@ def test_drawn_values_are_within_their_ranges() -> None:
     ("setting", "said"),
     [
         ("some", "randomize='some'.*allowed: all"),
-        ({"weight": [1, 2]}, "'weight' is not known; allowed: mass, friction"),
-        ({"mass": [2, 1]}, r"mass=\[2, 1\].*first must not be larger"),
+        ({"weight": [1, 2]}, "'weight' is unknown; allowed: mass, friction"),
+        ({"mass": [2, 1]}, r"mass=\[2, 1\].*first number must not be larger"),
         ({"mass": [0, 1]}, r"mass=\[0, 1\].*greater than or equal to 0.1"),
         ({"mass": 2}, "mass=2.*tuple"),
         ({"delay_steps": [0, 0.5]}, r"delay_steps=\[0, 0.5\].*integer"),

@@ -78,10 +78,10 @@ def test_a_vector_keeps_nothing_of_the_environments_memory() -> None:
 BROKEN = Dict({"a": UNIT, "b": Tuple((Discrete(3), MATRIX))})
 RIGHT: dict[str, Any] = {"a": [0, 0], "b": (0, np.zeros((2, 3)))}
 MISTAKES: list[tuple[Any, str]] = [
-    ([1, 2], "step() returned a list of 2 where a was to be looked up in the observation; allowed: a dict"),
-    ({"b": RIGHT["b"]}, "where a was to be looked up"),
-    ({**RIGHT, "b": 3}, "where b.0 was to be looked up in the observation; allowed: a tuple with 0"),
-    ({**RIGHT, "b": (0,)}, "where b.1 was to be looked up"),
+    ([1, 2], "step() returned an observation without a: a list of 2; allowed: a dict"),
+    ({"b": RIGHT["b"]}, "an observation without a: "),
+    ({**RIGHT, "b": 3}, "an observation without b.0: int 3; allowed: a tuple with 0"),
+    ({**RIGHT, "b": (0,)}, "an observation without b.1: "),
     ({**RIGHT, "b": (3, RIGHT["b"][1])}, "step(), b.0: returned int 3; allowed: a value of Discrete(3)"),
     ({**RIGHT, "b": (-1, RIGHT["b"][1])}, "b.0: returned int -1"),
     ({**RIGHT, "b": (0.5, RIGHT["b"][1])}, "b.0: returned float 0.5 as observation; allowed: integers"),

@@ -83,7 +83,7 @@ def evaluated(run: RunDirectory, capsys: pytest.CaptureFixture[str], **flags: An
     said = capsys.readouterr()
     told: dict[str, Any] = json.loads(said.out)
     assert (
-        f"policy: {told['policy']}, of env step {told['policy_env_steps']}; {told['chosen_by']}" in said.err
+        f"policy: {told['policy']}, from env step {told['policy_env_steps']}; {told['chosen_by']}" in said.err
     )
     return told
 
@@ -145,7 +145,7 @@ def test_a_few_episodes_decide_nothing_and_that_is_said(
 def test_the_policy_that_is_asked_for_is_taken(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     told = evaluated(run, capsys, policy="last")
     assert (told["policy"], told["policy_env_steps"]) == (str(run.policy("last")), 300)
-    assert told["chosen_by"] == "asked for as the last one"
+    assert told["chosen_by"] == "requested with --policy last"
     assert best(run) == 2
 
 
@@ -189,7 +189,7 @@ def test_without_an_evaluation_it_is_said_that_the_last_one_stands_in(
     run.policy("best").unlink()
     told = evaluated(run, capsys)
     assert told["policy"] == str(run.policy("last"))
-    assert told["chosen_by"] == "it is the last one; no evaluation has named a best one yet"
+    assert told["chosen_by"] == "it is the last one; no policy has been evaluated yet"
 
 
 def test_a_copy_of_two_files_is_taken_as_it_is(tmp_path: Path, run: RunDirectory, capsys: Any) -> None:
@@ -220,7 +220,7 @@ def test_a_last_policy_that_is_damaged_costs_the_comparison_alone(
     run.policy("last").write_bytes(b"damaged")
     assert evaluated(run, capsys)["policy_env_steps"] == 200
     assert "no comparison with the last policy" in caplog.text
-    with pytest.raises(ConfigError, match="no readable policy"):
+    with pytest.raises(ConfigError, match="not a readable policy"):
         evaluate(EvaluateFlags(run_dir=str(run.path), policy="last"), Watchdog(), StopSignal())
 
 

@@ -81,7 +81,7 @@ def test_a_refusal_of_its_own_boot_ends_it_with_the_learners_reason(learner: Lea
     learner.control.refuse("a", refusal())
     with pytest.raises(ConfigError, match=ONE_LINE) as caught:
         learner.next_control()
-    assert str(caught.value).endswith("it refuses a: spec: obs_dim 4, allowed 3")
+    assert str(caught.value).endswith("the learner refuses a: spec: obs_dim 4, allowed 3")
     assert learner.subscriber.refused
 
 

@@ -92,7 +92,7 @@ def test_an_actor_that_never_gets_in_leaves_with_one_line_that_says_why(fleet: F
     until(lambda: "revoked: lab" in fleet.output("learner"), "the learner has noticed")
     fleet.start_actor("lab-1", "--keys", keys, "--key-name", "lab", "--connect-timeout-s", "3")
     assert fleet.wait("lab-1") == 2
-    assert "does not let this key in" in fleet.output("lab-1").splitlines()[-1]
+    assert "the learner rejects this key" in fleet.output("lab-1").splitlines()[-1]
     assert "Traceback" not in fleet.output("lab-1")
     fleet.start_actor("actor-1", "--keys", keys, "--actor-id", "lab-1")
     assert fleet.wait("actor-1") == 2

@@ -64,6 +64,6 @@ def test_a_policy_is_refused_where_the_parts_have_other_names(fleet: Fleet) -> N
     )
     assert done.returncode == 2
     assert (
-        "made for observations of point (2,), target (2,); the environment's are 0 (2,), 1 (2,)"
+        "trained with observations point (2,), target (2,), but the environment has 0 (2,), 1 (2,)"
         in done.stderr
     )

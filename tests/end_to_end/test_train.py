@@ -74,7 +74,7 @@ def test_a_run_ends_with_everything_written(fleet: Fleet) -> None:
     summary = json.loads(fleet.run.evaluation.read_text())
     assert summary["episodes"] == 20
     assert "policies on the same seeds, up to 20 episodes each" in summary["chosen_by"]
-    assert f"policy of env step {summary['policy_env_steps']:,}: {summary['chosen_by']}" in output
+    assert f"policy from env step {summary['policy_env_steps']:,}: {summary['chosen_by']}" in output
     assert summary["mean_return"] < 0
     assert fleet.run.curve.stat().st_size > 10_000
     for path in (

@@ -126,7 +126,7 @@ def test_the_result_is_the_evaluations_and_a_hint_is_shown_once(tmp_path: Path) 
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["mean_return"] == -20
     assert "3 episodes: return -20.00" in done.stdout
     assert done.stdout.count("--success-key success") == 1
-    assert "hint: info has no 'is_success', but 'success'" in done.stdout
+    assert "hint: info has no key 'is_success', but 'success'" in done.stdout
 
 
 def test_a_run_whose_last_evaluation_breaks_altogether_fails_and_says_why(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_run_whose_last_evaluation_breaks_altogether_fails_and_says_why(tmp_pa
     done = train(tmp_path, *dying("error", after=2, unless="--learner"), *words)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "3 of 3 episodes broke" in done.stdout
-    assert "every episode broke; the last: step() raised RuntimeError: it is broken" in done.stderr
+    assert "every episode broke; last error: step() raised RuntimeError: it is broken" in done.stderr
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["broken_episodes"] == 3
     assert (tmp_path / "run" / "curve.png").exists() or "no evaluation, no curve" in (
         (tmp_path / "run" / "logs" / "curve.log").read_text()

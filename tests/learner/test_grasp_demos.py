@@ -76,7 +76,7 @@ def test_failures_are_counted_and_left_out_unless_asked_for(
     demos.main(["--episodes", "3", "--out", "all", "--keep-failures"])
     assert len(load_demos("all", SPEC, np.random.default_rng(0))) == 3
     outcomes = iter([False])
-    with pytest.raises(ConfigError, match="none of the episodes succeeded"):
+    with pytest.raises(ConfigError, match="no episode succeeded"):
         demos.main(["--episodes", "1", "--out", "none"])
     assert not Path("none-v0").exists()
 
@@ -98,7 +98,7 @@ def test_mistakes_are_one_line(argv: list[str], said: str) -> None:
 
 def test_a_dataset_is_never_overwritten() -> None:
     demos.main(["--episodes", "1", "--out", "mine", *FAST])
-    with pytest.raises(ConfigError, match=r"--out mine: .*mine-v0 is there already"):
+    with pytest.raises(ConfigError, match=r"--out mine: .*mine-v0 already exists"):
         demos.main(["--episodes", "1", "--out", "mine", *FAST])
 
 
