@@ -31,7 +31,7 @@ class EvaluateFlags(Section):
     success_key: str | None = Field(
         None, min_length=1, description="Key of the success flag in the info; default: the run's setting."
     )
-    headless: bool = Field(True, description="Show no window.")
+    headless: bool = Field(True, description="Run without a window.")
     video: str | None = Field(None, description="Record the first episodes: path of an MP4 file.")
     video_episodes: int = Field(5, ge=1, description="Episodes in the video.")
     json_output: Annotated[bool, Spelling("json")] = Field(False, description="Print one JSON object.")

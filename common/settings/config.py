@@ -31,7 +31,9 @@ class EnvConfig(Section):
     max_episode_steps: int | None = Field(
         None, ge=1, description="Episode length, env steps; default: the environment's own."
     )
-    headless: bool = Field(True, description="Show no window; --no-headless shows the first environment.")
+    headless: bool = Field(
+        True, description="Run without a window; --no-headless shows the first environment."
+    )
     render_mode: str | None = Field(
         None, min_length=1, description="Gymnasium's render_mode, for environments that require one."
     )
