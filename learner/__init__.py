@@ -1,1 +1,1 @@
-"""The process that owns the replay, SAC and the bound sockets. It never sees an environment."""
+"""The learner process, which owns the replay, the algorithm and the bound sockets, and no environment."""

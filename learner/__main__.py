@@ -1,4 +1,4 @@
-"""`python -m graspfleet.learner`: bind, hear what the actors' environment looks like, learn, save."""
+"""`python -m graspfleet.learner`: bind, wait for the spec of the actors' environment, learn, save."""
 
 import json
 import sys
@@ -21,31 +21,31 @@ from graspfleet.learner.experience.rate_limiter import make_limiter
 from graspfleet.learner.startup import resumed_spec, wait_for_spec
 
 Build = Callable[[LearnerFlags, Definition, EnvSpec], Algorithm]
-"""Returns the algorithm of a learner that has met its first actor."""
+"""Function that builds the algorithm once the first actor's spec is known."""
 
 
 def main(argv: list[str], build: Build | None = None) -> int:
     """Run one learner; return its exit status.
 
     Args:
-        argv: words of the command line.
-        build: makes the algorithm; default: `learner.assembly.build_algorithm`.
+        argv: command-line arguments.
+        build: builds the algorithm; default: `learner.assembly.build_algorithm`.
     """
     flags = parse(LearnerFlags, argv, prog="graspfleet learner", algorithms=all_settings())
     stop = StopSignal().install()
     run = claim_run(flags.run, flags.env.env_id)
     with unless_refused(run):
-        if not (run.is_lent or flags.run.resume):  # `graspfleet train` keeps the settings of its runs itself
+        if not (run.is_lent or flags.run.resume):  # `graspfleet train` writes the settings of its runs itself
             begin_settings(run, flags)
         _learn(flags, _possible(flags), run, stop, build)
     return 0
 
 
 def _possible(flags: LearnerFlags) -> Definition:
-    """Return the algorithm; tell of settings that cannot work here before anybody is listened to.
+    """Return the algorithm, after checking the settings before any socket is bound.
 
     Raises:
-        ConfigError: they cannot.
+        ConfigError: the settings cannot work on this machine.
     """
     algorithm = definition(flags.algorithm.algorithm)
     make_limiter(flags, algorithm.updates_per_dispatch(flags.algorithm, flags.learner))
@@ -57,7 +57,7 @@ def _possible(flags: LearnerFlags) -> Definition:
 def _learn(
     flags: LearnerFlags, algorithm: Definition, run: RunDirectory, stop: StopSignal, build: Build | None
 ) -> None:
-    """Listen, hear what the environment looks like, and learn until the run is over or `stop` is set."""
+    """Bind the sockets, wait for a spec, and learn until the run is complete or `stop` is set."""
     sockets = Sockets(flags)
     run.write_endpoints(sockets.endpoints)
     print(f"listening on {json.dumps(vars(sockets.endpoints))}", flush=True)
@@ -65,8 +65,8 @@ def _learn(
     try:
         recovered = journal.recover() if flags.run.resume else None
         if recovered and not (run.replay.is_file() and run.replay.stat().st_size):
-            raise ConfigError(f"--resume {run.path}: {run.replay.name} has no rows; nothing can be resumed")
-        # torch takes over a second to import: actors connect and start meanwhile, as the ports are bound.
+            raise ConfigError(f"--resume {run.path}: {run.replay.name} has no rows; the run cannot resume")
+        # Importing torch takes over a second. The ports are bound already, so actors can connect meanwhile.
         from graspfleet.learner.assembly import assemble, build_algorithm
 
         spec = resumed_spec(flags, recovered) if recovered else wait_for_spec(flags, sockets, stop)
@@ -75,12 +75,12 @@ def _learn(
             built = (build or build_algorithm)(flags, algorithm, spec)
             learner = assemble(flags, algorithm, built, spec, sockets, run, journal, recovered)
             if flags.run.resume and not run.is_lent:
-                change_settings(run, flags)  # they have loaded the run, so they are its own now
+                change_settings(run, flags)  # the run was loaded with them, so they are valid
             learner.run(stop)
     except DivergedError as error:
         hint = flags.algorithm.divergence_hint
         advice = f"{hint} may be too large; " if hint else ""
-        raise DivergedError(f"{error}; {advice}{run.checkpoints} keeps the finite ones before") from None
+        raise DivergedError(f"{error}; {advice}{run.checkpoints} keeps earlier, finite checkpoints") from None
     finally:
         journal.close()
         sockets.close()

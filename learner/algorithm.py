@@ -1,7 +1,7 @@
-"""The seam between the learner and what learns: the protocol of an algorithm, and the registry of all.
+"""The protocol that an algorithm implements, and the registry of algorithms.
 
-The loop, the replay, the publisher and the checkpoints know nothing else of an algorithm. To add one, write a
-module with the names of `Definition` and enter it in `ALGORITHMS`; `docs/architecture.md` has an example.
+The loop, the replay, the publisher and the checkpoints use nothing else of an algorithm. To add one, write a
+module with the names of `Definition` and add it to `ALGORITHMS`; `docs/architecture.md` has an example.
 """
 
 import importlib
@@ -19,11 +19,11 @@ ALGORITHMS = {
     "sac": "graspfleet.learner.sac",
     "crossq": "graspfleet.learner.crossq",
 }
-"""Name -> module that defines the algorithm; imported when the algorithm is asked for."""
+"""Module that defines each algorithm, by name; imported on demand."""
 
 
 class Algorithm(Protocol):
-    """Everything that learns."""
+    """A learning algorithm with its networks and optimizers."""
 
     def update(self, batches: Records) -> Mapping[str, SupportsFloat]:
         """Take one gradient step with each of K batches, in turn.
@@ -32,33 +32,33 @@ class Algorithm(Protocol):
             batches: [K, B] of `EnvSpec.record`, contiguous and writable; may be overwritten afterwards.
 
         Returns:
-            Scalars of the last step, perhaps still on their way; the next call may overwrite them.
+            Scalars of the last step, possibly still in transfer; the next call may overwrite them.
         """
 
     def policy(self) -> PolicySnapshot:
-        """Return the policy as it is after the updates so far, perhaps still on its way from the device."""
+        """Return the policy after the updates so far, possibly still in transfer from the device."""
 
     def metrics(self) -> Mapping[str, float]:
-        """Return the newest values of the metrics that the definition declares; waits for the device."""
+        """Return the newest values of the metrics that the definition declares; this waits for the device."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the next update depends on, as tensors and plain values."""
+        """Return everything that the next update depends on, as tensors and plain values."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`, bit-exactly on the same kind of device; every setting stays as it is.
+        """Restore the state from `state_dict()`, bit-exactly on the same kind of device; settings are kept.
 
         Raises:
-            LookupError, RuntimeError, TypeError, ValueError: it is another network's state.
+            LookupError, RuntimeError, TypeError, ValueError: the state does not fit the networks.
         """
 
 
 class Memory(NamedTuple):
-    """Bytes that a run takes for an algorithm.
+    """Memory that an algorithm needs in a run.
 
     Attributes:
-        held: networks, optimizers and the batches of one update.
-        published: the policy's arrays in a weights message.
-        policy: name of what is published, with the flag that decides its size.
+        held: bytes of the networks, the optimizers and the batches of one update.
+        published: bytes of the policy's arrays in a weights message.
+        policy: name of the published policy for error messages, with the flag that sets its size.
     """
 
     held: int
@@ -67,11 +67,11 @@ class Memory(NamedTuple):
 
 
 class Definition(Protocol):
-    """Names that the module of an algorithm has; importing it needs no torch, so flags are read quickly.
+    """Names that an algorithm's module defines; importing it must not need torch, so that flags parse fast.
 
     Attributes:
-        Settings: its flags; their `algorithm` is its name.
-        METRICS: what `Algorithm.metrics` returns.
+        Settings: model of its flags; the field `algorithm` holds its name.
+        METRICS: declarations of the values that `Algorithm.metrics` returns.
     """
 
     @property
@@ -83,29 +83,29 @@ class Definition(Protocol):
         """Declarations of its metrics."""
 
     def memory(self, settings: Any, spec: EnvSpec, batch_size: int) -> Memory:
-        """Return what a run takes, before anything is allocated."""
+        """Return the memory that a run needs, before anything is allocated."""
 
     def updates_per_dispatch(self, settings: Any, learner: LearnerConfig) -> int:
-        """Return how many batches one call of `update` takes here.
+        """Return the number of batches that one call of `update` takes on this machine.
 
         Raises:
-            ConfigError: the settings ask for what this machine does not have.
+            ConfigError: the settings require hardware that this machine does not have.
         """
 
     def build(
         self, settings: Any, spec: EnvSpec, learner: LearnerConfig, *, batch_size: int, seed: int
     ) -> Algorithm:
-        """Return the algorithm at its beginning.
+        """Return the algorithm in its initial state.
 
         Args:
-            settings: a `Settings`.
+            settings: an instance of `Settings`.
             spec: shapes and dtypes of a transition, and the discount.
             learner: device and threads to run on.
-            batch_size: transitions of every batch.
-            seed: of the initial weights and of every random number drawn while learning.
+            batch_size: transitions per batch.
+            seed: seed of the initial weights and of every random number drawn while learning.
 
         Raises:
-            ConfigError: the settings ask for what this machine does not have.
+            ConfigError: the settings require hardware that this machine does not have.
         """
 
 
@@ -113,7 +113,7 @@ def definition(name: str) -> Definition:
     """Return the definition of an algorithm.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: no algorithm has that name.
     """
     if name not in ALGORITHMS:
         raise ConfigError(f"--algorithm {name}: allowed: {', '.join(sorted(ALGORITHMS))}")

@@ -1,4 +1,4 @@
-"""The parts of a learner, built from its settings and put together; in a resumed run, restored."""
+"""Assembly of a learner's parts from its settings; in a resumed run, their states are restored."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -33,32 +33,32 @@ from graspfleet.learner.reporting.reporter import Reporter
 from graspfleet.learner.storage.checkpoint import Checkpoints
 
 STATE_ERRORS = (LookupError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError)
-"""Raised by parts that are given a state which is none of theirs."""
+"""Exceptions raised by parts when a state does not fit them."""
 
 
 class Sockets(loop.Sockets, Protocol):
-    """The wire as all parts together need it."""
+    """The sockets' interface for all parts."""
 
     @property
     def refusals(self) -> Refusals:
-        """Peers to be refused."""
+        """Refused peers."""
 
     @property
     def weights(self) -> Frames:
         """Publisher of the policies."""
 
     def status(self, status: Status) -> None:
-        """Send a status to everyone."""
+        """Send a status to all subscribers."""
 
     def metrics(self) -> Mapping[str, float]:
         """Return counts of connections and refusals."""
 
 
 def build_algorithm(flags: LearnerFlags, definition: Definition, spec: EnvSpec) -> Algorithm:
-    """Return the algorithm that the flags ask for, at its beginning.
+    """Return the algorithm that the flags select, in its initial state.
 
     Raises:
-        ConfigError: the flags ask for what this machine does not have.
+        ConfigError: the flags require hardware that this machine does not have.
     """
     agent_seed = seed_sequence(flags.env.seed, "learner").spawn(3)[0]
     return definition.build(
@@ -71,10 +71,10 @@ def build_algorithm(flags: LearnerFlags, definition: Definition, spec: EnvSpec) 
 
 
 def build_sampler(flags: LearnerFlags, spec: EnvSpec, run: RunDirectory) -> tuple[Replay, Sampler]:
-    """Return the replay, and what batches come from: the replay alone, or demonstrations too.
+    """Return the replay, and the sampler of batches: the replay itself, or a mixture with demonstrations.
 
     Raises:
-        ConfigError: the replay's file cannot be made, or the demonstrations are none of this environment.
+        ConfigError: the replay's file cannot be created, or the demonstrations do not fit the environment.
     """
     _, replay_seed, demo_seed = seed_sequence(flags.env.seed, "learner").spawn(3)
     settings = flags.replay
@@ -95,21 +95,21 @@ def assemble(
     journal: Journal,
     recovered: Recovered | None = None,
 ) -> Learner:
-    """Return a learner that is ready to run, and whose run can be resumed from here on.
+    """Return a learner that is ready to run, with its first checkpoint written.
 
     Args:
         flags: settings.
-        definition: of the algorithm.
-        algorithm: at its beginning.
-        spec: of a transition.
-        sockets: already bound.
+        definition: definition of the algorithm.
+        algorithm: the algorithm in its initial state.
+        spec: layout of a transition.
+        sockets: bound sockets.
         run: the run directory, already claimed.
-        journal: where batches are written down; not yet opened for a new run.
-        recovered: what the journal of a resumed run holds.
+        journal: journal of the batches; not yet open in a new run.
+        recovered: content of the journal in a resumed run.
 
     Raises:
-        ConfigError: settings that cannot make progress, or a run that cannot be gone on with.
-        StorageError: the disk refuses what has to be written before the first batch.
+        ConfigError: the settings allow no progress, or the run cannot be resumed.
+        StorageError: the journal or the first checkpoint cannot be written.
     """
     num_updates = definition.updates_per_dispatch(flags.algorithm, flags.learner)
     replay, sampler = build_sampler(flags, spec, run)
@@ -157,7 +157,7 @@ def _build_ingest(
     limiter: RateLimiter,
     refusals: Refusals,
 ) -> Ingest:
-    """Return the way in, with the limits of the flags."""
+    """Return the ingest, with the limits from the flags."""
     limits = flags.transport
     sessions = Sessions(
         silent_after_s=limits.silent_after_s,
@@ -169,20 +169,18 @@ def _build_ingest(
 
 
 def _resume(learner: Learner, recovered: Recovered, flags: LearnerFlags) -> None:
-    """Take sessions and rows from the journal, and everything else from the newest checkpoint."""
+    """Restore sessions and rows from the journal, and everything else from the newest checkpoint."""
     parts, total = learner.parts, flags.learner.total_env_steps
     parts.ingest.ledger.restore(recovered)
     parts.selection.recover()
     if parts.ingest.env_steps >= total:
-        # Killed while the actors were leaving: what they still keep is taken in, and they are told to go.
+        # The learner was killed while its actors were leaving: take their remaining batches, and end them.
         learner.awaited = {"alive", "late", "gone"}
-        if (
-            flags.run.auto_resume
-        ):  # whoever was started along with this learner shall hear that the run is done
+        if flags.run.auto_resume:  # actors started along with this learner must be told that the run is done
             learner.awaited |= {"left"}
         elif parts.ingest.sessions.all_left():
             raise ConfigError(
-                f"--total-env-steps {total}: the run has {parts.ingest.env_steps} already;"
+                f"--total-env-steps {total}: the run already has {parts.ingest.env_steps};"
                 " allowed: more than that"
             )
     _load(learner, parts.checkpoints.load_newest())
@@ -197,11 +195,11 @@ def _load(learner: Learner, state: dict[str, Any]) -> None:
         learner.load_state_dict(state)
     except STATE_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"--resume: its networks do not fit the flags ({reason})") from None
+        raise ConfigError(f"--resume: the checkpoint does not fit the flags ({reason})") from None
 
 
 def _begin(learner: Learner, run: RunDirectory) -> None:
-    """Write what a resumed run needs, before anything is acknowledged."""
+    """Write everything that a resume needs, before the first batch is acknowledged."""
     try:
         learner.parts.ingest.ledger.checkpoint()
     except OSError as error:

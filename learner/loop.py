@@ -1,4 +1,4 @@
-"""THE learner loop: drain -> sample -> update -> publish -> checkpoint."""
+"""The learner loop: drain -> sample -> update -> publish -> checkpoint."""
 
 import logging
 import time
@@ -27,15 +27,15 @@ from graspfleet.learner.storage.checkpoint import Checkpoints
 log = logging.getLogger(__name__)
 
 DRAIN_MAX = 64
-"""Messages taken in between two updates at most."""
+"""Largest number of messages received between two updates."""
 FINISH_MAX = 100_000
-"""The same before the learner leaves: everything that has arrived."""
+"""Largest number of messages per drain at the end; enough for everything that has arrived."""
 IDLE_WAIT_S = 0.05
-"""Longest sleep while there is nothing to learn from."""
+"""Longest sleep in seconds while no update is possible."""
 ACKNOWLEDGE_INTERVAL_S = 0.005
 """Seconds between two rounds of acknowledgements."""
 SELECT_INTERVAL_S = 0.05
-"""Seconds between two looks at the evaluations that came in."""
+"""Seconds between two checks for new evaluations."""
 STATUS_INTERVAL_S = 1.0
 """Seconds between two statuses."""
 
@@ -43,29 +43,29 @@ State = Literal["running", "draining", "done"]
 
 
 class Sockets(Protocol):
-    """The wire as the loop needs it."""
+    """The sockets' interface for the loop."""
 
     def receive(self) -> Received | None:
         """Return the next frame that has arrived, if any."""
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until something arrives; return whether something has."""
+        """Sleep until a message arrives or the timeout ends; return whether one has arrived."""
 
     def acknowledge(self, actor_id: str, ack: Ack) -> None:
         """Send an acknowledgement."""
 
     def refuse(self) -> None:
-        """Tell whoever is to be told that it is refused."""
+        """Send all pending refusals."""
 
 
 class Reporter(Protocol):
-    """Rows of metrics and statuses as the loop needs them."""
+    """The reporter's interface for the loop."""
 
     def write(self, more: Mapping[str, float] | None = None) -> None:
-        """Write a row, with the values of an evaluation where there is one."""
+        """Write a row, with the values of an evaluation if given."""
 
     def send_status(self, state: State, more: Mapping[str, float] | None = None) -> None:
-        """Tell everybody how the run stands."""
+        """Publish the state of the run."""
 
     def close(self) -> None:
         """Close the files."""
@@ -73,7 +73,7 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """Parts that the loop drives; built by `learner.assembly`, or faked by a test."""
+    """Parts that the loop drives; built by `learner.assembly`, or replaced by fakes in tests."""
 
     algorithm: Algorithm
     sampler: Sampler
@@ -90,15 +90,15 @@ class Parts:
 class Learner:
     """Drives the parts of one run.
 
-    Single-threaded, so nothing needs a lock; libzmq's own thread receives meanwhile.
+    Single-threaded, so nothing needs a lock; libzmq's own thread receives in the background.
 
     Args:
-        parts: built and, in a resumed run, restored.
-        config: intervals.
-        batches: K updates a call, and B transitions of each.
+        parts: the parts, restored in a resumed run.
+        config: intervals and timeouts.
+        batches: K updates per call, and B transitions per update.
 
     Attributes:
-        awaited: states of actors that the end of the run waits for, as they may still deliver.
+        awaited: states of actors that the end of the run waits for, because they may still deliver.
     """
 
     def __init__(self, parts: Parts, config: LearnerConfig, batches: tuple[int, int]) -> None:
@@ -116,9 +116,9 @@ class Learner:
             (Interval(STATUS_INTERVAL_S), self.send_status),
         ]
 
-    @np.errstate(over="ignore", invalid="ignore")  # `learner.numerics.divergence` finds what becomes of it
+    @np.errstate(over="ignore", invalid="ignore")  # `learner.numerics.divergence` detects the results
     def run(self, stop: StopSignal) -> None:
-        """Learn until the rate limiter is done or until told to stop; save in both cases."""
+        """Learn until the rate limiter is done or `stop` is set; save in both cases."""
         parts = self.parts
         while not (stop.is_set() or parts.limiter.done):
             arrived = parts.ingest.drain(parts.sockets.receive, DRAIN_MAX, time.monotonic())
@@ -133,8 +133,8 @@ class Learner:
         self._finish(complete=not stop.is_set())
 
     def _idle(self) -> None:
-        """Leave nothing unsaid, and sleep until something arrives."""
-        self.acknowledge()  # actors whose windows are full would sleep as long as this does
+        """Send everything that is pending, and sleep until a message arrives."""
+        self.acknowledge()  # otherwise actors with full windows would wait as long as this process sleeps
         self.publish(now=True)
         self.parts.publisher.deliver(wait=True)
         self.parts.progress.waited(self.parts.sockets.wait, IDLE_WAIT_S)
@@ -146,19 +146,19 @@ class Learner:
                 action()
 
     def publish(self, *, now: bool = False) -> None:
-        """Publish the newest policy when it is due, or `now`."""
+        """Publish the newest policy if it is due, or in any case if `now`."""
         parts = self.parts
         env_steps, updates = parts.ingest.env_steps, parts.progress.updates
         parts.publisher.publish(time.monotonic(), env_steps, updates, parts.ingest.num_actors, now=now)
 
     def acknowledge(self) -> None:
-        """Tell every actor that sent something what it may forget, and whoever is refused that it is."""
+        """Send the acknowledgements and refusals that are due."""
         for actor_id, ack in self.parts.ingest.acknowledgements(time.monotonic()):
             self.parts.sockets.acknowledge(actor_id, ack)
         self.parts.sockets.refuse()
 
     def select_best(self) -> None:
-        """Take the evaluations that came in, and keep the checkpoint of a policy that is the best now."""
+        """Handle new evaluations, and save a checkpoint if the best policy has changed."""
         for message in self.parts.ingest.drain_evaluations():
             if (taken := self.parts.selection.take(message)) is None:
                 continue
@@ -168,19 +168,19 @@ class Learner:
                 self._save(best=True)
 
     def send_status(self) -> None:
-        """Tell everybody how the run stands."""
+        """Publish the state of the run and the newest evaluation."""
         self.parts.reporter.send_status(self._state, self.parts.selection.newest)
 
     def checkpoint(self) -> bool:
-        """Save everything that must survive; return whether a checkpoint was written."""
+        """Save everything that a resume needs; return whether a checkpoint was written."""
         try:
             self.parts.ingest.ledger.checkpoint()
         except OSError as error:
-            log.error("rows and journal not brought to the disk: %s; going on without", error.strerror)
+            log.error("rows and journal could not be flushed to disk: %s; training continues", error.strerror)
         return self.save()
 
     def save(self) -> bool:
-        """Save what neither replay nor journal holds; return whether a checkpoint was written."""
+        """Save the state outside replay and journal; return whether a checkpoint was written."""
         written = self._save()
         self.parts.publisher.write_last()
         self.parts.selection.write()
@@ -191,10 +191,10 @@ class Learner:
         return path is not None
 
     def _finish(self, *, complete: bool) -> None:
-        """Take in what is still on its way, then save; at the run's end, wait for the actors to leave.
+        """Receive the remaining messages, then save; if the run is complete, wait for the actors to leave.
 
         Raises:
-            StorageError: the disk refuses the last checkpoint.
+            StorageError: the last checkpoint cannot be written.
         """
         parts, status = self.parts, Interval(0.1)
         self._state = "draining" if complete else "running"
@@ -220,11 +220,11 @@ class Learner:
         parts.reporter.close()
         if not saved:
             raise StorageError(
-                "the last checkpoint could not be written; --resume goes on from the one before"
+                "the last checkpoint could not be written; --resume continues from the one before it"
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs besides replay and journal, as tensors and plain values."""
+        """Return the state that a resume needs besides replay and journal, as tensors and plain values."""
         parts = self.parts
         return {
             "updates": parts.progress.updates,
@@ -237,7 +237,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Restore the state from `state_dict()`."""
         parts = self.parts
         parts.progress.updates = state["updates"]
         parts.algorithm.load_state_dict(state["algorithm"])

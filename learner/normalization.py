@@ -1,7 +1,7 @@
-"""Observations scaled to mean 0 and standard deviation 1, for any algorithm.
+"""Scaling of observations to mean 0 and standard deviation 1, for any algorithm.
 
-In: batches as they were inserted. Out: the same batches, scaled; and a policy that takes observations as the
-environment gives them, because its first layer contains the scaling. Must not know: networks, losses, actors.
+In: batches as inserted. Out: the same batches, scaled; and a policy for unscaled observations, whose first
+layer contains the scaling. Must not know: networks, losses, actors.
 """
 
 from collections.abc import Mapping
@@ -18,18 +18,18 @@ from graspfleet.learner.experience.replay import Replay
 from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
 
 MIN_STD = 1e-5
-"""Smallest divisor; an observation that never changes stays 0."""
+"""Smallest divisor; a constant observation becomes 0."""
 MIN_RATIO = 1e-3
-"""Smallest divisor in units of the mean's magnitude: below it float32 could not hold the difference."""
+"""Smallest divisor as a multiple of the mean's magnitude; float32 could not resolve smaller differences."""
 
 Vector = NDArray[np.float64]
 
 
 class Statistics:
-    """Mean and variance over everything inserted so far, by Chan's parallel formula.
+    """Mean and variance over all observations so far, by Chan's parallel formula.
 
     Attributes:
-        count: observations.
+        count: number of observations.
         mean: [obs_dim].
         squares: [obs_dim] sum of squared differences from the mean.
 
@@ -52,7 +52,7 @@ class Statistics:
         self.count = count
 
     def std(self) -> Vector:
-        """Return the divisors [obs_dim]: standard deviations, but no less than the two limits; 1 at first."""
+        """Return the divisors [obs_dim]: standard deviations with two lower limits; 1 for count < 2."""
         if self.count < 2:
             return np.ones_like(self.mean)
         floor = np.maximum(MIN_STD, MIN_RATIO * np.abs(self.mean))
@@ -60,11 +60,11 @@ class Statistics:
 
 
 class Normalized:
-    """An algorithm that sees scaled observations; an `Algorithm` itself.
+    """Wrapper that scales the observations of an algorithm; an `Algorithm` itself.
 
     Args:
-        algorithm: learns.
-        replay: statistics are those of everything that was ever inserted into it.
+        algorithm: the wrapped algorithm.
+        replay: source of the statistics, which cover every transition inserted into it.
         obs_dim: length of an observation.
     """
 
@@ -83,7 +83,7 @@ class Normalized:
         return self._algorithm.update(batches)
 
     def _add_inserted(self) -> None:
-        """Add the transitions inserted since the last call, unless they are overwritten already."""
+        """Add the transitions inserted since the last call, except those already overwritten."""
         end = self._replay.env_steps
         start = max(self._seen, end - len(self._replay))
         for first in range(start, end, MAX_ROWS):
@@ -91,7 +91,7 @@ class Normalized:
         self._seen = end
 
     def policy(self) -> PolicySnapshot:
-        """Return the policy for observations as they are: the scaling is part of its first layer."""
+        """Return the policy for unscaled observations; its first layer contains the scaling."""
         return self._algorithm.policy().with_inputs(self._statistics.mean.copy(), self._statistics.std())
 
     def metrics(self) -> Mapping[str, float]:
@@ -110,7 +110,7 @@ class Normalized:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict()`; see `Algorithm`."""
+        """Restore the state from `state_dict()`; see `Algorithm`."""
         self._algorithm.load_state_dict(state["algorithm"])
         mean, squares = (state[name].numpy().copy() for name in ("mean", "squares"))
         if not mean.shape == squares.shape == self._statistics.mean.shape:

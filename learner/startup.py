@@ -20,10 +20,10 @@ from graspfleet.learner.experience.journal import Recovered
 
 
 def wait_for_spec(flags: LearnerFlags, sockets: Sockets, stop: StopSignal) -> EnvSpec | None:
-    """Return the spec that the first fitting actor says hello with; None when told to stop before.
+    """Return the spec in the hello of the first actor that fits the flags; None if stopped before.
 
-    The learner knows no environment: actors tell it what theirs looks like, and its flags say which
-    one, with which discount and n, it is willing to learn. Whoever has another one is told so.
+    The learner has no environment: actors send it the spec of theirs, and its flags set the environment's id,
+    the discount and n that a spec must have. Actors with a different spec are refused.
     """
     status = Interval(1.0)
     wanted = wanted_of(flags)
@@ -58,14 +58,14 @@ def _fitting(hello: Hello, key: str | None, wanted: Mapping[str, object], flags:
     """Return the spec of a hello.
 
     Raises:
-        RefusedError: it is in another's name, or the spec is none, not what is wanted or too large.
+        RefusedError: the key may not use the actor id, or the spec differs from `wanted` or is too large.
     """
     require_own(key, hello.actor_id)
     if difference := differences({name: getattr(hello.spec, name) for name in wanted}, wanted):
         raise RefusedError("spec", difference)
     try:
         require_room(flags, hello.spec)
-    except ConfigError as error:  # its size is a peer's word and nobody's mistake here
+    except ConfigError as error:  # the peer chose the size, so it is not a mistake of the learner's user
         raise RefusedError("spec", str(error)) from None
     return hello.spec
 
@@ -82,7 +82,7 @@ def _waiting(sockets: Sockets) -> Status:
 
 
 def resumed_spec(flags: LearnerFlags, recovered: Recovered) -> EnvSpec:
-    """Return the spec of a run that is gone on with.
+    """Return the spec of a resumed run.
 
     Raises:
         ConfigError: the flags ask for another environment, discount or n.
@@ -93,10 +93,10 @@ def resumed_spec(flags: LearnerFlags, recovered: Recovered) -> EnvSpec:
         raise ConfigError(f"--resume {flags.run.resume}: the journal's snapshot is damaged") from None
     for name, value in wanted_of(flags).items():
         if value != getattr(spec, name):
-            raise ConfigError(f"{flag(name)} {value}: the run has {getattr(spec, name)}; allowed: the same")
+            raise ConfigError(f"{flag(name)} {value}: the run uses {getattr(spec, name)}; allowed: the same")
     return spec
 
 
 def wanted_of(flags: LearnerFlags) -> dict[str, str | int | float]:
-    """Return what a transition must be made of, as far as the learner knows before it met an actor."""
+    """Return the fields of the spec that the learner's flags determine."""
     return {"env": flags.env.env_id, "discount": flags.returns.discount, "n_step": flags.returns.n_step}

@@ -1,1 +1,1 @@
-"""The learner's bound sockets: who may connect, and how much each connection may cost."""
+"""The learner's bound sockets: authentication, and limits on each connection."""

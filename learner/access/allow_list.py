@@ -1,4 +1,4 @@
-"""The keys that are let in: a folder of public certificates that is read again while the learner runs."""
+"""The allowed keys: a folder of public certificates that is reloaded while the learner runs."""
 
 import contextlib
 import logging
@@ -11,23 +11,23 @@ from graspfleet.common.net.certificates import NAME, PUBLIC, CertificateError, r
 log = logging.getLogger(__name__)
 
 MAX_KEYS = 4096
-"""Certificates in the folder at the most; more of them are not looked at."""
+"""Largest number of certificates in the folder; further ones are ignored."""
 
 Signature = tuple[tuple[str, int, int, int], ...]
 
 
 class AllowList:
-    """Names by public key. A file that cannot be trusted lets nobody in.
+    """Names by public key. A file that cannot be trusted is ignored, so its key is not allowed.
 
     Args:
-        folder: of files NAME.key.
+        folder: folder of NAME.key files.
 
     Attributes:
         names: name of each public key (Z85).
-        members: all the names. Both are replaced, never changed, so any thread may look at them.
+        members: all the names. Both attributes are replaced, never modified, so any thread may read them.
 
     Raises:
-        ConfigError: the folder cannot be read, or a file in it is no certificate.
+        ConfigError: the folder cannot be read, or a file in it is not a certificate.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,13 +43,13 @@ class AllowList:
             )
 
     def reload(self) -> set[str]:
-        """Read the folder again if it has changed; return the names of keys no longer let in."""
+        """Read the folder again if it has changed; return the names of revoked keys."""
         try:
             signature = self._signature()
         except OSError as error:
             signature = ()
             if self._seen != signature:
-                log.error("allowed keys: %s: %s; nobody is let in", self._folder, error.strerror)
+                log.error("allowed keys: %s: %s; no key is allowed", self._folder, error.strerror)
         if signature == self._seen:
             return set()
         self._seen, before = signature, self.names
@@ -58,7 +58,7 @@ class AllowList:
         for file, *_ in signature:
             self._read(self._folder / file, found, complaints)
         for complaint in complaints - self._complaints:
-            log.error("allowed keys: %s; it lets nobody in", complaint)
+            log.error("allowed keys: %s; this key is not allowed", complaint)
         self.names, self.members, self._complaints = found, frozenset(found.values()), complaints
         gone = {name for key, name in before.items() if found.get(key) != name}
         if before:
@@ -69,7 +69,7 @@ class AllowList:
         name = path.name.removesuffix(PUBLIC)
         try:
             if not NAME.fullmatch(name):
-                raise CertificateError("allowed in a name are letters, digits, _ and .")
+                raise CertificateError("a name may contain only letters, digits, _ and .")
             key = read_certificate(path, private=False).public
         except (OSError, CertificateError) as error:
             complaints.add(f"{path}: {getattr(error, 'strerror', None) or error}")
@@ -80,7 +80,7 @@ class AllowList:
         found[key] = name
 
     def _signature(self) -> Signature:
-        """Return what changes whenever the folder's certificates do."""
+        """Return a value that changes whenever the folder's certificates change."""
         found = []
         with os.scandir(self._folder) as entries:
             for entry in entries:

@@ -1,7 +1,7 @@
-"""The gate before the learner's sockets: which keys come in, and what connections may cost.
+"""Authentication of keys at the learner's sockets, and limits on their connections.
 
-A thread of its own, because a handshake must be answered while an update runs. It shares nothing with the
-loop but counters that only it changes, and the allow-list's names, which are replaced as a whole.
+Runs in its own thread, because a handshake must be answered while an update runs. It shares with the loop
+only counters that it alone changes, and the allow-list's names, which are replaced as a whole.
 """
 
 import logging
@@ -27,7 +27,7 @@ RELOAD_INTERVAL_S = 1.0
 """Seconds between checks of the allow-list for changes."""
 _POLL_S = 0.2
 SWITCH_S = 0.0005
-"""Longest time in seconds that a thread holds the interpreter while another one waits."""
+"""Longest time in seconds that a thread holds the interpreter lock while another one waits."""
 COUNTERS = (
     "refused_handshakes",
     "refused_connections",
@@ -38,19 +38,19 @@ COUNTERS = (
 
 
 class Authenticator:
-    """Answers libzmq's questions, follows the allow-list, and bounds the connections.
+    """Answers libzmq's authentication requests, follows the allow-list, and limits the connections.
 
-    To which key a connection belongs libzmq does not tell, so a revocation ends all of them: the others are
-    back within milliseconds, and what was on its way is sent again.
+    libzmq does not report which key a connection uses, so a revocation closes all of them: those still
+    allowed reconnect within milliseconds, and messages in flight are sent again.
 
     Args:
-        allowed: keys let in; None: everybody (plaintext), and connections are only counted and bounded.
+        allowed: allowed keys; None for plaintext, where connections are only counted and limited.
         config: limits of the connections.
 
     Attributes:
-        counters: `refused_handshakes` (their key is not let in), `refused_connections` (too many),
+        counters: `refused_handshakes` (the key is not allowed), `refused_connections` (too many),
             `cut_handshakes` and `cut_connections` (they sent too much), and `broken_connections` (libzmq
-            would not go on with them).
+            closed them).
     """
 
     def __init__(self, allowed: AllowList | None, config: TransportConfig) -> None:
@@ -71,46 +71,46 @@ class Authenticator:
         self._thread = threading.Thread(target=self._run, name="gate", daemon=True)
 
     def watch(self, bound: "zmq.Socket[bytes]", reader: Reader | None = None) -> None:
-        """Guard a socket that is about to be bound; before `start`.
+        """Watch a socket that is about to be bound; call before `start`.
 
         Args:
             bound: the socket.
-            reader: takes what arrives there; None where only subscriptions do.
+            reader: receives the socket's messages; None if only subscriptions arrive there.
         """
         self._connections.watch(bound, reader, self._poller)
 
     def start(self) -> None:
-        """Begin to answer.
+        """Start the thread.
 
-        The loop of the learner gives way sooner than Python's 5 ms: a look takes the lock several times, and
-        memory grows by megabytes meanwhile.
+        The interpreter's switch interval is lowered from Python's 5 ms: each check takes the interpreter lock
+        several times, and memory could grow by megabytes while it waits for the learner's loop.
         """
         sys.setswitchinterval(SWITCH_S)
         self._thread.start()
 
     def lets_in(self, key: str | None) -> bool:
-        """Return whether frames of the key of this name are still welcome; None is plaintext."""
+        """Return whether the key of this name is still allowed; None is plaintext."""
         return self._allowed is None or key in self._allowed.members
 
     def public_key(self, key: str) -> str:
-        """Return the public key (Z85) of a name; empty if it is let in no longer."""
+        """Return the public key (Z85) of a name; empty if it is no longer allowed."""
         names = {} if self._allowed is None else self._allowed.names
         return next((public.decode() for public, name in names.items() if name == key), "")
 
     def counts(self) -> dict[str, int]:
-        """Return the gate's metrics."""
-        assert self._thread.is_alive(), "the gate has died"
+        """Return the metrics of connections and keys."""
+        assert self._thread.is_alive(), "the authenticator's thread has died"
         keys = 0 if self._allowed is None else len(self._allowed.names)
         return {"connections": len(self._connections), "keys": keys, **self.counters}
 
     def close(self) -> None:
-        """Stop answering; before the sockets are closed."""
+        """Stop the thread; call before the sockets are closed."""
         self._leaving.set()
         if self._thread.is_alive():
             self._thread.join()
         self._connections.close()
         if self._zap is not None:
-            self._zap.unbind(ZAP_ADDRESS)  # now, and not when libzmq gets round to it
+            self._zap.unbind(ZAP_ADDRESS)  # libzmq would free the address later, in the background
             self._zap.close(0)
 
     def _run(self) -> None:
@@ -123,7 +123,7 @@ class Authenticator:
                 self._connections.end_all()
 
     def _answer(self, zap: "zmq.Socket[bytes]") -> None:
-        """Answer one question of libzmq's: [version, request, domain, address, identity, mechanism, key]."""
+        """Answer one ZAP request: [version, request, domain, address, identity, mechanism, key]."""
         version, request, _, address, _, mechanism, *credentials = zap.recv_multipart()
         name: str | None = None
         if mechanism == b"CURVE" and len(credentials) == 1 and self._allowed is not None:
@@ -132,6 +132,6 @@ class Authenticator:
             self.counters["refused_handshakes"] += 1
             if (who := address.decode(errors="replace")) not in self._logged and len(self._logged) < 1000:
                 self._logged.add(who)
-                log.warning("refused a key that is not let in, from %s (further ones are only counted)", who)
+                log.warning("refused a key that is not allowed, from %s (further ones are only counted)", who)
         verdict = (b"400", b"key not allowed", b"") if name is None else (b"200", b"OK", name.encode())
         zap.send_multipart([version, request, *verdict, b""])

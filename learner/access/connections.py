@@ -1,8 +1,8 @@
-"""The connections of the learner's sockets: how many there are, what each may cost, and the way to end them.
+"""The connections of the learner's sockets: their number, the limits on each, and how they are closed.
 
-libzmq has no call that ends one connection of a bound socket and none that tells what it holds of it, but it
-tells their file descriptors: the kernel knows what came over each, and shutting the TCP connection down below
-libzmq is noticed at once and cleaned up.
+libzmq has no call that closes one connection of a bound socket or reports how much it buffers for it, but it
+reports their file descriptors: the kernel knows the bytes received over each, and if the TCP connection is
+shut down below libzmq, libzmq notices at once and cleans up.
 """
 
 import logging
@@ -24,24 +24,24 @@ from graspfleet.learner.access.tcp import ESTABLISHED, TcpConnection, can_examin
 log = logging.getLogger(__name__)
 
 STRANGERS_PAUSE_S = 0.002
-"""Between two looks at those who are not let in yet; memory may grow by a megabyte in each millisecond."""
+"""Seconds between checks of unauthenticated connections; memory may grow by a megabyte per millisecond."""
 PAUSE_S = 0.02
-"""Between two looks at everybody."""
+"""Seconds between checks of all connections."""
 WIDE_BYTES = 1 << 30
-"""Effectively unlimited: the kernel's own receive window applies again."""
+"""Effectively unlimited, in bytes: the kernel's own receive window applies again."""
 REMAINS_S = 10.0
-"""Seconds by which the unread messages of a closed connection have been taken, even under constant load."""
-BROKEN = "it sent what is no message, too long a one, or nothing"
-"""Why libzmq itself ends a connection, for the log."""
+"""Seconds after which the unread messages of a closed connection have been read, even under constant load."""
+BROKEN = "it sent an invalid message, too long a message, or no data"
+"""Reasons for which libzmq itself closes a connection, for the log."""
 
 Key = tuple[int, int]
-"""Which socket, and libzmq's descriptor; one socket's news of a descriptor may come before another's that it
-gave that descriptor back."""
+"""Index of the socket, and libzmq's descriptor. The index is needed because one socket may report a reused
+descriptor before another socket reports that it closed it."""
 
 
 @dataclass
 class Connection:
-    """An open connection; `ended` once the learner has ended it and libzmq has not said so yet."""
+    """An open connection; `ended` if the learner has shut it down and libzmq has not reported it yet."""
 
     tcp: TcpConnection
     allowance: Allowance
@@ -57,19 +57,19 @@ class Remains(NamedTuple):
     ended_s: float
 
     def are_there(self, now_s: float) -> bool:
-        """Return whether some of it may still be held."""
+        """Return whether libzmq may still hold some of the bytes."""
         return self.reader.emptied == self.emptied and now_s - self.ended_s < REMAINS_S
 
 
 class Connections:
-    """Counts what bound sockets accept, and ends what is too much.
+    """Counts the connections of bound sockets, and closes those that exceed a limit.
 
     Args:
         config: limits.
-        max_open: open at a time, over all sockets.
-        counters: `refused_connections`, `cut_handshakes`, `cut_connections` and `broken_connections` are
-            counted in it.
-        encrypted: nobody is let in before the end of a handshake.
+        max_open: largest number of open connections, over all sockets.
+        counters: receives the counts of `refused_connections`, `cut_handshakes`, `cut_connections` and
+            `broken_connections`.
+        encrypted: whether connections have to complete an authenticated handshake.
     """
 
     def __init__(
@@ -96,19 +96,19 @@ class Connections:
         return (self._looks_at_strangers if self._strangers else self._looks).pause_s
 
     def watch(self, bound: "zmq.Socket[bytes]", reader: Reader | None, poller: zmq.Poller) -> None:
-        """Watch a socket that is about to be bound; what happens is told through `poller`.
+        """Watch a socket that is about to be bound; its events wake `poller`.
 
         Args:
             bound: the socket.
-            reader: takes what arrives there; None where only subscriptions do.
-            poller: gets something to poll.
+            reader: receives the socket's messages; None if only subscriptions arrive there.
+            poller: the socket's monitor is registered with it.
         """
         monitor = Monitor(bound, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self._bound.append((monitor, reader))
         poller.register(monitor.socket, zmq.POLLIN)
 
     def look(self) -> None:
-        """Take note of what has happened since the last time, and end who sends too much."""
+        """Handle connection events since the last call, and close connections that send too much."""
         for which, (monitor, _) in enumerate(self._bound):
             for event, descriptor, endpoint in monitor.events():
                 if event == zmq.EVENT_DISCONNECTED:
@@ -124,13 +124,13 @@ class Connections:
             self._looks.done()
 
     def end_all(self) -> None:
-        """End every connection; their owners come back by themselves if they may."""
+        """Close every connection; peers whose keys are still allowed reconnect by themselves."""
         self.look()
         for connection in self._open.values():
             self._end(connection)
 
     def close(self) -> None:
-        """Stop watching; before the sockets are closed, and in the thread that owns them."""
+        """Stop watching; call before the sockets are closed, in the thread that owns them."""
         for monitor, _ in self._bound:
             monitor.close()
         for connection in self._open.values():
@@ -139,7 +139,7 @@ class Connections:
     def _accept(self, key: Key, port: int) -> None:
         try:
             tcp = TcpConnection(key[1], port)
-        except OSError:  # libzmq was faster, which ends at once what is no message or too long a one
+        except OSError:  # libzmq has closed it already, as it does after an invalid or too long message
             self._count("broken_connections", BROKEN)
             return
         self._close(key)
@@ -159,7 +159,7 @@ class Connections:
                 self._drop_a_stranger()
 
     def _close(self, key: Key) -> None:
-        """Forget a connection that libzmq has closed, and note what it left."""
+        """Drop a connection that libzmq has closed, and record the bytes it left unread."""
         connection = self._open.pop(key, None)
         self._strangers.pop(key, None)
         if connection is None:
@@ -177,7 +177,7 @@ class Connections:
         connection.tcp.close()
 
     def _account(self, whose: Iterable[tuple[Key, Connection]]) -> None:
-        """Look at connections; end who has sent too much, and note who has been let in."""
+        """Check connections: close those that sent too much, and note those that have authenticated."""
         for key, connection in whose:
             if connection.ended:
                 continue
@@ -190,7 +190,7 @@ class Connections:
 
     @staticmethod
     def _examine(connection: Connection) -> tuple[bool, bool]:
-        """Return whether a connection has sent too much, and whether its peer is still there."""
+        """Return whether a connection has sent too much, and whether it is still established."""
         taken = connection.allowance.taken
         try:
             state = connection.tcp.look()
@@ -199,7 +199,7 @@ class Connections:
         return connection.allowance.exceeded(state, taken), state.state == ESTABLISHED
 
     def _bound_total(self) -> None:
-        """End those who have the most unread until all together have no more than they may."""
+        """Close the connections with the most unread bytes until the total is within its limit."""
         now_s = time.monotonic()
         self._remains = [remains for remains in self._remains if remains.are_there(now_s)]
         senders = [each for (which, _), each in self._open.items() if self._bound[which][1] is not None]
@@ -210,16 +210,16 @@ class Connections:
             if unread <= self._config.max_unread_bytes or not connection.allowance.unread:
                 return
             unread -= connection.allowance.unread
-            self._end(connection, "cut_connections", "all together have sent more than --max-unread-bytes")
+            self._end(connection, "cut_connections", "the unread total was more than --max-unread-bytes")
 
     def _drop_a_stranger(self) -> None:
-        """End one of those in a handshake, by chance: who lingers is hit, who is quick is rarely there."""
+        """Close a random connection in its handshake; slow ones are likely to be hit, quick ones are not."""
         while self._strangers:
             key = secrets.choice(list(self._strangers))
             connection = self._strangers.pop(key)
             self._examine(connection)
             if not connection.allowance.welcomed:
-                self._end(connection, "cut_handshakes", "more than --max-handshakes at a time")
+                self._end(connection, "cut_handshakes", "more than --max-handshakes in progress")
                 return
 
     def _count_excess(self, connection: Connection) -> None:
@@ -235,4 +235,4 @@ class Connections:
         self._counters[counter] += 1
         if why not in self._logged:
             self._logged.add(why)
-            log.warning("ended a connection: %s (further ones are only counted)", why)
+            log.warning("closed a connection: %s (further ones are only counted)", why)

@@ -5,15 +5,15 @@ import resource
 from graspfleet.common.settings.transport import TransportConfig
 
 RESERVED_FILES = 256
-"""Descriptors that are not for connections: the replay, checkpoints, logs, libzmq itself."""
+"""File descriptors reserved for other uses: the replay, checkpoints, logs, libzmq itself."""
 FILES_PER_CONNECTION = 2
-"""Descriptors of one connection: libzmq's and ours."""
+"""File descriptors per connection: libzmq's and a duplicate."""
 
 
 def allow_connections(config: TransportConfig) -> int:
-    """Raise this process's limit on open files as far as needed; return how many connections it allows.
+    """Raise this process's limit on open files to the maximum; return how many connections it allows.
 
-    Without this reserve a flood of connections would leave no descriptor for the next checkpoint.
+    Without the reserved descriptors, a flood of connections would leave none for the next checkpoint.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

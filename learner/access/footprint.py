@@ -9,16 +9,16 @@ from graspfleet.learner.algorithm import Memory, definition
 from graspfleet.learner.publishing.published_frames import KEPT_BYTES
 
 DISPATCH_MAX = 16
-"""Batches of one dispatch where the flags leave their number to the learner."""
+"""Largest number of batches per dispatch if the flags leave it to the learner."""
 
 
 def run_bytes(flags: LearnerFlags, spec: EnvSpec) -> int:
-    """Return the size of a run's replay, networks, batches and published policies, about."""
+    """Return the approximate size in bytes of a run's replay, networks, batches and published policies."""
     record_bytes, algorithm = spec.record.itemsize, _memory(flags, spec)
     replay_bytes = record_bytes * (flags.replay.replay_capacity + MAX_ROWS)
     num_batches = flags.learner.updates_per_dispatch or DISPATCH_MAX
     batch_bytes = num_batches * flags.replay.batch_size * record_bytes
-    # Each published policy is encoded, and copied for those who are slow to take it.
+    # Each published policy is encoded, and copied for slow subscribers.
     kept_bytes = max(KEPT_BYTES, 2 * algorithm.published)
     return replay_bytes + algorithm.held + batch_bytes + kept_bytes
 
@@ -28,17 +28,17 @@ def _memory(flags: LearnerFlags, spec: EnvSpec) -> Memory:
 
 
 def require_room(flags: LearnerFlags, spec: EnvSpec) -> None:
-    """Refuse a spec by which a run would take too much, or its policy would not fit a message.
+    """Refuse a spec whose run would need too many bytes, or whose policy would not fit in a message.
 
     Raises:
-        ConfigError: it would, or would not.
+        ConfigError: the spec is too large.
     """
     needed, allowed = run_bytes(flags, spec), flags.learner.max_run_bytes
     if needed > allowed:
         raise ConfigError(
             f"--max-run-bytes {allowed}: {spec.obs_dim} observations and {spec.action_dim} actions need"
             f" {needed} for the replay (--replay-capacity {flags.replay.replay_capacity}) and the networks;"
-            " allowed: smaller ones, or that many bytes"
+            " allowed: smaller settings, or a --max-run-bytes of at least that"
         )
     algorithm = _memory(flags, spec)
     require_fit(flags.transport.max_message_bytes, algorithm.published, algorithm.policy)

@@ -1,7 +1,7 @@
-"""Limits on the memory that a connection may occupy, by its progress so far.
+"""Limits on the memory that a connection may occupy, depending on its stage.
 
-libzmq bounds a single message. It does not bound handshakes that never end, the parts of a message that never
-ends, or what a subscriber asks it to remember; the kernel's count of bytes bounds all three.
+libzmq limits the size of a single message. It does not limit handshakes that never end, the number of parts
+of a message, or a subscriber's subscriptions; the kernel's count of received bytes limits all three.
 """
 
 from collections.abc import Mapping
@@ -10,40 +10,40 @@ from typing import Protocol
 from graspfleet.learner.access.tcp import TcpState
 
 HANDSHAKE_BYTES = 4096
-"""Bytes that a connection may send before authentication; the handshake takes 600."""
+"""Bytes that a connection may send before authentication; a handshake takes 600."""
 WELCOMED_BYTES = 234
 """Bytes that the learner sends before authentication: greeting (64) and WELCOME (170), RFC 26/CURVEZMQ."""
 SUBSCRIBER_BYTES = 4096
 """Bytes that a subscriber may send, handshake included; an actor sends 900. Each byte of a subscription may
 cost 32 bytes of memory."""
 MAX_UNREAD_MESSAGES = 2
-"""Largest messages that may have come over one connection and not been taken."""
+"""Unread bytes allowed per connection, as a multiple of the largest message."""
 
 
 class Reader(Protocol):
-    """Whoever takes what has arrived out of libzmq."""
+    """The part that receives messages from libzmq."""
 
     @property
     def taken(self) -> Mapping[int, int]:
-        """Libzmq's descriptor of a connection -> bytes taken that came over it, headers included."""
+        """Bytes received from libzmq so far, headers included, by libzmq's descriptor of the connection."""
 
     @property
     def emptied(self) -> int:
-        """Number of receives that found nothing."""
+        """Number of receive calls that found no message."""
 
 
 class Allowance:
     """Bytes sent over one connection, checked against its limit.
 
     Args:
-        descriptor: libzmq's.
-        reader: takes what comes; None for a subscriber, of whom nothing is taken.
-        unread_bytes: that may wait to be taken.
-        welcomed: whether it is let in already, as everybody is in plaintext.
+        descriptor: libzmq's descriptor of the connection.
+        reader: receives its messages; None for a subscriber, which sends none.
+        unread_bytes: largest number of bytes that may wait to be read.
+        welcomed: whether no handshake is needed, as in plaintext.
 
     Attributes:
         welcomed: whether its handshake is over.
-        unread: bytes received and not taken, of a subscriber: bytes received.
+        unread: bytes received by the kernel and not yet read; for a subscriber, all bytes received.
     """
 
     def __init__(self, descriptor: int, reader: Reader | None, *, unread_bytes: int, welcomed: bool) -> None:
@@ -56,18 +56,18 @@ class Allowance:
 
     @property
     def taken(self) -> int:
-        """Bytes taken so far; to be read before the kernel is asked for those received."""
+        """Bytes read so far; read this before asking the kernel for the bytes received."""
         return 0 if self._reader is None else self._reader.taken.get(self._descriptor, 0)
 
     def exceeded(self, state: TcpState, taken: int) -> bool:
-        """Account for what has come since the last call; return whether it is too much.
+        """Account for the bytes received since the last call; return whether the limit is exceeded.
 
-        The kernel also counts pings; what is taken is counted a little too high for each message, so that
-        they even out. Below zero that difference is forgotten and cannot be saved up.
+        The kernel also counts pings; in compensation, each message read counts for slightly more than its
+        size. The difference is clamped at zero, so that a peer cannot accumulate credit.
 
         Args:
-            state: newest of the connection.
-            taken: `taken` just before.
+            state: newest state of the connection.
+            taken: value of `taken` read just before `state`.
         """
         self.unread = max(0, self.unread + state.received - self._received - (taken - self._taken))
         self._received, self._taken = state.received, taken
@@ -76,9 +76,9 @@ class Allowance:
 
     @property
     def excess(self) -> tuple[str, str]:
-        """The counter of whoever sends too much, and the reason for the log."""
+        """The counter for a connection that sent too much, and the reason for the log."""
         if not self.welcomed:
-            return "cut_handshakes", f"more than {HANDSHAKE_BYTES} bytes before it has shown its key"
+            return "cut_handshakes", f"it sent more than {HANDSHAKE_BYTES} bytes before showing its key"
         if self._reader is None:
-            return "cut_connections", f"a subscriber that sends more than {SUBSCRIBER_BYTES} bytes"
-        return "cut_connections", f"more than {self._limit} bytes sent that cannot be taken"
+            return "cut_connections", f"a subscriber sent more than {SUBSCRIBER_BYTES} bytes"
+        return "cut_connections", f"it sent more than {self._limit} bytes that have not been read"

@@ -1,19 +1,19 @@
-"""PollSchedule at many things, in turn and again and again, for a small share of a processor."""
+"""A schedule of repeated checks that limits their share of one processor."""
 
 import time
 
 LOOKING_SHARE = 0.1
-"""Of one processor that looks may take; with many connections the pauses are longer."""
+"""Largest share of one processor's time spent on checks; with many connections, the pauses get longer."""
 
 
 class PollSchedule:
-    """PollSchedule at connections, again and again, in a small share of the time.
+    """Times of repeated checks of connections, bounded to `LOOKING_SHARE` of a processor.
 
     Args:
-        pause_s: between two of them at the least.
+        pause_s: shortest pause between two checks, in seconds.
 
     Attributes:
-        pause_s: before the next one.
+        pause_s: pause before the next check, in seconds.
     """
 
     def __init__(self, pause_s: float) -> None:
@@ -21,12 +21,12 @@ class PollSchedule:
         self._began_cpu_s = self._due_s = 0.0
 
     def due(self) -> bool:
-        """Return whether it is time for the next look; it begins now."""
+        """Return whether the next check is due; its CPU time counts from here."""
         self._began_cpu_s = time.thread_time()
         return time.monotonic() >= self._due_s
 
     def done(self) -> None:
-        """Note that the look is over."""
+        """Note that the check is over, and schedule the next one."""
         took_s = time.thread_time() - self._began_cpu_s
         self.pause_s = max(self._least_s, took_s / LOOKING_SHARE)
         self._due_s = time.monotonic() + self.pause_s

@@ -13,13 +13,13 @@ from graspfleet.learner.experience.peers.throttle import Throttle
 log = logging.getLogger(__name__)
 
 REPEAT_AFTER_S = 1.0
-"""A refused process is told again at most so often."""
+"""Shortest time in seconds between two refusals sent to one process."""
 MAX_PER_S = 100.0
-"""Refusals sent in a second to the holders of one key at the most."""
+"""Largest number of refusals per second sent to the holders of one key."""
 MAX_REMEMBERED = 4096
-"""Refused processes that are not counted and logged a second time."""
+"""Number of refused processes remembered, so that they are counted and logged only once."""
 MAX_LOGGED = 1000
-"""Lines in the log, so that nobody can fill the disk with them."""
+"""Largest number of log lines, so that no peer can fill the disk."""
 
 Heard = Batch | Hello | Bye | Evaluation | EvaluationStarted
 """Messages that a learner accepts."""
@@ -31,7 +31,7 @@ class Peer(NamedTuple):
     """The sender of a message.
 
     Attributes:
-        key: name of the key that it came with; None in plaintext.
+        key: name of the key that the message came with; None in plaintext.
     """
 
     actor_id: str
@@ -41,12 +41,12 @@ class Peer(NamedTuple):
 
     @classmethod
     def of(cls, message: Heard, key: str | None) -> "Peer":
-        """Return who a message names as its sender."""
+        """Return the sender that a message names."""
         return cls(message.actor_id, message.session_id, role_of(message), key)
 
 
 class Notice(NamedTuple):
-    """One refusal that is to be sent."""
+    """One refusal to send."""
 
     peer: Peer
     reason: str
@@ -54,7 +54,7 @@ class Notice(NamedTuple):
 
 
 class Peers(NamedTuple):
-    """The peers that a status names, by id: states, and reasons of refusals."""
+    """The peers that a status lists, by id: states, and reasons for refusals."""
 
     actors: dict[str, State]
     evaluators: dict[str, State]
@@ -62,7 +62,7 @@ class Peers(NamedTuple):
 
 
 class Refusals:
-    """Everybody that was refused.
+    """Processes that were refused.
 
     Attributes:
         count: processes refused so far.
@@ -76,7 +76,7 @@ class Refusals:
         self._throttle = Throttle(MAX_PER_S, float("inf"))
 
     def refuse(self, peer: Peer, error: RefusedError, now_s: float) -> None:
-        """Note that nothing of a process is taken; it is told at once, and again if it goes on."""
+        """Refuse a process: notify it at once, and again if it keeps sending."""
         process, line = peer[:2], to_line(str(error))
         told_s = self._told_s.pop(process, None)
         if told_s is None:
@@ -96,22 +96,22 @@ class Refusals:
         return bool(self._shown)
 
     def accept(self, actor_id: str) -> None:
-        """Show no longer why an id was refused: a new process of it has been let in."""
+        """Remove an id from the refused ones, as another process with this id was accepted."""
         self._shown.pop(actor_id, None)
 
     def due(self) -> list[Notice]:
-        """Return what is to be sent since the last call."""
+        """Return the refusals to send since the last call."""
         due, self._due = self._due, []
         return due
 
     def reasons(self) -> dict[str, str]:
-        """Return why each of those last refused was, by id."""
+        """Return the reason for each recent refusal, by id."""
         return {actor_id: line for actor_id, (_, line) in self._shown.items()}
 
     def among(self, role: Role, states: Mapping[str, State]) -> dict[str, State]:
-        """Return the states of actors or evaluators with those refused among them.
+        """Return the states of actors or evaluators, with the refused ones added.
 
-        An id of which another process is at work keeps its state.
+        An id that another live process uses keeps its state.
         """
         refused: dict[str, State] = {
             actor_id: "refused"

@@ -1,4 +1,4 @@
-"""The learner's three bound sockets, as one thing."""
+"""The learner's three bound sockets as one object."""
 
 from collections.abc import Mapping
 
@@ -16,35 +16,35 @@ from graspfleet.learner.access.refusals import Refusals
 from graspfleet.learner.reporting.metric import Metric
 
 METRICS = {
-    "connections": Metric("connections", "open now on the three sockets together; an actor has three"),
+    "connections": Metric("connections", "open now on all three sockets; each actor has three"),
     "refused_connections": Metric(
         "connections",
-        "closed at once because there were `--max-connections` already",
+        "closed at once because `--max-connections` were already open",
         "counter",
     ),
     "refused_handshakes": Metric(
         "connections",
-        "closed because their key is not among those let in",
+        "closed because their key is not allowed",
         "counter",
     ),
     "cut_handshakes": Metric(
         "connections",
-        "ended because they sent more than 4 KiB before they showed a key, or were more than "
-        "`--max-handshakes`",
+        "closed because they sent more than 4 KiB before showing a key, or because more than "
+        "`--max-handshakes` were in progress",
         "counter",
     ),
     "cut_connections": Metric(
         "connections",
-        "ended because what they sent and the learner had not taken was more than twice "
-        "`--max-message-bytes`, or with that of all others more than `--max-unread-bytes`; or"
-        " because a subscriber sent more than 4 KiB",
+        "closed because the data that they had sent and the learner had not read exceeded "
+        "twice `--max-message-bytes`, or together with that of all others "
+        "`--max-unread-bytes`; or because a subscriber sent more than 4 KiB",
         "counter",
     ),
     "broken_connections": Metric(
         "connections",
-        "ended by the learner because what came was no message or a longer one than allowed, "
-        "or nothing came for 10 s; also those that were over before the learner could look, "
-        "whoever ended them",
+        "closed by the learner because of an invalid message, a message over the limit, or 10 "
+        "s without data; also those closed by either side before the learner could examine "
+        "them",
         "counter",
     ),
     "revoked_frames": Metric(
@@ -52,11 +52,11 @@ METRICS = {
         "dropped because the sender's key was revoked after they arrived",
         "counter",
     ),
-    "keys": Metric("keys", "let in now; 0 in plaintext"),
-    "insecure": Metric("0 or 1", "1: plaintext beyond this machine (`--insecure`)"),
+    "keys": Metric("keys", "allowed now; 0 in plaintext"),
+    "insecure": Metric("0 or 1", "1: plaintext on a non-loopback address (`--insecure`)"),
     "refused_actors": Metric(
         "processes",
-        "actors and evaluators told that they are refused, and why",
+        "actors and evaluators that were refused and told the reason",
         "counter",
     ),
 }
@@ -64,16 +64,17 @@ METRICS = {
 
 
 class Sockets:
-    """Binds experience, weights and control.
+    """Binds the experience, weights and control sockets.
 
     Args:
         flags: host, ports, keys and limits.
 
     Attributes:
-        refusals: who is to be told that nothing of it is taken.
+        refusals: peers to be told that they are refused.
 
     Raises:
-        ConfigError: a port is taken, the host is not this machine's, or the keys cannot be trusted.
+        ConfigError: a port is in use, the host is not an address of this machine, or the keys cannot be
+            trusted.
     """
 
     def __init__(self, flags: LearnerFlags) -> None:
@@ -99,11 +100,11 @@ class Sockets:
         self.authenticator.start()
 
     def receive(self) -> Received | None:
-        """Return the next frame of somebody who is let in, None when there is none now."""
+        """Return the next frame from an allowed key, or None if none is waiting."""
         while (received := self.experience.receive()) is not None:
             if self.authenticator.lets_in(received.key):
                 return received
-            self._revoked += 1  # it came before the connection was ended
+            self._revoked += 1  # it arrived before the connection was closed
         return None
 
     def metrics(self) -> Mapping[str, float]:
@@ -120,7 +121,7 @@ class Sockets:
         self.control.acknowledge(actor_id, encode(ack))
 
     def refuse(self) -> None:
-        """Tell whoever is to be told that it is refused."""
+        """Send all pending refusals."""
         for (actor_id, session_id, _, key), reason, detail in self.refusals.due():
             public = "" if key is None else self.authenticator.public_key(key)
             refusal = Refusal(session_id=session_id, key=public, reason=reason, detail=detail)
@@ -131,7 +132,7 @@ class Sockets:
         self.control.status(encode(status))
 
     def close(self) -> None:
-        """Close all three; the last messages get a moment to leave."""
+        """Close all three sockets, after a short time to send the last messages."""
         self.authenticator.close()
         self.experience.close()
         self.weights.close(linger_s=0.2)

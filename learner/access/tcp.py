@@ -1,4 +1,4 @@
-"""One TCP connection as the kernel sees it, beside the library that reads it."""
+"""Kernel state of one TCP connection, which libzmq reads from."""
 
 import contextlib
 import errno
@@ -7,13 +7,13 @@ import struct
 from typing import NamedTuple
 
 ESTABLISHED = 1
-"""`TCP_ESTABLISHED` of the kernel: neither end has closed."""
+"""The kernel's `TCP_ESTABLISHED`: neither end has closed."""
 _INFO = struct.Struct("=B119xQQ")
-"""Of `struct tcp_info` (linux/tcp.h): tcpi_state, tcpi_bytes_acked and tcpi_bytes_received."""
+"""Fields of `struct tcp_info` (linux/tcp.h): tcpi_state, tcpi_bytes_acked and tcpi_bytes_received."""
 
 
 def can_examine() -> bool:
-    """Return whether this system tells how much has come over a connection (Linux does, macOS does not)."""
+    """Return whether the kernel reports the bytes received per connection (Linux does, macOS does not)."""
     return hasattr(socket, "TCP_INFO")
 
 
@@ -21,8 +21,8 @@ class TcpState(NamedTuple):
     """State of a connection as reported by the kernel.
 
     Attributes:
-        state: `TCP_...` of the kernel.
-        acknowledged: bytes sent to the peer that its kernel has confirmed.
+        state: one of the kernel's `TCP_...` states.
+        acknowledged: bytes sent to the peer and acknowledged by its kernel.
         received: bytes that the peer has sent, read or not.
     """
 
@@ -32,33 +32,33 @@ class TcpState(NamedTuple):
 
 
 class TcpConnection:
-    """A second descriptor of a connection whose first one is libzmq's.
+    """A duplicate descriptor of a connection owned by libzmq.
 
-    libzmq may close its own at any time, and the number may then stand for something else; this one stays
-    what it is. The peer sees the end of the connection when both are closed.
+    libzmq may close its own descriptor at any time, and the number may then be reused; the duplicate stays
+    valid. The peer sees the end of the connection when both are closed.
 
     Args:
-        descriptor: libzmq's.
-        port: the learner's, for whoever took over the number meanwhile is another's.
+        descriptor: libzmq's descriptor.
+        port: the learner's port; another local port means that the number was reused for something else.
 
     Raises:
-        OSError: the connection is gone already.
+        OSError: the connection is already gone.
     """
 
     def __init__(self, descriptor: int, port: int) -> None:
         self._socket = socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM)
         try:
             if self._socket.getsockname()[1] != port:
-                raise OSError(errno.EBADF, "another's")
+                raise OSError(errno.EBADF, "reused")
         except (OSError, IndexError, TypeError) as error:
             self._socket.close()
             raise OSError(errno.EBADF, "gone") from error
 
     def look(self) -> TcpState:
-        """Return what the kernel knows of the connection now.
+        """Return the current kernel state of the connection.
 
         Raises:
-            OSError: the kernel tells nothing of it, or less than Linux 4.1 does.
+            OSError: the kernel reports nothing, or less than Linux 4.1 does.
         """
         if not can_examine():
             raise OSError(errno.ENOSYS, "no TCP_INFO on this system")
@@ -68,7 +68,7 @@ class TcpConnection:
         return TcpState._make(_INFO.unpack(info))
 
     def narrow(self, window_bytes: int) -> None:
-        """Have the peer send no more at a time than this, from what is on its way already (64 KiB) on.
+        """Limit the receive window; up to 64 KiB that are already in flight may still arrive.
 
         Raises:
             OSError: the connection is gone.
@@ -77,10 +77,10 @@ class TcpConnection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, window_bytes)
 
     def end(self) -> None:
-        """Shut the connection down; libzmq notices at once and frees what it holds of it."""
-        with contextlib.suppress(OSError):  # the peer was faster
+        """Shut the connection down; libzmq notices at once and frees its buffers."""
+        with contextlib.suppress(OSError):  # the peer has closed it already
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the duplicate descriptor."""
         self._socket.close()

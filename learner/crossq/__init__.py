@@ -1,4 +1,4 @@
-"""CrossQ: its settings, metrics and memory; a definition as `learner.algorithm` describes it.
+"""CrossQ: its settings, metrics and memory; a `learner.algorithm.Definition`.
 
 Source: Bhatt et al. 2024, CrossQ: Batch Normalization in Deep Reinforcement Learning for Greater Sample
 Efficiency and Simplicity (arXiv 1902.05605).
@@ -16,27 +16,27 @@ __all__ = ["METRICS", "Settings", "build", "memory", "updates_per_dispatch"]
 METRICS = {
     "critic_loss": Metric(
         "reward²",
-        "Σᵢ ½ (Qᵢ(s, a) − y)², y = r + d (1 − T) (minᵢ Qᵢ(s′, a′) − α log π(a′|s′)), both Q of one pass over"
-        " (s, a) and (s′, a′) together",
+        "Σᵢ ½ (Qᵢ(s, a) − y)², y = r + d (1 − T) (minᵢ Qᵢ(s′, a′) − α log π(a′|s′)), with "
+        "both Q from one pass over (s, a) and (s′, a′) together",
     ),
     "policy_loss": Metric(
         "reward", "α log π(a|s) − minᵢ Qᵢ(s, a), a ~ π(·|s), every `--policy-delay` updates"
     ),
-    "temperature_loss": Metric("reward", "−α (log π(a|s) + target entropy), likewise"),
+    "temperature_loss": Metric("reward", "−α (log π(a|s) + target entropy), every `--policy-delay` updates"),
     "temperature": Metric("reward/nat", "α"),
-    "entropy": Metric("nats", "−log π(a|s), likewise"),
+    "entropy": Metric("nats", "−log π(a|s), every `--policy-delay` updates"),
     "q_mean": Metric("reward", "Qᵢ(s, a), mean over all critics"),
 }
 
 COPIES = 4
-"""Of each network: weights, gradient, two moments of Adam."""
+"""Copies of each network: weights, gradient, two moments of Adam."""
 LAYERS = 12
-"""Copies of the batch in a hidden layer of the critics: both halves, with what autograd keeps of each."""
+"""Copies of the batch per hidden layer of the critics: both halves, with autograd's saved tensors."""
 FLOAT_BYTES = 4
 
 
 def memory(settings: Settings, spec: EnvSpec, batch_size: int) -> Memory:
-    """Return the size of the networks and of what an update works on."""
+    """Return the size of the networks and of the arrays of one update."""
     policy, width = policy_bytes(spec, settings.hidden_dim), settings.critic_dim
     critic = FLOAT_BYTES * width * (spec.obs_dim + spec.action_dim + width + 10)
     batch = batch_size * (spec.record.itemsize + LAYERS * settings.num_critics * FLOAT_BYTES * width)
@@ -45,10 +45,10 @@ def memory(settings: Settings, spec: EnvSpec, batch_size: int) -> Memory:
 
 
 def updates_per_dispatch(settings: Settings, learner: LearnerConfig) -> int:
-    """Return how many updates one call takes.
+    """Return the number of updates per call.
 
     Raises:
-        ConfigError: a GPU was asked for and there is none.
+        ConfigError: `--device cuda` was given and there is no GPU.
     """
     if learner.device != "cpu":
         from graspfleet.learner.numerics.device import on_gpu
@@ -60,7 +60,7 @@ def updates_per_dispatch(settings: Settings, learner: LearnerConfig) -> int:
 def build(
     settings: Settings, spec: EnvSpec, learner: LearnerConfig, *, batch_size: int, seed: int
 ) -> Algorithm:
-    """Return CrossQ at its beginning; see `learner.algorithm.Definition`."""
+    """Return CrossQ in its initial state; see `learner.algorithm.Definition`."""
     import torch
 
     from graspfleet.learner.crossq.agent import CrossQ

@@ -22,7 +22,7 @@ from graspfleet.learner.sac.losses import critic_loss, policy_loss, td_target, t
 from graspfleet.learner.sac.networks import squash
 
 BETAS = (0.5, 0.999)
-"""Of Adam, as in the paper."""
+"""Adam's decay rates, as in the paper."""
 
 
 class CrossQ:
@@ -31,8 +31,8 @@ class CrossQ:
     Args:
         spec: shapes and dtypes of a transition.
         settings: hyperparameters.
-        seed: of the initial weights and of every action sampled here.
-        device: where the networks live, in torch's words.
+        seed: seed of the initial weights and of every action sampled here.
+        device: torch device of the networks.
     """
 
     def __init__(self, spec: EnvSpec, settings: CrossQConfig, *, seed: int, device: str = "cpu") -> None:
@@ -77,7 +77,7 @@ class CrossQ:
         temperature = self.log_temperature.detach().exp()
         with torch.no_grad():
             next_action, next_log_prob = self._act(data["next_obs"], train=False)
-        # One pass over both halves: the statistics of a batch are those of (s, a) and (s', a') alike.
+        # One pass over both halves, so that the batch statistics cover (s, a) and (s', a') together.
         obs, action = torch.cat((data["obs"], data["next_obs"])), torch.cat((data["action"], next_action))
         q, next_q = self._values(obs, action, train=True).chunk(2, dim=1)
         target = td_target(
@@ -111,7 +111,7 @@ class CrossQ:
         return squash(mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX), noise)
 
     def _values(self, obs: Tensor, action: Tensor, *, train: bool) -> Tensor:
-        """Return the values [N, B] by every critic."""
+        """Return the values [N, B] of all critics."""
         values: Tensor = self.critic(torch.cat((obs, action), dim=1), train=train)
         return values[:, :, 0]
 
@@ -123,7 +123,7 @@ class CrossQ:
         self._optimizers[name].step()
 
     def policy(self) -> PolicySnapshot:
-        """Return the policy as it acts, its normalization folded into the affine layers."""
+        """Return the policy with its normalization folded into the affine layers."""
         return PolicySnapshot(self.actor.folded())
 
     def metrics(self) -> Mapping[str, float]:
@@ -131,7 +131,7 @@ class CrossQ:
         return {name: float(value) for name, value in self._metrics.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that an update reads, as plain containers and tensors."""
+        """Return everything that an update depends on, as plain containers and tensors."""
         return {
             "updates": self._updates,
             "actor": self.actor.state_dict(),
@@ -142,7 +142,7 @@ class CrossQ:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`; learning rates stay the settings'."""
+        """Restore the state from `state_dict()`, except the learning rates, which the settings define."""
         self._updates = state["updates"]
         self.actor.load_state_dict(state["actor"])
         self.critic.load_state_dict(state["critic"])

@@ -1,4 +1,4 @@
-"""The networks of CrossQ: layers with batch renormalization before each, N of them side by side.
+"""The networks of CrossQ: affine layers with batch renormalization before each, for N networks in parallel.
 
 In: batches [N, B, in] float32. Out: [N, B, out]. Must not know: losses, optimizers.
 
@@ -16,19 +16,19 @@ from graspfleet.learner.sac.networks import uniform
 
 MOMENTUM, EPSILON = 0.99, 1e-3
 R_MAX, D_MAX = 3.0, 5.0
-"""Bounds of the correction by which a batch's statistics are brought to the running ones."""
+"""Bounds of the correction from a batch's statistics to the running ones."""
 
 
 class BatchRenorm(nn.Module):
-    """y = scale * (x - mean) / sqrt(var + epsilon) + shift, over the batch or over all batches so far.
+    """y = scale * (x - mean) / sqrt(var + epsilon) + shift, with batch or running statistics.
 
     In training, mean and variance are the batch's, corrected toward the running ones after `warmup` batches:
     (x - mean) / std * r + d, r = std / running std in [1 / R_MAX, R_MAX], d = (mean - running mean) / running
-    std in [-D_MAX, D_MAX], neither of which has a gradient.
+    std in [-D_MAX, D_MAX]. No gradient flows through r and d.
 
     Args:
-        shape: N networks and their features.
-        warmup: batches of plain batch normalization.
+        shape: number of networks N, and number of features F.
+        warmup: number of batches with plain batch normalization.
     """
 
     mean: Tensor
@@ -45,7 +45,7 @@ class BatchRenorm(nn.Module):
         self._warmup = warmup
 
     def forward(self, x: Tensor, *, train: bool) -> Tensor:
-        """Return x [N, B, F] normalized; in training, the running statistics move on."""
+        """Return x [N, B, F] normalized; in training, also update the running statistics."""
         if not train:
             scale, shift = self.affine()
             return torch.addcmul(shift, x, scale)
@@ -62,11 +62,11 @@ class BatchRenorm(nn.Module):
             self.batches += 1
         factor = (
             (var + EPSILON).rsqrt() * r * self.scale
-        )  # [N, 1, F], so that one pass over the batch is left
+        )  # [N, 1, F], so that only one pass over the batch remains
         return torch.addcmul(self.shift + d * self.scale, centered, factor)
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """Return factor and term [N, 1, F] that it comes to outside of training."""
+        """Return the factor and the offset [N, 1, F] that are equivalent outside of training."""
         scale = self.scale * (self.var + EPSILON).rsqrt()
         return scale, self.shift - self.mean * scale
 
@@ -76,8 +76,8 @@ class RenormMLP(nn.Module):
 
     Args:
         num_networks: N.
-        sizes: of the input, both hidden layers and the output.
-        warmup: of `BatchRenorm`.
+        sizes: sizes of the input, both hidden layers and the output.
+        warmup: see `BatchRenorm`.
         generator: source of the initial weights.
     """
 
@@ -102,7 +102,7 @@ class RenormMLP(nn.Module):
 
     @torch.no_grad()
     def folded(self) -> dict[str, NDArray[np.float32]]:
-        """Return the first network outside of training as affine layers alone: w{i} [in, out], b{i} [out]."""
+        """Return the first network, outside of training, as affine layers: w{i} [in, out], b{i} [out]."""
         arrays = {}
         for i, norm in enumerate(self.norms):
             assert isinstance(norm, BatchRenorm)

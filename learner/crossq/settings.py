@@ -1,4 +1,4 @@
-"""Settings of CrossQ; torch is not needed to read them."""
+"""Settings of CrossQ; must not import torch."""
 
 from typing import Literal
 
@@ -19,16 +19,18 @@ class CrossQConfig(AlgorithmConfig):
         None, gt=0, description="Adam's step size for the temperature; default: --learning-rate."
     )
     policy_delay: int = Field(
-        3, ge=1, description="Updates of the critics for each of policy and temperature."
+        3, ge=1, description="Critic updates per update of the policy and the temperature."
     )
     renorm_warmup: int = Field(
-        100_000, ge=0, description="Updates with plain batch normalization, before the renormalized one."
+        100_000, ge=0, description="Updates with plain batch normalization before renormalization starts."
     )
     initial_temperature: float = Field(1.0, gt=0, description="Initial entropy temperature, reward per nat.")
-    target_entropy: float | None = Field(None, description="Nats; default: minus the action's dimension.")
+    target_entropy: float | None = Field(
+        None, description="Target entropy, nats; default: minus the action dimension."
+    )
     reward_scale: float = Field(1.0, gt=0, description="Factor on every reward inside the loss.")
 
     @property
     def divergence_hint(self) -> str:
-        """Flags that may be too large where training has diverged, with their values."""
+        """Flags that may be too large if training has diverged, with their values."""
         return f"--learning-rate {self.learning_rate:g} or --reward-scale {self.reward_scale:g}"

@@ -1,1 +1,1 @@
-"""Transitions on their way from the actors to the replay: received, checked, journaled, sampled."""
+"""The path of transitions from the actors to the replay: receive, check, journal, sample."""

@@ -1,7 +1,7 @@
 """Acknowledgements that are due, and how far ahead each actor may run.
 
-In: who has said something, and whose batches are held. Out: `Ack` messages. Time is passed in; no socket is
-known here.
+In: senders of messages, and senders whose batches are held. Out: `Ack` messages. Time is passed in; no
+sockets here.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from graspfleet.learner.experience.peers.sessions import Sessions
 from graspfleet.learner.experience.rate_limiter import RateLimiter
 
 REPEAT_INTERVAL_S = 0.05
-"""Seconds between two acknowledgements to an actor whose batches are held: it hears that it is heard."""
+"""Seconds between two acknowledgements to an actor whose batches are held; they tell it not to resend."""
 COUNT_ACTORS_INTERVAL_S = 0.25
 """Seconds between two counts of the live actors."""
 
@@ -24,13 +24,13 @@ class Acknowledgements:
     """Acknowledgements due since the last call.
 
     Args:
-        sessions_of: returns the sessions that a process start belongs to: actors' or evaluators'.
+        sessions_of: returns the sessions that hold a sender's own: the actors' or the evaluators'.
         held: batches that wait for the limiter.
-        limiter: says how many transitions it lets pass; None: any number.
+        limiter: decides how many transitions may be inserted; None for no limit.
         count_alive: returns the number of live actors.
 
     Attributes:
-        num_actors: live actors as last counted, at least 1; they share what the limiter lets pass.
+        num_actors: live actors at the last count, at least 1; they share what the limiter allows.
     """
 
     def __init__(
@@ -51,18 +51,18 @@ class Acknowledgements:
         self._repeat = Interval(REPEAT_INTERVAL_S)
 
     def add(self, sender: Sender) -> None:
-        """Note that a process has said something."""
+        """Mark an acknowledgement to this sender as due."""
         self._due.add(sender)
 
     def repeat(self, sender: Sender) -> None:
-        """Note that batches of a process are held: it is told so again until they are taken."""
+        """Repeat the acknowledgement to this sender until its held batches are taken."""
         self._waiting.add(sender)
 
     def take(self, now_s: float) -> list[tuple[str, Ack]]:
-        """Return (actor_id, message) for everyone to whom one is due.
+        """Return (actor_id, message) for every sender whose acknowledgement is due.
 
         Args:
-            now_s: monotonic time.
+            now_s: monotonic time, in seconds.
         """
         if self._repeat.due(now_s):
             self._due |= self._waiting
@@ -79,7 +79,7 @@ class Acknowledgements:
     def _message(self, sender: Sender, room: int, now_s: float) -> Ack | None:
         sessions = self._sessions_of(sender)
         session = sessions.get(sender)
-        if session is None:  # closed since: it had left
+        if session is None:  # closed in the meantime, because its process had left
             return None
         challenge = sessions.challenge(sender[0], now_s)
         return Ack(
@@ -87,7 +87,7 @@ class Acknowledgements:
         )
 
     def _room(self, now_s: float) -> int:
-        """Return how many transitions each live actor may make before it is heard again."""
+        """Return how many transitions each live actor may produce before its next acknowledgement."""
         limiter = self._limiter
         if limiter is None:
             return MAX_ROOM

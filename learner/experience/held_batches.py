@@ -1,7 +1,7 @@
-"""Batches that have arrived before it is their turn: the learner listens on while the rate limiter holds.
+"""Batches that have arrived ahead of the rate limiter; the learner keeps receiving while it holds them.
 
-In: batches in the order of their arrival. Out: the same order, once the limiter lets them pass. They are not
-acknowledged meanwhile, so nothing is lost with them. Must not know: replay, journal, sockets.
+In: batches in the order of arrival. Out: the same batches in the same order, once the limiter allows them.
+They stay unacknowledged until then, so a crash loses nothing. Must not know: replay, journal, sockets.
 """
 
 from collections import deque
@@ -11,16 +11,16 @@ from graspfleet.common.messages import Batch
 from graspfleet.learner.experience.peers.session import Session
 
 MAX_HELD_BYTES = 256 << 20
-"""Bytes held at the most, of all actors."""
+"""Largest number of bytes held, over all actors."""
 MAX_HELD_BYTES_PER_ACTOR = 16 << 20
-"""Bytes held at the most of one process start of an actor, so that none can use up what all share."""
+"""Largest number of bytes held for one session, so that no actor can use up the total."""
 
 
 class HeldBatches:
     """A bounded queue of batches, each the next one of its session.
 
     Attributes:
-        transitions: how many are held.
+        transitions: number of transitions held.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class HeldBatches:
         """Append a batch.
 
         Raises:
-            ProtocolError: there is too much already, in all or of this session; it has to come again.
+            ProtocolError: a limit is reached, in total or for this session; the actor has to resend it.
         """
         size_bytes = batch.rows.nbytes
         if session.held_bytes + size_bytes > MAX_HELD_BYTES_PER_ACTOR:
@@ -46,7 +46,7 @@ class HeldBatches:
         self._count(batch, session, 1)
 
     def next_rows(self) -> int:
-        """Return how many transitions the oldest batch says it has; at least one must be held."""
+        """Return the number of transitions in the oldest batch; the queue must not be empty."""
         return len(self._queue[0][0].rows) if self._queue[0][0].rows.ndim else 0
 
     def pop(self) -> tuple[Batch, Session]:

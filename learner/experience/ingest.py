@@ -1,8 +1,7 @@
-"""Checks, de-duplicates and accounts for everything that peers send (go-back-N, receiver side).
+"""Validation, deduplication and accounting of everything that peers send (go-back-N, receiver side).
 
-In: frames. Out: rows in the replay, entries in the journal, and per actor what to acknowledge. Whatever a
-peer sends, it can neither stop the learner nor touch another actor's session. Time is passed in; no socket
-is opened here.
+In: frames. Out: rows in the replay, entries in the journal, and acknowledgements per actor. No message from a
+peer can stop the learner or affect another actor's session. Time is passed in; no sockets are opened here.
 """
 
 import logging
@@ -34,78 +33,80 @@ log = logging.getLogger(__name__)
 METRICS = {
     "actors_alive": Metric(
         "processes",
-        "actors heard within `--silent-after-s` that have not said goodbye",
+        "actors heard from within `--silent-after-s` that have not said goodbye",
     ),
-    "duplicates": Metric("batches", "numbered below the next one expected: sent again, dropped", "counter"),
+    "duplicates": Metric(
+        "batches", "with a number below the next one expected: sent again by the actor, dropped", "counter"
+    ),
     "gaps": Metric(
         "batches",
-        "numbered above the next one expected: dropped, the actor sends them again in order",
+        "with a number above the next one expected: dropped; the actor sends them again in order",
         "counter",
     ),
     "lost": Metric(
         "batches",
-        "that no actor keeps any more and the learner never took: an actor left before they "
-        "were acknowledged, or the learner lost its memory",
+        "no longer kept by any actor and never taken by the learner: an actor left before "
+        "they were acknowledged, or the learner lost its data",
         "journaled",
     ),
     "torn": Metric(
         "crashes",
-        "resumes that found the end of the journal or of the rows unfinished, and cut it off",
+        "resumes that found an incomplete end of the journal or of the rows, and cut it off",
         "counter",
     ),
     "damaged": Metric(
         "places",
-        "in the journal, found by a resume, where entries could not be read; what lies behind"
-        " them is kept, and so are their rows if the next entry vouches for them",
+        "in the journal where a resume could not read entries; later entries are kept, and so "
+        "are the rows of the unreadable ones if the checksum in the next entry matches",
         "counter",
     ),
     "throttled": Metric(
         "messages",
-        "dropped unread because their sender sent more than `--max-actor-batches-per-s` or "
-        "`--max-actor-bytes-per-s` (batches are sent again by it), or evaluations faster than"
-        " they are looked at",
+        "dropped because their sender exceeded `--max-actor-batches-per-s`, "
+        "`--max-actor-bytes-per-s` or the limits on held batches (it sends batches again), or "
+        "because evaluations came faster than they are handled",
         "counter",
     ),
-    "malformed": Metric("frames", "dropped because they are no message at all", "counter"),
+    "malformed": Metric("frames", "dropped because they are not valid messages", "counter"),
     "refused": Metric(
         "messages",
-        "dropped because nothing of their sender is taken (another spec, another's id, an id "
-        "in use, a limit)",
+        "dropped because their sender is refused (another spec, another actor's id, an id in use, a limit)",
         "counter",
     ),
     "episodes": Metric("episodes", "finished so far", "journaled"),
 }
 """Metrics that this part measures."""
 COUNTERS = tuple(name for name in METRICS if name != "actors_alive")
-"""Those of the counters that are metrics; the others tell reasons."""
+"""Counters that are metrics; all others count by reason."""
 MAX_EVALUATIONS = 16
-"""Taken in between two looks at them, announcements included; each may cost a checkpoint."""
+"""Largest number of evaluations queued for the loop, announcements included; each may cost a checkpoint."""
 
 
 class Ingest:
     """The learner's half of the delivery guarantee.
 
-    A batch is taken if its number is the next one of its session: it goes into the ledger, and then it may be
-    acknowledged.
+    A batch is taken if its sequence number is the next one of its session. It is entered in the ledger first
+    and acknowledged afterwards.
 
     Args:
-        spec: what a transition looks like; everything else is refused.
-        replay: where transitions go.
-        journal: where batches are written down.
-        sessions: still empty.
-        throttle: how much an actor may send; None: anything.
-        limiter: is asked before each batch and told what it brought; None takes everything.
-        refusals: who is to be told that nothing of it is taken.
+        spec: layout of a transition; senders with a different spec are refused.
+        replay: receives the transitions.
+        journal: receives an entry for each batch.
+        sessions: sessions of the actors, empty at first.
+        throttle: rate limit of each actor; None for no limit.
+        limiter: decides whether a batch may be inserted, and counts what was; None for no limit.
+        refusals: senders to be told that they are refused.
 
     Attributes:
-        evaluators: sessions of those who send evaluations.
+        evaluators: sessions of the evaluators.
         held: batches that wait for the limiter.
-        ledger: what has been taken, and its journal; `Ledger.checkpoint` or `Ledger.restore` comes first.
+        ledger: record of the batches taken, with its journal; call `Ledger.checkpoint` or `Ledger.restore`
+            first.
         counters: duplicates, gaps, lost, throttled, refused and malformed messages, finished episodes,
             torn and damaged journals, and rejections by reason.
-        evaluations: what evaluators said and the loop has not yet looked at.
-        episodes: means over the newest finished ones.
-        lag: how old the policies behind the transitions are.
+        evaluations: messages of evaluators that the loop has not handled yet.
+        episodes: means over the newest finished episodes.
+        lag: ages of the policies that produced the transitions.
     """
 
     def __init__(
@@ -143,38 +144,38 @@ class Ingest:
     def drain(
         self, receive: Callable[[], Received | None], at_most: int, now_s: float, *, everything: bool = False
     ) -> int:
-        """Take in up to `at_most` frames that have arrived; return the transitions inserted.
+        """Process up to `at_most` frames that have arrived; return the number of transitions inserted.
 
-        Batches beyond what the limiter lets pass are held, so that hellos, evaluations and goodbyes behind
-        them are heard.
+        Batches that the limiter does not allow yet are held, so that hellos, evaluations and goodbyes queued
+        behind them are still processed.
 
         Args:
-            receive: returns the next frame, None when there is none.
-            at_most: frames.
-            now_s: monotonic time.
-            everything: take all batches, whatever the limiter says.
+            receive: returns the next frame, or None if none is waiting.
+            at_most: largest number of frames.
+            now_s: monotonic time, in seconds.
+            everything: take all batches, regardless of the limiter.
         """
         before = self._replay.env_steps
         self._take_held(everything=everything)
         for _ in range(at_most):
             received = receive()
             if received is None:
-                self._listened_s = now_s  # nobody has anything left to say
+                self._listened_s = now_s  # everything that had arrived is read
                 break
             self.accept(received.frame, now_s, received.key)
             self._take_held(everything=everything)
         return self._replay.env_steps - before
 
     def accept(self, frame: Buffer, now_s: float, key: str | None = None) -> None:
-        """Take in one frame, whatever is in it.
+        """Process one frame, which may hold anything.
 
         Args:
             frame: the bytes.
-            now_s: monotonic time.
-            key: name of its sender's key, None in plaintext.
+            now_s: monotonic time, in seconds.
+            key: name of the sender's key, None in plaintext.
 
         Raises:
-            StorageError: the disk refuses the journal's entry.
+            StorageError: the journal entry cannot be written.
         """
         evaluations = len(self.evaluations) < MAX_EVALUATIONS
         admitted = self._admission.admit(frame, key, now_s, self._listened_s, evaluations=evaluations)
@@ -187,28 +188,28 @@ class Ingest:
         elif isinstance(message, Evaluation | EvaluationStarted):
             self.evaluations.append(message)
         else:
-            if message.next_seq > session.next_seq:  # it will not come again: what is held of it counts now
+            if message.next_seq > session.next_seq:  # the held batches will not be sent again: take them now
                 self._take_held(everything=True)
             self.ledger.give_up((message.actor_id, message.session_id), session, message.next_seq)
             session.left = session.left or isinstance(message, Bye)
 
     def drain_evaluations(self) -> list[Evaluation | EvaluationStarted]:
-        """Return what evaluators have said since the last call, in order."""
+        """Return the evaluators' messages since the last call, in order."""
         evaluations, self.evaluations = self.evaluations, []
         return evaluations
 
     def acknowledgements(self, now_s: float = 0.0) -> list[tuple[str, Ack]]:
-        """Return (actor_id, message) for everyone to whom one is due; see `Acknowledgements`."""
+        """Return (actor_id, message) for every acknowledgement that is due; see `Acknowledgements`."""
         return self._acknowledgements.take(now_s)
 
     @property
     def env_steps(self) -> int:
-        """Env steps taken in so far: each becomes one transition."""
+        """Env steps received so far; each becomes one transition."""
         return self._replay.env_steps
 
     @property
     def num_actors(self) -> int:
-        """Live actors as last counted, at least 1."""
+        """Live actors at the last count, at least 1."""
         return self._acknowledgements.num_actors
 
     def liveness(self) -> dict[str, Liveness]:
@@ -219,7 +220,7 @@ class Ingest:
         return sum(state == "alive" for state in self.liveness().values())
 
     def peers(self) -> Peers:
-        """Return the state of everybody whom a status names."""
+        """Return the states of all actors and evaluators that the status lists."""
         return Peers(
             self.refusals.among("actor", self.liveness()),
             self.refusals.among("evaluator", self.evaluators.liveness(self._listened_s)),
@@ -232,7 +233,7 @@ class Ingest:
         return {"actors_alive": self._count_alive(), **counted, **self.sessions.totals()}
 
     def _hold(self, batch: Batch, session: Session) -> None:
-        """Keep a batch if it is the next one, until the limiter lets it pass."""
+        """Hold a batch until the limiter allows it, if it is the next one of its session."""
         expected = session.next_seq + session.held
         if batch.seq != expected:
             self.counters["duplicates" if batch.seq < expected else "gaps"] += 1
@@ -247,7 +248,7 @@ class Ingest:
             self._acknowledgements.repeat((batch.actor_id, batch.session_id))
 
     def _take_held(self, *, everything: bool = False) -> None:
-        """Take what the limiter lets pass, or everything."""
+        """Take the held batches that the limiter allows, or all of them."""
         limiter = self._limiter
         while self.held and (everything or limiter is None or limiter.may_insert(self.held.next_rows())):
             before = self._replay.env_steps
@@ -256,7 +257,7 @@ class Ingest:
                 limiter.inserted(self._replay.env_steps - before)
 
     def _take(self, batch: Batch, session: Session) -> None:
-        """Enter the next batch of a session; a malformed one is used up all the same."""
+        """Enter the next batch of a session; a malformed one still consumes its sequence number."""
         rows = None
         try:
             rows = batch.records(self._spec)

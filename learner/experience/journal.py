@@ -1,13 +1,13 @@
-"""The journal: which batches the replay's rows came from, so that a crash forgets nothing acknowledged.
+"""The journal: the batch that each replay row came from, so that a crash loses no acknowledged batch.
 
-In: one entry a batch, appended before the batch is acknowledged, and counters before anybody is told them.
-Out, after a crash: the sessions of all actors, how far the replay is filled, and what the counters must not
-fall below. It knows bytes and files, not what a transition means.
+In: one entry per batch, appended before the batch is acknowledged, and counters before they are reported.
+Out, after a crash: the sessions of all actors, the fill level of the replay, and lower bounds of the
+counters. This module handles bytes and files and does not interpret transitions.
 
-The file begins with a snapshot of everything that went before, written twice so that damage to one copy costs
-nothing; `rotate` starts a new file at each checkpoint. Each record is `mark | length | CRC-32 | msgpack`.
+The file begins with a snapshot of the state before its first entry, written twice so that damage to one copy
+is harmless; `rotate` starts a new file at each checkpoint. Each record is `mark | length | CRC-32 | msgpack`.
 Rows and journal are written through the page cache: killing the learner loses nothing, and `fsync` at
-checkpoints bounds what a power cut can cost.
+checkpoints limits the loss in a power failure.
 """
 
 import os
@@ -25,30 +25,30 @@ from graspfleet.common.runtime.files import read_limited, write_atomically
 from graspfleet.learner.storage.appender import Appender
 
 FORMAT = 3
-"""Of the file; runs of another one are refused."""
+"""Format version of the file; a journal with another version is refused."""
 MAX_RECORD_BYTES = 256 << 20
-"""A longer record is taken for damage."""
+"""Largest record in bytes; a longer one is treated as damage."""
 MAX_BYTES = 2 << 30
-"""A larger file is no journal: each checkpoint starts it anew."""
+"""Largest journal in bytes; each checkpoint starts a new file, so a real one stays below."""
 _ENTRY_TYPES = (str, str, *(int,) * 10)
 _MARK = b"\xb5GFJ"
-"""Before each record, and by no means within one: behind damage the next record is found by it."""
+"""Start of each record; after damage, the next readable record is found by it."""
 _FRAME = struct.Struct("<4sII")
 
 
 class Entry(NamedTuple):
-    """One batch that was taken, or some that were given up; a tuple, as it is packed at once.
+    """One batch that was taken, or a range of batches that were given up; a tuple, so it packs quickly.
 
     Attributes:
-        seq: of the batch, or of the last one given up.
-        start: transitions inserted before it.
-        inserted: its transitions that went into the replay.
-        rejected: its transitions that did not.
-        rows_crc: CRC-32 of all rows inserted so far, its own the last: entries that cannot be read are
-            vouched for by the next one that can.
-        produced, discarded, resent: as the actor counts them.
-        episodes: finished ones that came with it.
-        lost: batches given up, those numbered up to `seq`; 0 for a batch that was taken.
+        seq: sequence number of the batch, or of the last one given up.
+        start: transitions inserted before this batch.
+        inserted: transitions of this batch inserted into the replay.
+        rejected: transitions of this batch that were rejected.
+        rows_crc: CRC-32 of all rows inserted so far, including this batch; it verifies the rows of unreadable
+            entries before this one.
+        produced, discarded, resent: the actor's own counters.
+        episodes: finished episodes reported with the batch.
+        lost: number of batches given up, ending at `seq`; 0 for a batch that was taken.
     """
 
     actor_id: str
@@ -66,7 +66,7 @@ class Entry(NamedTuple):
 
     @property
     def first(self) -> int:
-        """The lowest number that it speaks of."""
+        """The lowest sequence number that the entry covers."""
         return self.seq + 1 - self.lost if self.lost else self.seq
 
 
@@ -75,11 +75,11 @@ class Recovered:
     """Content of a journal.
 
     Attributes:
-        snapshot: as it was given to `rotate`.
+        snapshot: the argument of the last `rotate`.
         entries: batches taken since, oldest first.
-        said: counters noted since, the largest of each.
-        damaged: places between whole records that cannot be read.
-        torn_bytes: cut off at the end, where a write was interrupted.
+        said: largest value of each counter noted since.
+        damaged: number of unreadable places between whole records.
+        torn_bytes: bytes cut off at the end, where a write was interrupted.
     """
 
     snapshot: dict[str, Any]
@@ -93,7 +93,7 @@ class Journal:
     """Appends entries to one file.
 
     Args:
-        path: the file; `rotate` or `recover` comes before the first `append`.
+        path: the file; call `rotate` or `recover` before the first `append`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -101,38 +101,38 @@ class Journal:
         self._file: Appender | None = None
 
     def append(self, entry: Entry) -> None:
-        """Write down a batch; it may be acknowledged afterwards.
+        """Append the entry of a batch, which may be acknowledged afterwards.
 
         Raises:
-            StorageError: the disk refuses.
+            StorageError: the write failed.
         """
         self._append(entry)
 
     def note(self, counters: dict[str, float]) -> None:
-        """Write down counters; they may be told afterwards.
+        """Append counters, which may be reported afterwards.
 
         Raises:
-            StorageError: the disk refuses.
+            StorageError: the write failed.
         """
         self._append(counters)
 
     def rotate(self, snapshot: dict[str, Any]) -> None:
-        """Start the file anew from a snapshot; the old one stays until the new one is safe.
+        """Start a new file from a snapshot; the old one stays until the new one is safely written.
 
         Raises:
-            OSError: the disk refuses; the old file goes on.
+            OSError: the write failed; the old file remains in use.
         """
         try:
             write_atomically(self._path, 2 * _pack({"format": FORMAT, **snapshot}))
         finally:
-            if self._path.exists():  # whichever of the two it is now
+            if self._path.exists():  # either the old file or the new one
                 self._open()
 
     def recover(self) -> Recovered:
-        """Read the file and go on behind its last whole record.
+        """Read the file, and continue after its last whole record.
 
         Raises:
-            ConfigError: there is none, both copies of its snapshot are damaged, or it has another format.
+            ConfigError: the file is missing, both copies of its snapshot are damaged, or its format differs.
         """
         try:
             data = read_limited(self._path, MAX_BYTES)
@@ -142,20 +142,20 @@ class Journal:
         snapshots = [record for record in records[:2] if isinstance(record, dict) and "format" in record]
         if not snapshots:
             raise ConfigError(
-                f"--resume: {self._path} is damaged at its beginning, or written by a version of graspfleet"
-                f" before journal format {FORMAT}; nothing can be resumed"
+                f"--resume: {self._path} is damaged at the start, or was written by a version of graspfleet"
+                f" older than journal format {FORMAT}; the run cannot be resumed"
             )
         snapshot = snapshots[0]
         if (found := snapshot.pop("format")) != FORMAT:
             raise ConfigError(
-                f"--resume: {self._path} has journal format {found}; this version of graspfleet: {FORMAT}"
+                f"--resume: {self._path} has journal format {found}; supported by this version: {FORMAT}"
             )
         try:
             notes = [record for record in records[len(snapshots) :] if isinstance(record, dict)]
             entries = [_entry(record) for record in records[len(snapshots) :] if not isinstance(record, dict)]
             said = _largest(notes)
         except TypeError:
-            raise ConfigError(f"--resume: {self._path} is of another version") from None
+            raise ConfigError(f"--resume: {self._path} was written by another version") from None
         if end < len(data):
             os.truncate(self._path, end)
         self._open()
@@ -188,7 +188,7 @@ def _unpack(data: bytes) -> tuple[list[Any], int, int]:
     """Return all whole records.
 
     Returns:
-        The records; how many places between them are damaged; where the last of them ends.
+        The records; the number of damaged places between them; the offset where the last one ends.
     """
     records: list[Any] = []
     damaged, offset, end = 0, 0, 0
@@ -205,7 +205,7 @@ def _unpack(data: bytes) -> tuple[list[Any], int, int]:
 
 
 def _record(data: bytes, offset: int) -> tuple[Any, int] | None:
-    """Return the record that begins there and its end; None if none does that can be verified."""
+    """Return the record at `offset` and its end offset; None if no valid record begins there."""
     if offset + _FRAME.size > len(data):
         return None
     mark, length, crc = _FRAME.unpack_from(data, offset)

@@ -1,7 +1,7 @@
-"""Record of all that has been delivered: rows in the replay, entries in the journal, sessions moved on.
+"""Record of everything delivered: rows in the replay, entries in the journal, and the sessions' progress.
 
-In: batches in the order of their sessions. Out: rows, entries, sessions and counters, in this order: what has
-been acknowledged is found again after a crash. Must not know: frames, peers, time.
+In: batches in the order of their sessions. Out: rows, entries, sessions and counters, updated in this order
+so that every acknowledged batch survives a crash. Must not know: frames, peers, time.
 """
 
 import zlib
@@ -19,17 +19,17 @@ from graspfleet.learner.experience.replay import Replay
 
 
 class Ledger:
-    """Everything delivered so far, in memory and on the disk.
+    """Everything delivered so far, in memory and on disk.
 
     Args:
-        spec: what a transition looks like.
-        replay: where rows go.
-        journal: where batches are written down; `checkpoint` or `restore` comes first.
-        sessions: of the actors.
-        counters: that checkpoints keep; `episodes`, `lost`, `torn` and `damaged` are counted here.
+        spec: layout of a transition.
+        replay: receives the rows.
+        journal: receives an entry for each batch; call `checkpoint` or `restore` first.
+        sessions: sessions of the actors.
+        counters: counters saved in checkpoints; `episodes`, `lost`, `torn` and `damaged` are counted here.
 
     Attributes:
-        told: counters as somebody has been told them, also of other parts; no successor tells less.
+        told: counters as last reported, those of other parts included; a resumed learner never reports less.
     """
 
     def __init__(
@@ -44,15 +44,16 @@ class Ledger:
         self._rows_crc = 0
 
     def enter(self, batch: Batch, session: Session, rows: Records | None) -> Entry:
-        """Enter the next batch of a session; return its entry: either all of its transitions, or none.
+        """Enter the next batch of a session, with all of its transitions or none; return its entry.
 
         Args:
             batch: the batch.
             session: its session.
-            rows: its transitions; None if they are malformed, so that the batch is used up without them.
+            rows: its transitions; None if they are malformed: the batch then consumes its number without
+                them.
 
         Raises:
-            StorageError: the disk refuses.
+            StorageError: the write failed.
         """
         start, count = self._replay.env_steps, len(batch.rows) if batch.rows.ndim else 0
         if rows is not None:
@@ -79,10 +80,10 @@ class Ledger:
         return entry
 
     def give_up(self, sender: Sender, session: Session, next_seq: int) -> None:
-        """Stop waiting for batches of a session below `next_seq`: its actor keeps them no more.
+        """Stop waiting for batches of a session below `next_seq`, which its actor no longer keeps.
 
         Raises:
-            StorageError: the disk refuses.
+            StorageError: the write failed.
         """
         lost = next_seq - session.next_seq
         if lost > 0:
@@ -92,10 +93,10 @@ class Ledger:
             self._credit(session, entry)
 
     def checkpoint(self) -> None:
-        """Have everything on the disk, and start the journal anew from here.
+        """Flush everything to disk, and start a new journal from the present state.
 
         Raises:
-            OSError: the disk refuses; the journal at hand goes on.
+            OSError: the write failed; the old journal remains in use.
         """
         self._replay.flush()
         self._journal.rotate(
@@ -110,10 +111,10 @@ class Ledger:
         )
 
     def restore(self, recovered: Recovered) -> None:
-        """Go on from a journal, as far as the rows it speaks of are there.
+        """Restore the state from a journal, as far as the rows of its entries are present.
 
         Raises:
-            ConfigError: its snapshot makes no sense.
+            ConfigError: the snapshot is damaged.
         """
         snapshot = recovered.snapshot
         try:
@@ -130,16 +131,16 @@ class Ledger:
         self._counters["damaged"] += recovered.damaged
 
     def note(self, counters: Mapping[str, float]) -> None:
-        """Write down counters before they are told to anybody, so that no successor tells less.
+        """Journal counters before they are reported, so that a resumed learner never reports less.
 
         Raises:
-            StorageError: the disk refuses.
+            StorageError: the write failed.
         """
         self._journal.note(dict(counters))
         self.told.update(counters)
 
     def _credit(self, session: Session, entry: Entry) -> None:
-        """Move a session on by what the journal says of it."""
+        """Update a session and the counters by a journal entry."""
         self._counters["episodes"] += entry.episodes
         self._counters["lost"] += entry.lost
         session.next_seq = entry.seq + 1

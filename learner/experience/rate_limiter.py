@@ -17,10 +17,10 @@ METRICS = {
 """Metrics that this part measures."""
 
 IN_STEP_TOLERANCE = 4
-"""Transitions by which actors may be ahead or behind at --updates-per-step, unless the user says otherwise:
-few enough that a policy acts a few env steps after it was learned."""
+"""Default number of transitions by which actors may be ahead or behind with --updates-per-step: small enough
+that a policy acts a few env steps after it was learned."""
 FREE_RUNNING_TOLERANCE = 100
-"""The same at --samples-per-insert, where throughput matters more than step for step."""
+"""Default with --samples-per-insert, where throughput matters more than staying in step."""
 
 
 class RateLimiter:
@@ -28,17 +28,17 @@ class RateLimiter:
 
     deficit = samples_per_insert * (inserts - min_inserts) - samples
 
-    An amount passes only if the deficit stays within ±tolerance afterwards. An amount that is larger than the
-    band passes when the other side cannot go on without it, so the two never wait for each other. Neither
-    side counts before `min_inserts` transitions are there: until then only inserting goes on.
+    An insert or a sample is allowed only if the deficit stays within ±tolerance afterwards. One that is
+    larger than the band is allowed if the other side cannot proceed without it, so the two never deadlock.
+    Before `min_inserts` transitions have been inserted, nothing is sampled and inserts are not limited.
 
     Args:
-        samples_per_insert: target ratio; None lets both sides run free after `min_inserts`.
+        samples_per_insert: target ratio; None leaves both sides unlimited after `min_inserts`.
         min_inserts: transitions before the first sample.
-        tolerance: half the band, in samples.
-        batch_size: transitions of one update.
-        num_updates: updates taken in one go.
-        max_inserts: transitions after which none are taken in; None: no end.
+        tolerance: half-width of the band, in samples.
+        batch_size: transitions per update.
+        num_updates: updates per call.
+        max_inserts: total number of transitions to insert; None for no limit.
 
     Source: Cassirer et al. 2021, Reverb, section 3.4.
     """
@@ -63,14 +63,14 @@ class RateLimiter:
 
     @property
     def deficit(self) -> float:
-        """Samples owed for what has been inserted; 0 when both sides run free."""
+        """Samples owed for the transitions inserted; 0 without a target ratio."""
         if self.samples_per_insert is None:
             return 0.0
         return self.samples_per_insert * (self.env_steps - self.min_inserts) - self.samples
 
     @property
     def done(self) -> bool:
-        """True if the allowance is inserted completely and all its updates are done."""
+        """True if all `max_inserts` transitions are inserted and all their updates are done."""
         return self.env_steps >= self.max_inserts and self.deficit < self.at_once
 
     def may_sample(self) -> bool:
@@ -88,7 +88,7 @@ class RateLimiter:
         return self.deficit + self.samples_per_insert * count <= self.tolerance or not self.may_sample()
 
     def room(self) -> float:
-        """Return how many transitions may be taken in before the next update; infinity: any number."""
+        """Return how many transitions may be inserted before the next update; infinity for no limit."""
         left = self.max_inserts - self.env_steps
         if self.samples_per_insert is None:
             return left
@@ -101,20 +101,20 @@ class RateLimiter:
         return {"samples_per_insert": self.samples / max(1, self.env_steps)}
 
     def inserted(self, count: int) -> None:
-        """Account for `count` transitions."""
+        """Count `count` inserted transitions."""
         self.env_steps += count
 
     def sampled(self) -> None:
-        """Account for what is sampled in one go."""
+        """Count the samples of one call of `num_updates` updates."""
         self.samples += self.at_once
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the two counters, and the ratio that they were kept at."""
+        """Return the two counters and the target ratio."""
         ratio = self.samples_per_insert
         return {"env_steps": self.env_steps, "samples": self.samples, "samples_per_insert": ratio}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`; under another ratio than before, without debts of the old one."""
+        """Restore the state from `state_dict()`; a changed target ratio starts with a deficit of 0."""
         self.env_steps, self.samples = state["env_steps"], state["samples"]
         if self.samples_per_insert != state["samples_per_insert"]:
             self.samples += round(self.deficit)
@@ -125,10 +125,10 @@ def make_limiter(flags: LearnerFlags, num_updates: int) -> RateLimiter:
 
     Args:
         flags: settings.
-        num_updates: updates taken in one go.
+        num_updates: updates per call.
 
     Raises:
-        ConfigError: there would be no update before the end.
+        ConfigError: the run would end before the first update.
     """
     rate, batch_size = flags.rate, flags.replay.batch_size
     ratio = rate.samples_per_insert
@@ -136,7 +136,7 @@ def make_limiter(flags: LearnerFlags, num_updates: int) -> RateLimiter:
         ratio = rate.updates_per_step * batch_size
     if flags.learner.explore_steps > flags.learner.total_env_steps:
         raise ConfigError(
-            f"--explore-steps {flags.learner.explore_steps}: allowed is at most"
+            f"--explore-steps {flags.learner.explore_steps}: allowed: at most"
             f" --total-env-steps {flags.learner.total_env_steps}"
         )
     tolerance = rate.rate_tolerance or (

@@ -1,7 +1,7 @@
-"""From what a journal holds to sessions and rows as they were, as far as both can be verified.
+"""Recovery of sessions and rows from a journal, as far as both can be verified.
 
-In: the journal's entries, the replay's file. Out: sessions, how far the replay is filled, and what could not
-be kept, said in the log. Must not know: peers, time, networks.
+In: the journal's entries, the replay's file. Out: sessions, the fill level of the replay, and log lines about
+lost data. Must not know: peers, time, networks.
 """
 
 import logging
@@ -19,20 +19,20 @@ log = logging.getLogger(__name__)
 
 
 class Recovery:
-    """Goes through the entries of a journal, oldest first.
+    """Replays the entries of a journal, oldest first.
 
-    Rows between two entries that can be read belong to entries that cannot. Their CRC is part of the next
-    entry's, so they are kept if it is right; their batches are acknowledged, so their numbers are not taken
-    again, as the next entry of the same process start tells.
+    Rows between two readable entries belong to unreadable ones. The next entry's CRC covers them too, so they
+    are kept if it matches. Their batches were acknowledged, so their sequence numbers are not taken again;
+    the next entry of the same session shows which numbers those are.
 
     Args:
-        replay: `inserted` as of the journal's snapshot; goes on as far as the rows are there.
-        sessions: as of the snapshot.
-        rows_crc: of all rows up to the snapshot.
+        replay: the replay with `env_steps` as of the journal's snapshot; advanced as far as rows are present.
+        sessions: sessions as of the snapshot.
+        rows_crc: CRC-32 of all rows up to the snapshot.
 
     Attributes:
         torn: whether the end of the rows or of the journal is missing.
-        rows_crc: of all rows that are there.
+        rows_crc: CRC-32 of all rows that are present.
     """
 
     def __init__(self, replay: Replay, sessions: Sessions, rows_crc: int) -> None:
@@ -45,16 +45,16 @@ class Recovery:
         self._unclaimed_rows = 0
 
     def follow(self, recovered: Recovered, credit: Callable[[Session, Entry], None]) -> None:
-        """Take over all entries whose rows are there; say what could not be read or kept.
+        """Apply all entries whose rows are present; log what could not be read or kept.
 
         Args:
-            recovered: what the journal holds.
-            credit: moves a session on by an entry.
+            recovered: content of the journal.
+            credit: updates a session by an entry.
         """
         entries = recovered.entries
         end = max((entry.start + entry.inserted for entry in entries), default=0)
         for index, entry in enumerate(entries):
-            # Older rows have been overwritten since, as they should: nothing is sampled from their places.
+            # Older rows were overwritten, as intended, and cannot be verified; they are not sampled either.
             sampled = self._replay.env_steps >= end - self._replay.capacity
             if entry.start < self._replay.env_steps or (sampled and not self._rows_are_there(entry)):
                 self._cut(entries[index:], end)
@@ -66,7 +66,7 @@ class Recovery:
             self.rows_crc = entry.rows_crc
         if recovered.torn_bytes:
             self.torn = True
-            log.warning("the journal's last %d bytes are no whole entry; cut off", recovered.torn_bytes)
+            log.warning("the journal's last %d bytes are an incomplete entry; cut off", recovered.torn_bytes)
         if recovered.damaged:
             log.warning(
                 "the journal is damaged in %d places: %d batches there cannot be read; their %d transitions"
@@ -78,21 +78,21 @@ class Recovery:
             )
 
     def _session(self, entry: Entry) -> Session:
-        """Return whom an entry speaks of; nobody's session if there are more process starts than allowed."""
+        """Return the session of an entry; a throwaway one if the limit on sessions is reached."""
         try:
             return self._sessions.open((entry.actor_id, entry.session_id))
         except RefusedError:
             return Session(next_seq=entry.first)
 
     def _rows_are_there(self, entry: Entry) -> bool:
-        """Return whether all rows from the last entry to the end of this one match their checksum."""
+        """Return whether all rows since the last entry, up to the end of this one, match their checksum."""
         crc, end = self.rows_crc, entry.start + entry.inserted
         for start in range(self._replay.env_steps, end, MAX_ROWS):
             crc = zlib.crc32(self._replay.read(start, min(MAX_ROWS, end - start)).data, crc)
         return crc == entry.rows_crc
 
     def _bridge(self, session: Session, entry: Entry) -> None:
-        """Credit a session with its batches whose entries cannot be read."""
+        """Credit a session with its batches whose entries are unreadable."""
         gap = entry.start - self._replay.env_steps
         self._unread_rows += gap
         self._unclaimed_rows += gap
@@ -105,11 +105,11 @@ class Recovery:
             self._unread_batches += missing
 
     def _cut(self, lost: list[Entry], end: int) -> None:
-        """Say what is lost because rows are missing."""
+        """Log the batches that are lost because their rows are missing."""
         self.torn = True
         log.warning(
-            "the rows end at transition %d: %d batches up to transition %d never reached the disk whole and"
-            " are lost, unless their actors still keep them",
+            "the rows end at transition %d: %d batches up to transition %d were not completely written to"
+            " disk and are lost, unless their actors still keep them",
             self._replay.env_steps,
             len(lost),
             end,

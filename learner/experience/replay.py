@@ -1,7 +1,7 @@
-"""The replay buffer: one packed record a transition, in a memory-mapped ring.
+"""The replay buffer: one packed record per transition, in a memory-mapped ring.
 
-In: structured records. Out: batches of them, gathered row by row. It knows shapes only through the
-record's dtype, and nothing of actors, networks or time.
+In: structured records. Out: batches of them, gathered row by row. Shapes are known only through the record's
+dtype. Must not know: actors, networks, time.
 """
 
 import os
@@ -20,7 +20,7 @@ from graspfleet.learner.reporting.metric import Metric
 METRICS = {
     "env_steps": Metric(
         "env steps",
-        "transitions inserted so far; every env step that was not discarded becomes exactly one",
+        "transitions inserted so far; each env step that was not discarded becomes exactly one",
         "journaled",
     ),
     "replay_size": Metric("transitions", "min(`env_steps`, `--replay-capacity`)"),
@@ -28,31 +28,31 @@ METRICS = {
 """Metrics that this part measures."""
 
 ZEROS_BYTES = 1 << 20
-"""Written at a time where the system cannot reserve a file's space by itself."""
+"""Bytes per write where the system has no call that reserves a file's space."""
 
 
 class Sampler(Protocol):
-    """Something that hands out batches."""
+    """A source of batches."""
 
     def sample(self, *shape: int) -> Records:
         """Return transitions of a shape whose last dimension is a batch; valid until the next call.
 
-        [K, B] are the same transitions as of K calls for [B], gathered at once.
+        A call for [K, B] returns the same transitions as K calls for [B], gathered at once.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the random numbers."""
+        """Return the state of the random number generator."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Restore the state from `state_dict()`."""
 
 
 class Replay:
     """Ring in a file that samples from the newest `capacity` transitions; the oldest are overwritten.
 
-    The file is allocated in full at the start, so a full disk is found out then and not by a signal in the
-    middle of a run. It may be larger than memory. It has room for one batch beyond `capacity`: a batch whose
-    writing was interrupted lies where nothing is sampled from.
+    The file is allocated in full at the start, so that a full disk is an error then and not a SIGBUS in the
+    middle of a run. It may be larger than memory. It has room for one batch beyond `capacity`, so that a
+    batch whose write was interrupted lies outside the sampled range.
 
     Args:
         path: the file; an existing one of the same size is reopened.
@@ -61,7 +61,7 @@ class Replay:
         rng: source of the sampled indices.
 
     Raises:
-        ConfigError: the file cannot be made, or belongs to another record or capacity.
+        ConfigError: the file cannot be created, or has another record size or capacity.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Replay:
         self.env_steps += len(rows)
 
     def read(self, start: int, count: int) -> Records:
-        """Return a copy of the [count] transitions inserted behind the first `start` ones."""
+        """Return a copy of the [count] transitions that follow the first `start` ones."""
         places = np.arange(start, start + count) % self._ring_rows
         records: Records = self._rows[places].view(self._record).reshape(-1)
         return records
@@ -105,29 +105,29 @@ class Replay:
         return self._batch.view(self._record).reshape(shape)
 
     def metrics(self) -> Mapping[str, float]:
-        """Return what has come in, and how much of it is kept."""
+        """Return the transitions inserted so far, and the number kept."""
         return {"env_steps": self.env_steps, "replay_size": len(self)}
 
     def flush(self) -> None:
-        """Have the system write everything to the disk."""
+        """Write everything to disk."""
         self._file.flush()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the random numbers; rows are in the file, `inserted` in the journal."""
+        """Return the random number generator's state; rows are in the file, `env_steps` in the journal."""
         return {"rng": self._rng.bit_generator.state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Restore the state from `state_dict()`."""
         self._rng.bit_generator.state = state["rng"]
 
 
 class Mixture:
-    """Batches of which a fixed share comes from demonstrations.
+    """Batches with a fixed share of demonstrations.
 
     Args:
-        online: what the actors sent.
+        online: transitions of the actors.
         demos: the demonstrations.
-        demo_fraction: share of the batch, rounded to whole transitions.
+        demo_fraction: share of demonstrations in a batch, rounded to whole transitions.
     """
 
     def __init__(self, online: Sampler, demos: Sampler, demo_fraction: float) -> None:
@@ -147,11 +147,11 @@ class Mixture:
         return np.concatenate(parts, axis=-1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of both sources' random numbers."""
+        """Return the states of both sources' random number generators."""
         return {**self._online.state_dict(), "demos": self._demos.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`, or from that of the online source where demonstrations are new."""
+        """Restore the state from `state_dict()`, or from the online source's if demonstrations are new."""
         self._online.load_state_dict(state)
         if "demos" in state:
             self._demos.load_state_dict(state["demos"])
@@ -165,7 +165,7 @@ def _allocate(path: Path, size_bytes: int) -> None:
             existing = os.fstat(descriptor).st_size
             if existing not in (0, size_bytes):
                 raise ConfigError(
-                    f"{path}: holds {existing} bytes, allowed {size_bytes} (--replay-capacity changed?)"
+                    f"{path}: holds {existing} bytes; allowed: {size_bytes} (--replay-capacity changed?)"
                 )
             _fill(descriptor, existing, size_bytes)
         finally:
@@ -177,7 +177,7 @@ def _allocate(path: Path, size_bytes: int) -> None:
 
 
 def _fill(descriptor: int, existing: int, size_bytes: int) -> None:
-    """Take a file's whole space on the disk now, so that a full disk is known before training."""
+    """Reserve the file's whole space on disk, so that a full disk is an error before training starts."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size_bytes)
         return

@@ -1,1 +1,1 @@
-"""Numbers on their way into and out of any algorithm: batches as tensors, devices, divergence."""
+"""Numerics shared by all algorithms: batches as tensors, devices, divergence."""

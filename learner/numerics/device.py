@@ -10,7 +10,7 @@ def on_gpu(config: LearnerConfig) -> bool:
     """Return whether updates run on a GPU.
 
     Raises:
-        ConfigError: one was asked for and there is none.
+        ConfigError: `--device cuda` was given and there is no GPU.
     """
     found = config.device != "cpu" and torch.cuda.is_available()
     if config.device == "cuda" and not found:

@@ -1,7 +1,7 @@
-"""Numbers that no training comes back from: found before they are published or saved.
+"""Detection of diverged training, before its numbers are published or saved.
 
-In: a policy's arrays, or a checkpoint's state. Out: nothing, or an error that names the first bad one. It is
-looked at where numbers leave the agent, not after each update: NaN stays NaN.
+In: a policy's arrays, or a checkpoint's state. Out: nothing, or an error that names the first bad array. The
+check runs where numbers leave the agent and not after each update, because NaN stays NaN.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,23 +14,24 @@ from numpy.typing import NDArray
 from graspfleet.common.errors import DivergedError
 
 MAX_WEIGHT = 1e6
-"""Largest weight of a policy. Three layers of larger ones over observations of 2^24 leave float32, so actions
-would be NaN although every weight is finite; Adam would need 10^9 updates at 1e-3 to get here."""
+"""Largest magnitude of a policy's weight. Three layers of larger weights overflow float32 for observations of
+2^24, so actions would be NaN although every weight is finite. Adam would need 10^9 updates at 1e-3 to reach
+it."""
 
 
 def require_policy(arrays: Mapping[str, NDArray[np.float32]], updates: int) -> None:
     """Refuse a policy that has diverged.
 
     Args:
-        arrays: its weights, by name.
-        updates: after how many it was copied.
+        arrays: the policy's weights, by name.
+        updates: number of updates after which it was copied, for the error message.
 
     Raises:
-        DivergedError: a weight is NaN, infinite or beyond `MAX_WEIGHT`.
+        DivergedError: a weight is NaN, infinite or larger than `MAX_WEIGHT`.
     """
     for name, array in arrays.items():
         values = array.ravel()
-        if np.dot(values, values) <= MAX_WEIGHT**2:  # one fast pass, which NaN fails
+        if np.dot(values, values) <= MAX_WEIGHT**2:  # one fast pass; False for NaN
             continue
         if not np.abs(values).max() <= MAX_WEIGHT:
             raise DivergedError(
@@ -43,7 +44,7 @@ def require_state(state: Mapping[str, Any]) -> None:
     """Refuse a state that has diverged.
 
     Raises:
-        DivergedError: a tensor of floats somewhere in it holds NaN or infinity.
+        DivergedError: a floating-point tensor in it holds NaN or infinity.
     """
     for name, tensor in _tensors(state):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -53,7 +54,7 @@ def require_state(state: Mapping[str, Any]) -> None:
 
 
 def _tensors(state: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    """Return every tensor of nested containers with the way to it."""
+    """Yield every tensor in nested containers with its dotted path."""
     if isinstance(state, torch.Tensor):
         yield name, state
     elif isinstance(state, Mapping):

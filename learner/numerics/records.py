@@ -1,4 +1,4 @@
-"""Packed transitions as torch takes them: checked, and cut into their fields."""
+"""Packed transitions for torch: checks, and splitting into fields."""
 
 import torch
 from torch import Tensor
@@ -9,15 +9,15 @@ FIELDS = ("obs", "next_obs", "action", "reward", "discount")
 
 
 def require_batches(batches: Records, spec: EnvSpec, shape: tuple[int, int] | None = None) -> None:
-    """Refuse what are no batches [K, B] of a spec's transitions.
+    """Require batches [K, B] of a spec's transitions.
 
     Args:
-        batches: to be looked at.
-        spec: gives the dtype.
-        shape: [K, B] that is wanted; None for any.
+        batches: array to check.
+        spec: defines the dtype.
+        shape: required [K, B]; None for any.
 
     Raises:
-        ValueError: the dtype or the shape is another.
+        ValueError: the dtype or the shape differs.
     """
     fits = batches.ndim == 2 and batches.size and shape in (None, batches.shape)
     if batches.dtype != spec.record or not fits:
@@ -27,9 +27,9 @@ def require_batches(batches: Records, spec: EnvSpec, shape: tuple[int, int] | No
 
 
 def unpack(packed: Tensor, spec: EnvSpec) -> dict[str, Tensor]:
-    """Return the fields of a batch [B, bytes of a record] as views of it.
+    """Return the fields of a batch [B, bytes of a record] as views.
 
-    `truncated` is left out, as a time limit changes no loss.
+    `truncated` is omitted, as no loss depends on it.
     """
     record = spec.record
     words = packed.view(torch.float32)

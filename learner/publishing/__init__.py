@@ -1,1 +1,1 @@
-"""The policy on its way to the actors and to disk, and the choice of the best one."""
+"""Publishing of the policy to actors and to disk, and selection of the best one."""

@@ -1,4 +1,4 @@
-"""Publishing times of the newest policy: every few seconds, and in step every few env steps too.
+"""Publishing times of the newest policy: at a fixed interval, and in step also every few env steps.
 
 Pure: time and counters are passed in.
 """
@@ -7,19 +7,20 @@ from graspfleet.common.runtime.interval import Interval
 from graspfleet.common.settings.processes import LearnerConfig
 
 PUBLISH_INTERVAL_S = 0.2
-"""Seconds between two broadcasts at the most, unless the user says otherwise."""
+"""Default longest time in seconds between two broadcasts."""
 ENV_STEPS = 2
-"""Env steps between two broadcasts in step: a policy that acts is a few env steps old."""
+"""Env steps between two broadcasts in step, so that acting policies are only a few env steps old."""
 ACTORS_PER_ENV_STEP = 2
-"""With more actors, each steps less often and a broadcast costs more: one env step more for so many."""
+"""Live actors per additional env step between broadcasts: with more actors, each steps less often and a
+broadcast costs more."""
 
 
 class Cadence:
-    """Tells when to publish.
+    """Decides when to publish.
 
     Args:
         config: `publish_interval_s`, if the user set one.
-        in_step: whether the rate limiter keeps updates and env steps together.
+        in_step: whether the rate limiter keeps updates in step with env steps.
     """
 
     def __init__(self, config: LearnerConfig, *, in_step: bool) -> None:
@@ -28,12 +29,12 @@ class Cadence:
         self._env_steps = 0
 
     def due(self, now_s: float, env_steps: int, num_actors: int) -> bool:
-        """Return whether it is time, and if so start waiting for the next one.
+        """Return whether a broadcast is due; if so, start the wait for the next one.
 
         Args:
             now_s: monotonic time, seconds.
-            env_steps: learned from so far.
-            num_actors: live actors.
+            env_steps: env steps received so far.
+            num_actors: number of live actors.
         """
         enough = max(ENV_STEPS, num_actors // ACTORS_PER_ENV_STEP)
         if self._in_step and env_steps - self._env_steps >= enough:

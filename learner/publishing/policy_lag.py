@@ -1,6 +1,6 @@
-"""The age of the policies behind the transitions that arrive.
+"""The age of the policies that produced the arriving transitions.
 
-In: what was published, and by which version each batch was made. Out: two means. Pure.
+In: published versions, and the version that produced each batch. Out: two means. Pure.
 """
 
 from collections import OrderedDict
@@ -16,21 +16,21 @@ METRICS = {
     ),
     "policy_age": Metric(
         "env steps",
-        "mean over the transitions since the last row that a policy acted in: `env_steps` "
-        "before the transition − `env_steps` when that policy was published",
+        "mean over the transitions since the last row whose actions came from a policy: "
+        "`env_steps` before the transition − `env_steps` when that policy was published",
     ),
 }
 """Metrics that this part measures."""
 
 KEPT_VERSIONS = 4096
-"""Published versions whose env step is remembered; an older one counts as old as the oldest of them."""
+"""Number of published versions whose env step is kept; an older version counts as the oldest of them."""
 
 
 class PolicyLag:
     """Mean ages of acting policies, over the transitions since the last call of `metrics`.
 
     Attributes:
-        version: the newest version published; 0 is none.
+        version: the newest version published; 0 before the first.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class PolicyLag:
         self._versions = self._steps = 0.0
 
     def published(self, version: int, env_steps: int) -> None:
-        """Note that a version was published after `env_steps`; telling it again changes nothing."""
+        """Record that a version was published after `env_steps`; a repeated call has no effect."""
         if version in self._published:
             return
         self.version = version
@@ -50,12 +50,12 @@ class PolicyLag:
             self._published.popitem(last=False)
 
     def arrived(self, count: int, version: int, env_steps: int) -> None:
-        """Count transitions that were taken in.
+        """Count inserted transitions.
 
         Args:
-            count: how many.
-            version: of the newest policy behind them; 0 is random actions.
-            env_steps: taken in before them.
+            count: number of transitions.
+            version: newest policy version that produced them; 0 for random actions.
+            env_steps: env steps inserted before them.
         """
         self._versions_sum += count * max(0, self.version - version)
         self._num_versions += count
@@ -65,7 +65,7 @@ class PolicyLag:
             self._num_steps += count
 
     def metrics(self) -> Mapping[str, float]:
-        """Return both means, those of before where nothing has arrived since."""
+        """Return both means; the previous values if nothing has arrived since."""
         if self._num_versions:
             self._versions = self._versions_sum / self._num_versions
         if self._num_steps:

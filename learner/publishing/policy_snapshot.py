@@ -1,7 +1,7 @@
-"""A copy of the policy that may still be on its way from the device.
+"""A copy of the policy that may still be in transfer from the device.
 
-In: arrays on the host, and what tells that they have arrived. Out: the arrays that actors take. Must not
-know: algorithms, frames, torch.
+In: arrays on the host, and an event for the end of the copy. Out: the arrays that actors use. Must not know:
+algorithms, frames, torch.
 """
 
 from collections.abc import Mapping
@@ -18,20 +18,20 @@ class Arrival(Protocol):
     """The end of a copy from the device, such as a `torch.cuda.Event`."""
 
     def query(self) -> bool:
-        """Return whether it has come."""
+        """Return whether the copy is complete."""
 
     def synchronize(self) -> object:
-        """Wait for it."""
+        """Wait until the copy is complete."""
 
 
 class PolicySnapshot:
-    """The policy as it was at one moment, and its moving average if one is kept.
+    """The policy at one point in time, and its moving average if one is kept.
 
     Args:
-        policy: parameters as `common.policy.NumpyPolicy` takes them, in memory that nobody else changes;
-            views of any strides.
-        ema: those of the moving average; empty without one.
-        arrival: of the copy that fills them; None when they are filled.
+        policy: parameters as `common.policy.NumpyPolicy` takes them, in memory that is not modified
+            elsewhere; views with any strides.
+        ema: parameters of the moving average; empty without one.
+        arrival: end of the copy that fills the arrays; None if they are filled already.
     """
 
     def __init__(self, policy: Arrays, ema: Arrays | None = None, arrival: Arrival | None = None) -> None:
@@ -42,7 +42,7 @@ class PolicySnapshot:
     def with_inputs(self, mean: Vector, std: Vector) -> "PolicySnapshot":
         """Return the same policy for inputs x in place of (x - mean) / std.
 
-        w0 is divided by std, b0 becomes b0 - (mean / std) w0, in float64.
+        w0 is divided by std, and b0 becomes b0 - (mean / std) w0, in float64.
 
         Args:
             mean: [obs_dim].
@@ -53,15 +53,15 @@ class PolicySnapshot:
         return snapshot
 
     def ready(self) -> bool:
-        """Return whether `arrays` would return at once."""
+        """Return whether `arrays` would return without waiting."""
         return self._arrival is None or self._arrival.query()
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Return the policy's parameters; may wait."""
+        """Return the policy's parameters; waits for the copy."""
         return self._copies(self._policy)
 
     def ema(self) -> dict[str, NDArray[np.float32]]:
-        """Return the moving average's, empty if there is none; may wait."""
+        """Return the moving average's parameters, empty if there is none; waits for the copy."""
         return self._copies(self._ema)
 
     def _copies(self, arrays: Arrays) -> dict[str, NDArray[np.float32]]:

@@ -1,22 +1,22 @@
-"""The newest published policies, kept so that evaluations of them can count when they arrive."""
+"""The newest published policies, kept so that later evaluations of them can be counted."""
 
 from collections import OrderedDict
 
 from graspfleet.common.evaluation.candidates import Key
 
 KEPT_VERSIONS = 1024
-"""Published frames kept at the most."""
+"""Largest number of published frames kept."""
 KEPT_BYTES = 64 << 20
-"""Their size in all; the newest is kept whatever its size."""
+"""Largest total size in bytes of the frames kept; the newest one is kept regardless of its size."""
 MAX_PINS = 16
-"""Evaluations in progress whose policy is kept until they end, however long they take."""
+"""Largest number of evaluations in progress whose policies are kept until they end."""
 
 Process = tuple[str, str]
 """An evaluator: its actor id and session id."""
 
 
 class PublishedFrames:
-    """Frames by policy: the newest ones, and those that evaluators are at work on."""
+    """Frames by policy: the newest ones, and those being evaluated."""
 
     def __init__(self) -> None:
         self._recent: OrderedDict[Key, bytes] = OrderedDict()
@@ -24,11 +24,11 @@ class PublishedFrames:
         self._recent_bytes = 0
 
     def __len__(self) -> int:
-        """Return how many frames are kept."""
+        """Return the number of frames kept."""
         return len(self._recent.keys() | {key for key, _ in self._pins.values()})
 
     def add(self, key: Key, frame: bytes) -> None:
-        """Keep a frame that has been published; the oldest ones go."""
+        """Keep a frame that was published; drop the oldest ones beyond the limits."""
         self._recent_bytes += len(frame) - len(self._recent.pop(key, b""))
         self._recent[key] = frame
         while len(self._recent) > 1 and (
@@ -37,7 +37,7 @@ class PublishedFrames:
             self._recent_bytes -= len(self._recent.popitem(last=False)[1])
 
     def pin(self, evaluator: Process, key: Key) -> None:
-        """Keep a frame until the same evaluator pins another one, or `MAX_PINS` others have since."""
+        """Keep a frame until the same evaluator pins another one, or `MAX_PINS` other evaluators have."""
         frame = self.get(key)
         self._pins.pop(evaluator, None)
         if frame is not None:

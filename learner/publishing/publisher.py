@@ -1,4 +1,4 @@
-"""Publishes the policy as numbered frames, and writes the last one down."""
+"""Publishing of the policy as numbered frames, and writing of the last one to disk."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -22,8 +22,7 @@ log = logging.getLogger(__name__)
 METRICS = {
     "weights_version": Metric(
         "versions",
-        "published policies that differ from the one before; none has the number of another, "
-        "whatever was killed",
+        "published policies, each different from the one before; no number is used twice, even after a kill",
         "counter",
     ),
 }
@@ -37,31 +36,32 @@ class HasPolicy(Protocol):
     """Source of the published policies."""
 
     def policy(self) -> PolicySnapshot:
-        """Return the policy as it is now, perhaps still on its way."""
+        """Return the current policy, possibly still in transfer from the device."""
 
 
 class Frames(Protocol):
-    """The socket where frames leave."""
+    """The socket that sends frames."""
 
     def publish(self, frame: bytes) -> None:
-        """Send a frame to everyone."""
+        """Send a frame to all subscribers."""
 
 
 class PolicyPublisher:
     """Turns the learned policy into numbered frames.
 
     Args:
-        spec: goes into each frame.
-        algorithm: whose policy it is.
-        socket: where frames leave.
-        run: where the last policy is written.
-        cadence: tells when a policy is due.
-        reserve: is told each version before it leaves, so that it never stands for another policy.
-        published: is told version and env steps of each policy that has left.
+        spec: included in each frame.
+        algorithm: source of the policy.
+        socket: sends the frames.
+        run: run directory where the last policy is written.
+        cadence: decides when a policy is due.
+        reserve: called with each version before it is sent, so that a number is never used for another
+            policy.
+        published: called with version and env steps of each policy after it was sent.
 
     Attributes:
         version: number of the newest frame.
-        frames: those that an evaluation may still speak of.
+        frames: frames whose evaluations can still be counted.
     """
 
     def __init__(
@@ -87,16 +87,16 @@ class PolicyPublisher:
     def publish(
         self, now_s: float, env_steps: int, updates: int, num_actors: int, *, now: bool = False
     ) -> None:
-        """Have the newest policy copied if it is due, and send it as soon as it has arrived.
+        """Start copying the newest policy if one is due, and send it once the copy is complete.
 
-        Where there is no new one, the last is repeated now and then.
+        If there is no new policy, the last frame is repeated every `REPEAT_INTERVAL_S`.
 
         Args:
             now_s: monotonic time, seconds.
-            env_steps: learned from so far.
-            updates: taken so far; before the first there is nothing to publish.
-            num_actors: live actors.
-            now: whether it is due in any case.
+            env_steps: env steps received so far.
+            updates: updates done so far; nothing is published before the first.
+            num_actors: number of live actors.
+            now: publish regardless of the cadence.
         """
         if not updates or not (now or self._cadence.due(now_s, env_steps, num_actors)):
             return
@@ -109,13 +109,13 @@ class PolicyPublisher:
         self.deliver()
 
     def deliver(self, *, wait: bool = False) -> None:
-        """Send the policy that is being copied, if there is one and it has arrived.
+        """Send the policy that is being copied, if there is one and the copy is complete.
 
         Args:
-            wait: until it has.
+            wait: wait for the end of the copy.
 
         Raises:
-            DivergedError: it holds numbers that no actor could act by.
+            DivergedError: a weight is not finite or too large.
         """
         if self._leaving is None or not (wait or self._leaving[0].ready()):
             return
@@ -149,14 +149,14 @@ class PolicyPublisher:
         try:
             write_atomically(self._run.policy("last"), self._newest)
         except OSError as error:
-            log.error("last policy not written: %s", error.strerror)
+            log.error("the last policy could not be written: %s", error.strerror)
 
     def state_dict(self) -> dict[str, object]:
         """Return the newest version's number."""
         return {"version": self.version}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Go on from `state_dict()`."""
+        """Restore the state from `state_dict()`."""
         version = state["version"]
         assert isinstance(version, int)
         self.version = version

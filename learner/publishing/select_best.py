@@ -1,4 +1,4 @@
-"""Takes evaluations in, and keeps the policies that may be the best of the run in its directory."""
+"""Selection of the best policy by evaluations; the finalists are kept in the run directory."""
 
 import logging
 from collections import Counter, OrderedDict
@@ -16,47 +16,50 @@ from graspfleet.learner.reporting.metric import Metric, Values
 log = logging.getLogger(__name__)
 
 METRICS = {
-    "evaluations": Metric("evaluations", "that counted for the choice of the best policy", "counter"),
+    "evaluations": Metric("evaluations", "counted in the choice of the best policy", "counter"),
     "repeated_evaluations": Metric(
         "evaluations",
-        "dropped because all that they say had been counted before",
+        "dropped because everything in them had been counted before",
         "counter",
     ),
     "uncounted_evaluations": Metric(
         "evaluations",
-        "of a policy that was no longer kept: their row is written, the policy cannot be chosen",
+        "of a policy that was no longer kept: their row is written, but the policy cannot be chosen",
         "counter",
     ),
     "eval_env_steps": Metric("env steps", "`env_steps` when the evaluated policy was published"),
-    "eval_broken_episodes": Metric("episodes", "that the environment broke off; no mean below counts them"),
-    "eval_return": Metric("reward", "mean of Σ reward over whole episodes; left out when there was none"),
+    "eval_broken_episodes": Metric(
+        "episodes", "ended early by an environment error; the means below exclude them"
+    ),
+    "eval_return": Metric("reward", "mean of Σ reward over complete episodes; omitted if there are none"),
     "eval_return_std": Metric("reward", "standard deviation of the episodes' returns"),
     "eval_success": Metric("share", "p = successes / n"),
     "eval_success_low": Metric(
         "share",
         "Wilson: (p + z²/2n − z √(p(1−p)/n + z²/4n²)) / (1 + z²/n), z = 1.96",
     ),
-    "eval_success_high": Metric("share", "the same with + before the root"),
+    "eval_success_high": Metric("share", "as above, with + before the root"),
 }
 """Metrics that this part measures."""
 
 MAX_TALLIES = 64
-"""Policies beside the finalists whose evaluations are remembered, so that another one adds to them."""
+"""Number of policies besides the finalists whose evaluations are kept, so that later ones add to them."""
 
 
 class Selection:
-    """Which of the published policies is the best so far.
+    """Choice of the best published policy so far.
 
-    Evaluations may be late, repeated, of several evaluators, or of policies that nobody keeps any more.
+    Evaluations may be late or repeated, come from several evaluators, or concern policies that are no longer
+    kept.
 
     Args:
-        frames: of the policies published by this process.
-        run: where finalists are written.
+        frames: frames of the policies published by this process.
+        run: run directory where finalists are written.
 
     Attributes:
         selected: the finalists and the best of them.
         newest: metrics of the newest evaluation; empty before the first.
-        counters: evaluations that counted, that were repeated, and that came too late to count.
+        counters: evaluations that were counted, were repeated, or came too late to be counted.
     """
 
     def __init__(self, frames: PublishedFrames, run: RunDirectory) -> None:
@@ -70,16 +73,16 @@ class Selection:
         self._written = True
 
     def recover(self) -> None:
-        """Go on from what the run directory holds, and complete what a crash left half done."""
+        """Restore the finalists from the run directory, and complete a write that a crash interrupted."""
         self.selected, self._finalists = read_finalists(self._run, read_selected(self._run))
         self._written = False
         self.write()
 
     def take(self, message: Evaluation | EvaluationStarted) -> tuple[Values, bool] | None:
-        """Take in what an evaluator says.
+        """Handle a message of an evaluator.
 
         Returns:
-            an evaluation's metrics, and whether another policy is the best now; None if there is nothing new.
+            The evaluation's metrics, and whether the best policy has changed; None if there is nothing new.
         """
         if isinstance(message, EvaluationStarted):
             key = Key(message.weights_version, message.env_steps)
@@ -101,7 +104,7 @@ class Selection:
         return self.newest, self._consider(pooled, frame)
 
     def write(self) -> None:
-        """Bring the finalists to the disk if they have changed; training goes on if the disk refuses."""
+        """Write the finalists to disk if they have changed; a failed write does not stop training."""
         if self._written:
             return
         try:
@@ -111,23 +114,23 @@ class Selection:
                 commit(self._run, self.selected, self._finalists)
             self._written = True
         except OSError as error:
-            log.error("finalists not written: %s; tried again with the next checkpoint", error.strerror)
+            log.error("finalists not written: %s; retrying at the next checkpoint", error.strerror)
 
     def state_dict(self) -> dict[str, object]:
-        """Return the counters and the newest evaluation; the finalists have a file of their own."""
+        """Return the counters and the newest evaluation; the finalists are stored in their own file."""
         return {"counters": dict(self.counters), "newest": self.newest}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Restore the state from `state_dict()`."""
         self.counters = Counter(state["counters"])
         self.newest = dict(state["newest"])
 
     def metrics(self) -> Mapping[str, float]:
-        """Return the counters of evaluations."""
+        """Return the counts of evaluations."""
         return {name: self.counters[name] for name in METRICS if not name.startswith("eval_")}
 
     def _consider(self, candidate: Candidate, frame: bytes) -> bool:
-        """Keep a candidate if it is among the finalists now; return whether another one is the best."""
+        """Keep a candidate if it is among the finalists now; return whether the best policy has changed."""
         before = self.selected
         self.selected = before.with_candidate(candidate)
         self._tallies[candidate.key] = candidate
@@ -145,8 +148,8 @@ class Selection:
         self.counters["uncounted_evaluations"] += 1
         if self.counters["uncounted_evaluations"] == 1:
             log.warning(
-                "an evaluation by %s of weights version %d, env step %d is not counted:"
-                " that policy is no longer kept (further ones are only counted)",
+                "an evaluation by %s of weights version %d, env step %d is ignored in the choice of the best"
+                " policy: that policy is no longer kept (further ones are only counted)",
                 evaluation.actor_id,
                 evaluation.weights_version,
                 evaluation.env_steps,

@@ -1,6 +1,6 @@
-"""Scalars for TensorBoard: its own event format, written as rows come.
+"""Scalars for TensorBoard, written in its event format row by row.
 
-`torch.utils.tensorboard` writes from a thread of its own, which a full disk ends with a traceback.
+`torch.utils.tensorboard` writes from a thread of its own, which dies with a traceback when the disk is full.
 """
 
 import os
@@ -20,10 +20,10 @@ class Board:
     """One event file, new for each start of a learner.
 
     Args:
-        folder: of the run's event files.
+        folder: folder of the run's event files.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the file cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,7 @@ class Board:
         """Append all values of one step.
 
         Raises:
-            OSError: the disk refuses; the file ends behind the record before.
+            OSError: the write failed; the file still ends with the previous record.
         """
         scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._write(step=step, summary=Summary(value=scalars))

@@ -1,4 +1,4 @@
-"""`python -m graspfleet.learner.reporting.curve RUN_DIR...`: learning curves of runs, as a picture."""
+"""`python -m graspfleet.learner.reporting.curve RUN_DIR...`: draw the learning curve of each run."""
 
 import logging
 import math
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib
 
-matplotlib.use("Agg")  # no window, whatever the machine offers
+matplotlib.use("Agg")  # never open a window
 
 from matplotlib import pyplot
 from matplotlib.ticker import MaxNLocator
@@ -25,11 +25,11 @@ NEEDED = {across for across, _, _ in AXES}
 
 
 def read_evaluations(run: RunDirectory) -> list[Row]:
-    """Return a run's evaluation rows, oldest first, those that have all that is drawn."""
+    """Return a run's evaluation rows, oldest first; rows without a time or an env step are skipped."""
     evaluations = [row for row in read_rows(run.metrics) if "eval_return" in row]
     whole = [row for row in evaluations if row.keys() >= NEEDED]
     if len(whole) < len(evaluations):
-        log.warning("%s: %d evaluations say not when they were", run.metrics, len(evaluations) - len(whole))
+        log.warning("%s: %d evaluations have no time", run.metrics, len(evaluations) - len(whole))
     return whole
 
 
@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
     for name in argv:
         run = RunDirectory(name)
         if not run.metrics.is_file() or not read_evaluations(run):
-            print(f"{name}: no evaluation, no curve")
+            print(f"{name}: no evaluations, no curve")
             continue
         draw([run], run.curve)
         print(run.curve)

@@ -17,7 +17,7 @@ METRICS = {
 }
 """Metrics that this part measures."""
 RECENT_EPISODES = 100
-"""Finished training episodes that the means run over."""
+"""Number of finished training episodes in the means."""
 
 
 class EpisodeMeans:
@@ -46,10 +46,10 @@ class EpisodeMeans:
         return values
 
     def state_dict(self) -> list[Episode]:
-        """Return the episodes that the means run over."""
+        """Return the episodes in the means."""
         return list(self.recent)
 
     def load_state_dict(self, state: Iterable[Episode]) -> None:
-        """Go on from `state_dict()`."""
+        """Restore the state from `state_dict()`."""
         self.recent.clear()
         self.add(state)

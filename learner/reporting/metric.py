@@ -1,4 +1,4 @@
-"""The declaration of a metric, made by the part that measures it."""
+"""Declaration of a metric; each part declares the metrics that it measures."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -11,10 +11,10 @@ class Metric(NamedTuple):
     """Definition of a metric; `docs/metrics.md` has the same text.
 
     Attributes:
-        unit: of the number.
-        equation: how it comes about.
-        kind: a gauge may fall; a journaled counter comes back from the journal's entries after a crash; any
-            other counter goes on from what was last told of it.
+        unit: unit of the value.
+        equation: how the value is computed.
+        kind: a gauge may fall; a journaled counter is rebuilt from the journal's entries after a crash; any
+            other counter continues from its last reported value.
     """
 
     unit: str

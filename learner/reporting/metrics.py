@@ -1,6 +1,6 @@
-"""The table of every metric: each part of the learner declares its own, and so does the algorithm.
+"""The table of all metrics, declared by the parts of the learner and by the algorithm.
 
-`docs/metrics.md` has the same names, units and equations; a test holds page and table together.
+`docs/metrics.md` has the same names, units and equations; a test compares them.
 """
 
 from graspfleet.learner.access import sockets

@@ -1,4 +1,4 @@
-"""Rows of metrics on disk: `metrics.jsonl`, and TensorBoard."""
+"""Rows of metrics on disk, in `metrics.jsonl` and for TensorBoard."""
 
 import json
 import logging
@@ -17,11 +17,11 @@ class MetricsLog:
     """Writes rows to `metrics.jsonl` and to TensorBoard.
 
     Args:
-        run: the run directory; rows of an earlier start stay.
-        declared: every metric that a row may hold.
+        run: the run directory; rows of earlier starts are kept.
+        declared: all metrics that a row may hold.
 
     Attributes:
-        failed: rows that the disk refused.
+        failed: number of rows that could not be written.
 
     Raises:
         StorageError: the files cannot be opened.
@@ -37,7 +37,7 @@ class MetricsLog:
             raise StorageError(f"{error.filename or run.metrics}: {error.strerror}") from None
 
     def write(self, values: Mapping[str, float]) -> None:
-        """Write one row of declared metrics. Training goes on without it if the disk refuses."""
+        """Write one row of declared metrics; a failed write does not stop training."""
         assert values.keys() <= self._declared.keys(), values.keys() - self._declared.keys()
         try:
             self._file.write(f"{json.dumps(dict(values))}\n".encode())
@@ -45,7 +45,7 @@ class MetricsLog:
         except OSError as error:
             self.failed += 1
             if self.failed == 1:
-                log.error("no metrics written: %s (further rows are dropped silently)", error.strerror)
+                log.error("metrics not written: %s (further failures are not logged)", error.strerror)
 
     def close(self) -> None:
         """Close both files."""

@@ -8,23 +8,23 @@ from graspfleet.learner.reporting.metric import Metric
 METRICS = {
     "wall_s": Metric(
         "s",
-        "time since the learner's loop began, over all resumes, pauses between them left out",
+        "time since the learner's loop started, summed over all resumes, without the pauses between them",
         "counter",
     ),
     "updates": Metric(
         "updates",
-        "gradient updates behind the present networks (fewer than told before, if the learner"
-        " was killed after its newest checkpoint); on a GPU those issued, at most three calls"
-        " of `--updates-per-dispatch` ahead of those done",
+        "gradient updates of the current networks (fewer than reported before if the learner "
+        "was killed after its newest checkpoint); on a GPU, the number issued, at most three "
+        "calls of `--updates-per-dispatch` ahead of those completed",
     ),
     "learner_wait_s": Metric(
         "s",
-        "sum of the time in which the learner had nothing to update from",
+        "total time that the learner spent waiting for transitions",
         "counter",
     ),
     "actors_wait_s": Metric(
         "s",
-        "sum of the time in which the rate limiter held batches of actors that had arrived",
+        "total time in which the rate limiter held batches that had arrived",
         "counter",
     ),
 }
@@ -35,7 +35,7 @@ class Progress:
     """Updates taken, and waiting times since the loop was built.
 
     Attributes:
-        updates: gradient updates behind the present networks.
+        updates: gradient updates of the current networks.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Progress:
         self._wait_s += time.monotonic() - before_s
 
     def holds_actors(self, held: bool) -> None:
-        """Note whether the rate limiter leaves the actors' batches unread now; the time adds up."""
+        """Note whether the rate limiter holds batches now; the time is added up."""
         now_s = time.monotonic()
         if self._held_since_s is not None:
             self._actors_wait_s += now_s - self._held_since_s

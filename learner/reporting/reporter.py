@@ -1,4 +1,4 @@
-"""Rows of metrics, and the status on the control channel: what the parts of the learner measure, merged."""
+"""Rows of metrics, and the status on the control channel, merged from all parts of the learner."""
 
 import math
 import time
@@ -16,7 +16,7 @@ METRICS = {
 }
 """Metrics that this part measures."""
 RATES = {"env_steps_per_s": "env_steps", "updates_per_s": "updates"}
-"""Rate -> counter that it is the growth of."""
+"""Counter that each rate is the growth of, by name of the rate."""
 
 
 class Measured(Protocol):
@@ -30,13 +30,13 @@ class Reporter:
     """Merges the metrics of parts.
 
     Args:
-        counters: parts that may be asked at any time.
-        gauges: parts that are asked once a row: they wait for a device, or mean over the time since then.
+        counters: parts that may be read at any time.
+        gauges: parts that are read once per row, because they wait for a device or average over the row.
         declared: all metrics.
-        log: where rows go.
-        note: is told counters before anybody else is, so that no successor tells less.
+        log: receives the rows.
+        note: called with the counters before they are reported, so that a resumed learner never reports less.
         publish: sends a status.
-        peers: returns who is to be named in it.
+        peers: returns the peers that a status lists.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class Reporter:
         self._row_counts = self._count()
 
     def continue_from(self, told: Mapping[str, float]) -> None:
-        """Let no counter fall below what was last told of it; comes when all parts are restored."""
+        """Keep counters from falling below their last reported values; call after restoring all parts."""
         self._row_counts = now = self._count()
         self._earlier = {name: max(0, told[name] - now[name]) for name in self._noted if name in told}
 
     def write(self, more: Mapping[str, float] | None = None) -> None:
-        """Write a row, with the values of an evaluation where there is one."""
+        """Write a row, with the values of an evaluation if given."""
         counts, now_s = self._count(), time.monotonic()
         span_s = max(1e-9, now_s - self._row_s)
         rates = {name: (counts[of] - self._row_counts[of]) / span_s for name, of in RATES.items()}
         self._row_s, self._row_counts = now_s, counts
-        # A diverged loss has no number that a row or a status could carry.
+        # A diverged loss is NaN or infinite, which JSON and messages cannot represent.
         gauges = {name: value for name, value in _merge(self._gauges).items() if math.isfinite(value)}
         self._row = {**counts, **rates, **gauges}
         self._tell(self._row)

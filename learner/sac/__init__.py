@@ -1,7 +1,6 @@
-"""Soft Actor-Critic: its settings, metrics and memory, and the back end that runs it here.
+"""Soft Actor-Critic: its settings, metrics, memory and back ends; a `learner.algorithm.Definition`.
 
-A definition as `learner.algorithm` describes it. Source: Haarnoja et al. 2018, Soft Actor-Critic Algorithms
-and Applications (arXiv 1812.05905).
+Source: Haarnoja et al. 2018, Soft Actor-Critic Algorithms and Applications (arXiv 1812.05905).
 """
 
 from graspfleet.common.policy import policy_bytes
@@ -20,7 +19,7 @@ METRICS = {
         " `--critic-subset` of them",
     ),
     "policy_loss": Metric(
-        "reward", "α log π(a|s) − minᵢ Qᵢ(s, a), a ~ π(·|s); with `--critic-subset` the mean over i"
+        "reward", "α log π(a|s) − minᵢ Qᵢ(s, a), a ~ π(·|s); with `--critic-subset`, the mean over i"
     ),
     "temperature_loss": Metric("reward", "−α (log π(a|s) + target entropy)"),
     "temperature": Metric("reward/nat", "α"),
@@ -33,12 +32,12 @@ POLICIES = 5
 CRITICS = 5
 """Copies of each critic: weights, gradient, two moments of Adam, target."""
 BATCHES = 6
-"""Copies of a batch: as sampled, as inputs of each network, and gradients of those."""
+"""Copies of a batch: as sampled, as input of each network, and the gradients of the inputs."""
 FLOAT_BYTES = 4
 
 
 def memory(settings: Settings, spec: EnvSpec, batch_size: int) -> Memory:
-    """Return the size of the networks and of what an update works on."""
+    """Return the size of the networks and of the arrays of one update."""
     hidden = settings.hidden_dim
     policy = policy_bytes(spec, hidden)
     critic = FLOAT_BYTES * hidden * (spec.obs_dim + spec.action_dim + hidden + 3)
@@ -49,12 +48,12 @@ def memory(settings: Settings, spec: EnvSpec, batch_size: int) -> Memory:
 
 
 def updates_per_dispatch(settings: Settings, learner: LearnerConfig) -> int:
-    """Return how many updates one call takes here.
+    """Return the number of updates per call on this machine.
 
     Raises:
-        ConfigError: the device or the precision that was asked for is not to be had.
+        ConfigError: the requested device or precision is not available.
     """
-    if learner.device == "cpu" and settings.precision != "bf16":  # always to be had, and known without torch
+    if learner.device == "cpu" and settings.precision != "bf16":  # always available; avoids importing torch
         return learner.updates_per_dispatch or 1
     from graspfleet.learner.sac.backends import require_possible, updates_per_dispatch
 

@@ -1,4 +1,4 @@
-"""Soft Actor-Critic's update in plain torch, by autograd: what the other back ends are held against.
+"""Soft Actor-Critic's update in plain torch with autograd: the reference for the other back ends.
 
 In: batches of packed transitions (`EnvSpec.record`). Out: metrics as tensors, the policy for actors, and the
 whole training state. Must not know: replay, sockets, files, environments.
@@ -28,11 +28,11 @@ class SAC:
     Args:
         spec: shapes and dtypes of a transition.
         settings: hyperparameters.
-        seed: of the initial weights and of every action sampled here.
-        device: where the networks live, in torch's words.
+        seed: seed of the initial weights and of every action sampled here.
+        device: torch device of the networks.
 
     Attributes:
-        state: what is trained.
+        state: networks, optimizers and random numbers.
     """
 
     def __init__(self, spec: EnvSpec, settings: SACConfig, *, seed: int, device: str = "cpu") -> None:
@@ -55,14 +55,14 @@ class SAC:
     def update_packed(self, packed: Tensor) -> Mapping[str, Tensor]:
         """Take one gradient step of every network, in the order of the common implementations.
 
-        Temperature (used from the next update on), critics, policy against the new critics, targets. The
-        actions sampled at `obs` serve temperature and policy alike, as the policy is the same then.
+        The order is critics, temperature (used from the next update on), policy against the new critics,
+        targets. Temperature and policy share the actions sampled at `obs`.
 
         Args:
             packed: [B, bytes of a record] uint8, on the device.
 
         Returns:
-            Detached scalars, by the names of `learner.sac.METRICS`.
+            Detached scalars by name, as in `learner.sac.METRICS`.
         """
         state, data = self.state, unpack(packed, self._spec)
         temperature = state.log_temperature.detach().exp()
@@ -109,17 +109,16 @@ class SAC:
         )
 
     def _step(self, name: str, loss: Tensor) -> None:
-        """Take one Adam step down `loss`; other leaves of its graph receive no gradient, nor pay for one."""
+        """Take one Adam step down `loss`; no gradient is computed for other leaves of its graph."""
         flat = self.state.flat[name]
         gradients = torch.autograd.grad(loss, list(flat.parameters.values()))
         torch.cat([gradient.flatten() for gradient in gradients], out=flat.gradient)
         self.state.optimizers[name].step()
 
     def _polyak_update(self) -> None:
-        """Move the targets: theta_bar <- (1 - tau) * theta_bar + tau * theta; likewise the policy's average.
+        """Update the targets and the policy's average: theta_bar <- (1 - tau) * theta_bar + tau * theta.
 
-        From update to update a policy wanders around what many of them have in common; their mean does not
-        (Polyak and Juditsky 1992).
+        Averaging removes the noise of individual updates from the policy (Polyak and Juditsky 1992).
         """
         state, settings = self.state, self._settings
         state.flat["target"].values.lerp_(state.flat["critic"].values, settings.tau)
@@ -127,7 +126,7 @@ class SAC:
             state.ema.lerp_(state.flat["policy"].values, settings.ema_tau)
 
     def policy(self) -> PolicySnapshot:
-        """Return a copy of the policy as it is after the updates so far."""
+        """Return a copy of the policy after the updates so far."""
         return self.state.snapshot(self.state.published().to("cpu", copy=True))
 
     def metrics(self) -> Mapping[str, float]:
@@ -139,5 +138,5 @@ class SAC:
         return self.state.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`; see `TrainingState`."""
+        """Restore the state from `state_dict()`; see `TrainingState`."""
         self.state.load_state_dict(state)

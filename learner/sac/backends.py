@@ -1,4 +1,4 @@
-"""Which implementation of SAC learns here: on a GPU where there is one, else on the CPU."""
+"""Choice of the implementation of SAC: a GPU if requested and available, else the CPU."""
 
 import logging
 
@@ -20,32 +20,36 @@ from graspfleet.learner.sac.settings import SACConfig
 log = logging.getLogger(__name__)
 
 GPU_UPDATES = 16
-"""Updates in one go on a GPU unless the user says otherwise: calls are rare then, and weights still fresh."""
+"""Default number of updates per call on a GPU: few calls, while published weights stay recent."""
 BF16_FROM = 1 << 24
-"""Multiplications of one middle layer, batch x units x units, from which the conversion to bfloat16 pays."""
+"""Number of multiplications in a middle layer (batch x units x units) above which bfloat16 is faster."""
 
 
 def updates_per_dispatch(config: LearnerConfig) -> int:
-    """Return how many updates are taken in one go.
+    """Return the number of updates per call.
 
     Raises:
-        ConfigError: as of `on_gpu`.
+        ConfigError: see `on_gpu`.
     """
     default = GPU_UPDATES if on_gpu(config) else 1
     return config.updates_per_dispatch or default
 
 
 def require_possible(settings: SACConfig, learner: LearnerConfig) -> None:
-    """Raise ConfigError for a device or a precision that is not to be had here."""
+    """Check that the requested device and precision are available.
+
+    Raises:
+        ConfigError: they are not.
+    """
     if on_gpu(learner):
         if settings.precision == "bf16":
-            raise ConfigError("--precision bf16: on a GPU allowed are fp32, auto (or --device cpu)")
+            raise ConfigError("--precision bf16: not on a GPU; allowed: fp32, auto (or --device cpu)")
     elif settings.precision == "bf16" and not _has_bf16():
         raise ConfigError("--precision bf16: this CPU has no bfloat16 instructions; allowed: fp32, auto")
 
 
 def uses_bf16(settings: SACConfig, batch_size: int) -> bool:
-    """Return whether the settings come to bfloat16 products on this CPU."""
+    """Return whether these settings use bfloat16 products on this CPU."""
     gains = _has_bf16() and batch_size * settings.hidden_dim**2 >= BF16_FROM
     return settings.precision == "bf16" or (settings.precision == "auto" and gains)
 
@@ -57,17 +61,17 @@ def _has_bf16() -> bool:
 def choose_backend(
     settings: SACConfig, spec: EnvSpec, learner: LearnerConfig, *, batch_size: int, seed: int
 ) -> Algorithm:
-    """Return the fastest implementation for this machine, and say in the log where it runs.
+    """Return the fastest implementation for this machine, and log its device.
 
     Args:
         settings: hyperparameters and precision.
         spec: shapes and dtypes of a transition.
-        learner: device and threads; those of the whole process are set.
-        batch_size: transitions of every batch.
-        seed: of the initial weights and of every action sampled by it.
+        learner: device and threads; sets the number of threads of the whole process.
+        batch_size: transitions per batch.
+        seed: seed of the initial weights and of every action sampled while learning.
 
     Raises:
-        ConfigError: the device or the precision that was asked for is not to be had, or the GPU fails.
+        ConfigError: the requested device or precision is not available, or the GPU fails.
     """
     require_possible(settings, learner)
     if not on_gpu(learner):
@@ -83,13 +87,13 @@ def choose_backend(
     except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"--device {learner.device}: {name} fails ({reason}); allowed: cpu") from None
-    log.info("updates run on %s, %d in one go", name, num_updates)
+    log.info("updates run on %s, %d per call", name, num_updates)
     return agent
 
 
 def choose_products(settings: SACConfig, batch_size: int, *, threads: int) -> Products:
-    """Return how matrices are multiplied on this CPU, and set the threads of the whole process."""
-    threadpool_limits(1, user_api="blas")  # NumPy's; what is worth sharing goes through torch
+    """Return the matrix products to use on this CPU, and set the number of threads of the whole process."""
+    threadpool_limits(1, user_api="blas")  # for NumPy; products worth parallelizing go through torch
     torch.set_num_threads(threads)
     fp32 = FP32 if threads == 1 else FP32_THREADED
     return Products(fp32, BF16 if uses_bf16(settings, batch_size) else fp32)

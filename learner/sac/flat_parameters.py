@@ -1,7 +1,7 @@
 """Many parameters as one vector, so that Adam, target networks and casts take one operation each.
 
-In: the parameters of a network. Out: the same parameters, now views of one vector. Must not know: what
-they are for.
+In: the parameters of a network. Out: the same parameters, now views of one vector. Must not know: networks,
+losses.
 """
 
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 
 class Flat:
-    """Lays parameters end to end; each goes on as a view of its part.
+    """Stores parameters end to end in one vector; each parameter becomes a view of its part.
 
     Args:
-        parameters: by name, float32, of one device; they keep their values and their identity.
+        parameters: float32 parameters by name, all on one device; they keep their values and their identity.
 
     Attributes:
-        parameters: as given.
-        vector: [N], what an optimizer steps.
+        parameters: the given parameters.
+        vector: [N], the parameter that an optimizer steps.
         values: [N], the same memory without a gradient.
-        gradient: [N], that of `vector`, here from the start.
+        gradient: [N], the gradient of `vector`, allocated from the start.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -32,7 +32,7 @@ class Flat:
             self.parameters[name].data = view
 
     def views(self, vector: Tensor) -> dict[str, Tensor]:
-        """Return the parts of another vector [N], in the names and shapes of the parameters."""
+        """Return the parts of another vector [N], with the names and shapes of the parameters."""
         parts = torch.split(vector, [value.numel() for value in self.parameters.values()])
         named = zip(self.parameters.items(), parts, strict=True)
         return {name: part.view_as(value) for (name, value), part in named}

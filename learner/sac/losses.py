@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def _check_batch(*vectors: Tensor, q: Tensor | None = None) -> None:
-    """Refuse all but [B] vectors and [N, B] values of one B; [B, 1] with [B] would broadcast silently."""
+    """Require [B] vectors and [N, B] values with the same B; [B, 1] with [B] would broadcast silently."""
     shape = vectors[0].shape
     if len(shape) != 1 or any(vector.shape != shape for vector in vectors):
         raise ValueError(f"expected one [B] for all, not {[list(vector.shape) for vector in vectors]}")
@@ -34,7 +34,7 @@ def td_target(
     Args:
         reward: [B] float32, already scaled and summed over the n steps.
         terminated: [B] bool; a time limit is not a terminal state and still bootstraps.
-        next_q: [N, B] float32, target critics at (s', a'), a' ~ pi(.|s'); all of them or some (REDQ).
+        next_q: [N, B] float32, target critics at (s', a'), a' ~ pi(.|s'); all of them or a subset (REDQ).
         next_log_prob: [B] float32, nats, after the tanh correction.
         discount: [B] float32, gamma**n of each transition, in [0, 1].
         temperature: scalar, reward per nat.
@@ -83,7 +83,7 @@ def policy_loss(log_prob: Tensor, q: Tensor, temperature: Tensor, *, take_mean: 
         log_prob: [B] float32, nats.
         q: [N, B] float32, critics at (s, a).
         temperature: scalar, detached, reward per nat.
-        take_mean: the critics' mean in place of their minimum.
+        take_mean: use the critics' mean instead of their minimum.
 
     Returns:
         Scalar, reward.
@@ -99,7 +99,7 @@ def policy_loss(log_prob: Tensor, q: Tensor, temperature: Tensor, *, take_mean: 
 
 
 def temperature_loss(log_temperature: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:
-    """Return the temperature's loss in the paper's form: it grows alpha while the entropy is too low.
+    """Return the temperature's loss in the paper's form, which raises alpha while the entropy is too low.
 
     J(alpha) = mean_B -alpha * (log pi(a|s) + target_entropy),  alpha = exp(log_temperature)
 
@@ -114,7 +114,7 @@ def temperature_loss(log_temperature: Tensor, log_prob: Tensor, target_entropy: 
     Raises:
         ValueError: log_prob is not [B].
 
-    Source: arXiv 1812.05905, equation 18. (Other code has log alpha in the place of the factor alpha.)
+    Source: arXiv 1812.05905, equation 18. (Some implementations use log alpha in place of the factor alpha.)
     """
     _check_batch(log_prob)
     return -log_temperature.exp() * (log_prob.detach().mean() + target_entropy)

@@ -1,7 +1,7 @@
 """The networks of SAC: a squashed-Gaussian policy and an ensemble of critics, as plain matrix products.
 
-In: batches of observations, actions and noise, float32. Out: the Gaussian before tanh, sampled actions
-with their log-probability, every critic's values. Must not know: losses, optimizers, replay, environments.
+In: batches of observations, actions and noise, float32. Out: the Gaussian before tanh, sampled actions with
+their log-probability, values of all critics. Must not know: losses, optimizers, replay, environments.
 
 Layouts are chosen by measurement (256 x 256 layers, one core): a product with a narrow output is slow in
 BLAS, so the policy stores weights [out, in] as `torch.nn.Linear` does (its head [256, 10]: 48 us against
@@ -20,7 +20,7 @@ from graspfleet.common.policy import LOG_STD_MAX, LOG_STD_MIN
 
 
 def uniform(shape: Sequence[int], fan_in: int, generator: torch.Generator) -> nn.Parameter:
-    """Return a parameter ~ U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as `torch.nn.Linear` starts both of its."""
+    """Return a parameter ~ U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the initialization of `torch.nn.Linear`."""
     bound = 1.0 / math.sqrt(fan_in)
     empty = torch.empty(*shape, dtype=torch.float32, device=generator.device)
     return nn.Parameter(empty.uniform_(-bound, bound, generator=generator))
@@ -52,7 +52,8 @@ def squash(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor
     if not mean.dim() == 2 or not mean.shape == log_std.shape == noise.shape:
         raise ValueError(f"shapes differ: {[list(x.shape) for x in (mean, log_std, noise)]}")
     u = torch.addcmul(mean, log_std.exp(), noise)
-    # What has no gradient is summed apart: at these sizes an operation costs its call, not its arithmetic.
+    # Terms without a gradient are summed separately, as at these sizes the calls of autograd dominate the
+    # cost.
     constant = noise.square().sum(dim=1) * -0.5 - mean.shape[1] * math.log(4 * math.sqrt(2 * math.pi))
     log_prob = constant + (2 * (u + functional.softplus(-2 * u)) - log_std).sum(dim=1)
     return u.tanh(), log_prob
@@ -114,8 +115,8 @@ class Policy(nn.Module):
 class CriticEnsemble(nn.Module):
     """Independent critics (obs, action) -> hidden -> hidden -> value, stacked along dimension 0.
 
-    One batched product serves them all. The minimum of two counters overestimation (Fujimoto et al. 2018,
-    TD3).
+    One batched product evaluates all of them. The minimum of two counteracts overestimation (Fujimoto et al.
+    2018, TD3).
 
     Args:
         obs_dim: length of an observation.
@@ -158,7 +159,7 @@ class CriticEnsemble(nn.Module):
             self.register_parameter(f"shift{i}", nn.Parameter(torch.zeros(shape, device=generator.device)))
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
-        """Return the values by every critic.
+        """Return the values of all critics.
 
         Args:
             obs: [B, obs_dim] float32.
@@ -176,8 +177,8 @@ class CriticEnsemble(nn.Module):
     def _activate(self, hidden: Tensor, layer: int) -> Tensor:
         if self._layer_norm:
             scale, shift = getattr(self, f"scale{layer}"), getattr(self, f"shift{layer}")
-            # layer_norm cannot apply an affine part that differs between the critics; without any, its CPU
-            # kernel is slower (88 us against 55 us for [2, 256, 256]), hence the ones.
+            # layer_norm cannot apply an affine part that differs between the critics. Without any weight its
+            # CPU kernel is slower (88 us instead of 55 us for [2, 256, 256]), hence the ones.
             normal = functional.layer_norm(hidden, hidden.shape[2:], self._ones)
             hidden = torch.addcmul(shift, normal, scale)
         return hidden.relu_()

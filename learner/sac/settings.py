@@ -1,4 +1,4 @@
-"""Settings of Soft Actor-Critic; torch is not needed to read them."""
+"""Settings of Soft Actor-Critic; must not import torch."""
 
 from typing import Literal
 
@@ -16,8 +16,8 @@ class SACConfig(AlgorithmConfig):
     critic_subset: int | None = Field(
         None,
         ge=1,
-        description="Critics drawn for each update, whose least value is the target (REDQ); the policy then"
-        " follows the mean of all. Default: the least of all for both.",
+        description="Number of critics drawn for each update, whose minimum is the target (REDQ); the policy"
+        " then uses the mean of all critics. Default: the minimum of all critics for both.",
     )
     learning_rate: float = Field(3e-4, gt=0, description="Adam's step size for policy and critics.")
     temperature_learning_rate: float | None = Field(
@@ -28,11 +28,13 @@ class SACConfig(AlgorithmConfig):
         1.0,
         gt=0,
         le=1,
-        description="Polyak coefficient of the policy's average for evaluations, per update; 1: none.",
+        description="Polyak coefficient per update of the averaged policy for evaluations; 1: no averaging.",
     )
     initial_temperature: float = Field(1.0, gt=0, description="Initial entropy temperature, reward per nat.")
     auto_entropy: bool = Field(True, description="Tune the temperature toward --target-entropy.")
-    target_entropy: float | None = Field(None, description="Nats; default: minus the action's dimension.")
+    target_entropy: float | None = Field(
+        None, description="Target entropy, nats; default: minus the action dimension."
+    )
     reward_scale: float = Field(1.0, gt=0, description="Factor on every reward inside the loss.")
     critic_layer_norm: bool = Field(False, description="LayerNorm after each hidden layer of the critics.")
     precision: Literal["fp32", "bf16", "auto"] = Field(
@@ -44,11 +46,11 @@ class SACConfig(AlgorithmConfig):
     def _subset_of_the_critics(self) -> "SACConfig":
         if self.critic_subset is not None and self.critic_subset > self.num_critics:
             raise ValueError(
-                f"--critic-subset {self.critic_subset}: allowed is at most --num-critics {self.num_critics}"
+                f"--critic-subset {self.critic_subset}: allowed: at most --num-critics {self.num_critics}"
             )
         return self
 
     @property
     def divergence_hint(self) -> str:
-        """Flags that may be too large where training has diverged, with their values."""
+        """Flags that may be too large if training has diverged, with their values."""
         return f"--learning-rate {self.learning_rate:g} or --reward-scale {self.reward_scale:g}"

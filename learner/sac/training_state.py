@@ -1,6 +1,6 @@
 """The state of SAC that every back end trains: networks, temperature, optimizers, random numbers.
 
-In: settings and a seed. Out: tensors that stay where they are for good. Must not know: batches, losses.
+In: settings and a seed. Out: tensors whose memory never moves. Must not know: batches, losses.
 """
 
 import logging
@@ -21,13 +21,13 @@ log = logging.getLogger(__name__)
 
 
 class TrainingState:
-    """Policy, critics, their targets, the temperature, and the optimizers of them all.
+    """Policy, critics, their targets, the temperature, and all optimizers.
 
     Args:
         spec: shapes and dtypes of a transition.
         settings: hyperparameters.
-        seed: of the initial weights and of all noise; no global generator is used.
-        device: where everything lives, in torch's words.
+        seed: seed of the initial weights and of all noise; no global generator is used.
+        device: torch device of all tensors.
 
     Attributes:
         generator: source of all random numbers.
@@ -35,7 +35,7 @@ class TrainingState:
         log_temperature: scalar.
         flat: parameters of "policy", "critic", "target" and "temperature", one vector each.
         ema: moving average of the policy's vector.
-        optimizers: Adam by name of what it steps.
+        optimizers: Adam optimizers by the same names; none for "target".
         target_entropy: nats.
     """
 
@@ -72,7 +72,7 @@ class TrainingState:
         self.target_entropy = -float(spec.action_dim) if explicit is None else explicit
 
     def _adam(self, name: str, learning_rate: float) -> torch.optim.Adam:
-        """Create Adam with its state, which it would itself create in its first step."""
+        """Create Adam with its state, which it would otherwise create in its first step."""
         vector = self.flat[name].vector
         adam = torch.optim.Adam([vector], lr=learning_rate, fused=True)
         moments = {"exp_avg": torch.zeros_like(vector), "exp_avg_sq": torch.zeros_like(vector)}
@@ -80,11 +80,11 @@ class TrainingState:
         return adam
 
     def noise(self, *shape: int) -> Tensor:
-        """Return standard normal numbers."""
+        """Return standard normal noise."""
         return torch.randn(shape, generator=self.generator, device=self.generator.device)
 
     def critic_subset(self) -> Tensor | None:
-        """Return the indices [M] of the critics whose least value is the target; None for all of them."""
+        """Return the indices [M] of the critics whose minimum is the target; None for all of them."""
         size, count = self.settings.critic_subset, self.settings.num_critics
         if size is None:
             return None
@@ -92,18 +92,18 @@ class TrainingState:
         return torch.rand(count, generator=self.generator, device=device).argsort()[:size]
 
     def published(self) -> Tensor:
-        """Return the vectors that are published: the policy [1, N], or it and its average [2, N]."""
+        """Return the vectors to publish: the policy [1, N], or the policy and its average [2, N]."""
         policy = self.flat["policy"].values
         return policy[None] if self.settings.ema_tau == 1 else torch.stack((policy, self.ema))
 
     def snapshot(self, vectors: Tensor, arrival: Arrival | None = None) -> PolicySnapshot:
-        """Return the policy in `published()`, copied to the host or on its way there."""
+        """Return the policy in `vectors`, a copy of `published()` on the host that `arrival` completes."""
         flat = self.flat["policy"]
         parts = [{name: part.numpy().T for name, part in flat.views(vector).items()} for vector in vectors]
         return PolicySnapshot(parts[0], parts[1] if len(parts) > 1 else None, arrival)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that an update reads, as plain containers and tensors that later updates change."""
+        """Return everything that an update depends on; later updates change the returned tensors."""
         averaging = self.settings.ema_tau < 1
         return {
             "policy": dict(self.policy.state_dict()),
@@ -116,10 +116,10 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the values of `state_dict()`; the tensors stay where they are, and so do the settings.
+        """Copy the values of `state_dict()` into the existing tensors; settings are kept.
 
         Raises:
-            KeyError, RuntimeError, ValueError: it is another network's state (torch's own words).
+            KeyError, RuntimeError, ValueError: the state does not fit the networks.
         """
         for name, network in (("policy", self.policy), ("critic", self.critic), ("target", self.target)):
             network.load_state_dict(state[name])
@@ -127,11 +127,11 @@ class TrainingState:
             self.ema.copy_(state["ema"])
             self.log_temperature.copy_(state["log_temperature"])
             for name, optimizer in self.optimizers.items():
-                saved = state["optimizers"].get(name)  # none of a temperature that was not tuned before
+                saved = state["optimizers"].get(name)  # None if the temperature was not tuned before
                 for key, value in optimizer.state[self.flat[name].vector].items() if saved else ():
                     value.copy_(saved["state"][0][key])
         random = state["generator"].cpu()
         if random.shape == self.generator.get_state().shape:
             self.generator.set_state(random)
-        else:  # a CPU's generator has another state than a GPU's
-            log.warning("the state is of another kind of device: random numbers begin anew")
+        else:  # generator states of CPU and GPU have different sizes
+            log.warning("the checkpoint comes from another kind of device: the random numbers start anew")

@@ -1,1 +1,1 @@
-"""Files that a run grows: checkpoints, and logs of whole records."""
+"""Files of a run: checkpoints, and logs that grow by whole records."""

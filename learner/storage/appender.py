@@ -1,4 +1,4 @@
-"""A file that grows by whole records."""
+"""A file that grows only by whole records."""
 
 import errno
 import os
@@ -8,14 +8,14 @@ from graspfleet.common.runtime.files import open_own
 
 
 class Appender:
-    """Appends to a file; a record that the disk takes only in part is taken back.
+    """Appends to a file; a record that was written only in part is removed again.
 
     Args:
-        path: the file, no symbolic link; what it holds stays.
-        create: make it if there is none.
+        path: the file, which must not be a symbolic link; existing content is kept.
+        create: create the file if it does not exist.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
@@ -26,7 +26,7 @@ class Appender:
         """Append one record, through the page cache.
 
         Raises:
-            OSError: the disk refuses; the file holds what it held before.
+            OSError: the write failed; the file is unchanged.
         """
         written = os.write(self._descriptor, record)
         if written < len(record):
@@ -34,7 +34,7 @@ class Appender:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
     def begin_line(self) -> None:
-        """End a last line that a crash has torn, so that the next record stands on a line of its own."""
+        """Terminate a last line left incomplete by a crash, so that the next record begins a new line."""
         size = os.fstat(self._descriptor).st_size
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
             self.write(b"\n")

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that must survive, written so that a crash never costs an older good one."""
+"""Checkpoints of the state outside replay and journal, written so that a crash never damages an older one."""
 
 import io
 import logging
@@ -15,18 +15,18 @@ log = logging.getLogger(__name__)
 
 BEST = "best.pt"
 NAME = "algorithm_name"
-"""Key of the algorithm's name in a state."""
+"""Key of the algorithm's name in a saved state."""
 MAX_BYTES = 32 << 30
-"""A larger file is no checkpoint, whatever the settings."""
+"""Largest checkpoint in bytes, with any settings."""
 
 
 class Checkpoints:
-    """The newest K checkpoints of a run and the best by evaluation.
+    """The newest K checkpoints of a run, and the best by evaluation.
 
     Args:
-        folder: where they lie.
-        num_kept: newest ones kept.
-        algorithm: name of the one whose states these are; another one's are refused.
+        folder: folder of the checkpoint files.
+        num_kept: number of newest checkpoints kept.
+        algorithm: name of the run's algorithm; states of another one are refused.
     """
 
     def __init__(self, folder: Path, num_kept: int, algorithm: str) -> None:
@@ -34,18 +34,18 @@ class Checkpoints:
         self._num_kept = num_kept
 
     def save(self, state: dict[str, Any], env_steps: int, *, best: bool = False) -> Path | None:
-        """Write one; training goes on without it when the disk refuses.
+        """Write a checkpoint; a failed write does not stop training.
 
-        Older ones go when there are too many. So do those of more env steps: a power cut took their rows, and
-        this state goes on from them.
+        Surplus older checkpoints are removed. So are those of more env steps, whose rows were lost in a power
+        failure: this state supersedes them.
 
         Args:
             state: tensors and plain values.
-            env_steps: names the file; never smaller than before, but for a resume after a power cut.
-            best: write `best.pt` instead of a numbered one.
+            env_steps: names the file; never smaller than before, except after a power failure.
+            best: write `best.pt` instead of a numbered file.
 
         Returns:
-            the file, or None when it could not be written.
+            The file, or None if it could not be written.
 
         Raises:
             DivergedError: the state is not finite; nothing was written or removed.
@@ -68,18 +68,18 @@ class Checkpoints:
         """Return the newest readable state.
 
         Raises:
-            ConfigError: there is none, or it is of another algorithm.
+            ConfigError: there is no readable checkpoint, or it belongs to another algorithm.
         """
         for path in reversed(self._numbered()):
             if (state := _read(path)) is None:
                 continue
-            if (found := state.pop(NAME, "another one")) != self._algorithm:
-                raise ConfigError(f"--algorithm {self._algorithm}: the run has {found}; allowed: the same")
+            if (found := state.pop(NAME, "an unnamed one")) != self._algorithm:
+                raise ConfigError(f"--algorithm {self._algorithm}: the run uses {found}; allowed: the same")
             return state
         raise ConfigError(f"--resume: no readable checkpoint in {self._folder}")
 
     def _remove_others(self, newest: Path) -> None:
-        """Keep the newest and as many before it as wanted."""
+        """Remove all checkpoints but the newest `num_kept` up to `newest`."""
         numbered = self._numbered()
         end = numbered.index(newest) + 1
         for path in (*numbered[: max(0, end - self._num_kept)], *numbered[end:]):
@@ -90,13 +90,13 @@ class Checkpoints:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Return a state, None if it is damaged."""
+    """Return a state, or None if the file is damaged."""
     try:
         data = io.BytesIO(read_limited(path, MAX_BYTES))
         state = torch.load(data, map_location="cpu", weights_only=True)
         assert isinstance(state, dict)
         require_state(state)
         return state
-    except Exception as error:  # there is no end to what a damaged file makes torch raise
-        log.warning("%s is damaged (%s); trying the one before", path, " ".join(str(error).split())[:200])
+    except Exception as error:  # a damaged file can make torch raise almost any exception
+        log.warning("%s is damaged (%s); trying the one before it", path, " ".join(str(error).split())[:200])
         return None

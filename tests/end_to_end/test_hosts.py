@@ -131,7 +131,7 @@ def test_actors_on_two_other_hosts_deliver_encrypted_and_a_stranger_does_not(hos
     assert names == ["hosta", "hosta", "hostb", "hostb"]
     assert stranger.wait(DEADLINE_S) == 2
     assert "the learner rejects this key" in host_b.output()
-    assert "refused a key that is not let in" in learner.output()
+    assert "refused a key that is not allowed" in learner.output()
     learner.ask("graspfleet keys revoke keys hostb")
     until(lambda: status().count(" alive") == 2, "the revoked host's actors are out", 60)
     for each in actors[:2]:

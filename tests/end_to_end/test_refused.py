@@ -51,7 +51,7 @@ def test_a_second_live_actor_of_one_id_is_told_and_the_first_goes_on(fleet: Flee
     statuses = fleet.statuses()
     statuses.until(lambda status: status.actors.get("twin") == "alive", "the first is heard")
     fleet.start_actor("other", "--actor-id", "twin")
-    assert "another process that lives is called twin" in last_line(fleet, "other")
+    assert "another live process already uses the id twin" in last_line(fleet, "other")
     seen = statuses.until(lambda status: "twin" in status.refused, "the operator sees it")
     assert seen.actors == {"twin": "alive"}
     goal = seen.metrics["env_steps"] + 200

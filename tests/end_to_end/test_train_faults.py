@@ -137,7 +137,7 @@ def test_a_run_whose_last_evaluation_breaks_altogether_fails_and_says_why(tmp_pa
     assert "3 of 3 episodes broke" in done.stdout
     assert "every episode broke; last error: step() raised RuntimeError: it is broken" in done.stderr
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["broken_episodes"] == 3
-    assert (tmp_path / "run" / "curve.png").exists() or "no evaluation, no curve" in (
+    assert (tmp_path / "run" / "curve.png").exists() or "no evaluations, no curve" in (
         (tmp_path / "run" / "logs" / "curve.log").read_text()
     )
 

@@ -63,7 +63,7 @@ def test_a_key_that_is_not_listed_is_refused_counted_and_logged_on_both_sides(
         assert not door.hears(stranger, b"weights")
     assert door.sockets.metrics()["refused_handshakes"] >= 2
     assert "rejects key actor" in caplog.text
-    assert "refused a key that is not let in" in caplog.text
+    assert "refused a key that is not allowed" in caplog.text
 
 
 def test_a_key_that_is_listed_late_comes_in_without_a_restart(door: AuthServer, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_nothing_but_damage_is_no_curve(
     run = RunDirectory(tmp_path)
     write(run, content)
     assert main([str(tmp_path)]) == 0
-    assert "no evaluation, no curve" in capsys.readouterr().out
+    assert "no evaluations, no curve" in capsys.readouterr().out
     assert audit(run) == "no transitions received"
 
 

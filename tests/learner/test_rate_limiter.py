@@ -175,5 +175,5 @@ def test_updates_per_step_are_samples_of_a_whole_batch() -> None:
 
 def test_exploring_longer_than_the_run_is_refused() -> None:
     flags = LearnerFlags(learner=LearnerConfig(explore_steps=11, total_env_steps=10))
-    with pytest.raises(ConfigError, match="--explore-steps 11: allowed is at most --total-env-steps 10"):
+    with pytest.raises(ConfigError, match="--explore-steps 11: allowed: at most --total-env-steps 10"):
         make_limiter(flags, 1)

@@ -161,7 +161,7 @@ def test_a_state_of_another_kind_of_device_is_gone_on_with(caplog: pytest.LogCap
     agent.load_state_dict({**state, "generator": torch.zeros(16, dtype=torch.uint8)})
     assert torch.equal(agent.state.policy.w0, state["policy"]["w0"])
     assert torch.equal(agent.state_dict()["generator"], own)
-    assert "random numbers begin anew" in caplog.text
+    assert "random numbers start anew" in caplog.text
 
 
 @on_each_device
@@ -216,7 +216,7 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(
         choose_backend(CFG, SPEC, LearnerConfig(device="cpu"), batch_size=BATCH_SIZE, seed=0), NumbaSAC
     )
-    with pytest.raises(ConfigError, match=r"--precision bf16: on a GPU allowed are fp32, auto"):
+    with pytest.raises(ConfigError, match=r"--precision bf16: not on a GPU; allowed: fp32, auto"):
         choose_backend(
             config(precision="bf16"), SPEC, LearnerConfig(device="auto"), batch_size=BATCH_SIZE, seed=0
         )

@@ -98,7 +98,7 @@ def test_one_that_cannot_count_is_said_once_and_counted(
         assert judged is not None
         assert judged[0]["eval_return"] == 5.0  # it still tells how that policy did
         assert not judged[1]
-    assert caplog.text.count("weights version 1, env step 100 is not counted") == 1
+    assert caplog.text.count("weights version 1, env step 100 is ignored") == 1
     assert desk.selection.counters == {"uncounted_evaluations": 2}
     assert not desk.run.selection.exists()
 

@@ -1,6 +1,7 @@
-"""One episode of demonstrations: checked, so that nothing of it is changed in silence.
+"""Checks of one demonstration episode, so that none of its values are changed silently.
 
-In: what a dataset holds of an episode. Out: float32 arrays that fit together. Must not know: files, n-step.
+In: an episode as the dataset stores it. Out: float32 arrays of matching lengths. Must not know: files,
+n-step.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from graspfleet.common.errors import ConfigError
 from graspfleet.common.specs import MAX_MAGNITUDE, EnvSpec, Floats
 
 ROUNDING = 1e-5
-"""Tolerance of action bounds as a fraction of their distance; actions within it are clipped."""
+"""Tolerance of the action bounds as a fraction of their range; actions within it are clipped."""
 
 Bounds = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -43,16 +44,17 @@ class DemoEpisode:
 
 
 def check_episode(who: str, episode: Any, spec: EnvSpec, bounds: Bounds) -> DemoEpisode:
-    """Return an episode whose parts are as they should be.
+    """Check an episode and scale its actions.
 
     Args:
-        who: begins each complaint.
-        episode: of the dataset.
-        spec: what a transition looks like.
-        bounds: [action_dim] each, which -1 and 1 stand for; where they are equal, the action is 0.
+        who: prefix of each error message.
+        episode: an episode of the dataset.
+        spec: layout of a transition.
+        bounds: lower and upper action bounds, [action_dim] each, mapped to -1 and 1; where they are equal,
+            the action becomes 0.
 
     Raises:
-        ConfigError: a part is missing, of another length, shape or type, or not finite.
+        ConfigError: a part is missing, has the wrong length, shape or type, or is not finite.
     """
     action = _numbers(who, "actions", episode.actions, (None, spec.action_dim))
     steps = len(action)
@@ -78,7 +80,7 @@ def check_episode(who: str, episode: Any, spec: EnvSpec, bounds: Bounds) -> Demo
 
 
 def _numbers(who: str, name: str, values: Any, shape: tuple[int | None, ...]) -> NDArray[np.float64]:
-    """Return an array of finite numbers; None in `shape` is any length."""
+    """Return `values` as an array of finite numbers; None in `shape` matches any length."""
     if not isinstance(values, np.ndarray):
         raise ConfigError(f"{who}: its {name} are a {type(values).__name__}; allowed: an array of numbers")
     fits = values.ndim == len(shape) and all(
@@ -96,7 +98,7 @@ def _numbers(who: str, name: str, values: Any, shape: tuple[int | None, ...]) ->
 
 
 def _scale(action: NDArray[np.float64], bounds: Bounds) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return actions [T, action_dim] within [-1, 1], and which of them were not within their bounds."""
+    """Return actions [T, action_dim] scaled to [-1, 1], and a mask [T] of those outside their bounds."""
     low, high = bounds
     reach = high - low
     moving = reach > 0

@@ -1,7 +1,7 @@
-"""A Minari dataset on disk: found, bounded and opened before anything large of it is read.
+"""A Minari dataset on disk: located, checked for size and opened before any large part of it is read.
 
-In: a folder. Out: a dataset whose spaces are known, and its episodes one at a time; or one line, whatever
-minari and h5py raise. Must not know: transitions.
+In: a folder. Out: a dataset with known spaces, and its episodes one at a time; or a one-line error for any
+exception of minari and h5py. Must not know: transitions.
 """
 
 import json
@@ -14,16 +14,16 @@ from graspfleet.common.runtime.datasets import dataset_folder
 from graspfleet.common.runtime.files import open_regular, read_limited
 
 MAX_DEMOS_BYTES = 8 << 30
-"""Largest dataset, as it lies in memory."""
+"""Largest dataset in bytes of memory, uncompressed."""
 MAX_METADATA_BYTES = 1 << 20
-"""A larger file does not describe a dataset."""
+"""Largest metadata file that is read, in bytes."""
 
 
 def find_dataset(where: str) -> Path:
     """Return the folder of a Minari dataset.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no such dataset.
     """
     folder = dataset_folder(where)
     if not folder.is_dir():
@@ -38,7 +38,7 @@ def open_dataset(where: str) -> Any:
         where: the dataset's folder, or its name in Minari's own folder.
 
     Raises:
-        ConfigError: there is none, it cannot be read, or it is too large.
+        ConfigError: the dataset does not exist, cannot be read, or is too large.
     """
     try:
         import minari
@@ -59,10 +59,10 @@ def open_dataset(where: str) -> Any:
 
 
 def read_episodes(where: str, dataset: Any) -> Iterator[Any]:
-    """Return the dataset's episodes in order.
+    """Yield the dataset's episodes in order.
 
     Raises:
-        ConfigError: one cannot be read.
+        ConfigError: an episode cannot be read.
     """
     try:
         yield from dataset.iterate_episodes()
@@ -71,7 +71,7 @@ def read_episodes(where: str, dataset: Any) -> Iterator[Any]:
 
 
 def _require_spaces(where: str, data: Path) -> None:
-    """Refuse a dataset that does not say its spaces: minari would make its environment to learn them."""
+    """Refuse a dataset that does not name its spaces: minari would create its environment to get them."""
     metadata = json.loads(read_limited(data / "metadata.json", MAX_METADATA_BYTES))
     missing = {"observation_space", "action_space"} - set(metadata)
     if missing:
@@ -79,12 +79,12 @@ def _require_spaces(where: str, data: Path) -> None:
 
 
 def _require_size(where: str, data: Path) -> None:
-    """Refuse what would not fit into memory; compressed, it may be a small file."""
+    """Refuse a dataset that would not fit in memory; a small compressed file may hold a large one."""
     import h5py  # type: ignore[import-untyped]
 
     path = data / "main_data.hdf5"
     if not path.exists():
-        return  # of another format; minari says whether it can read it
+        return  # another storage format; minari reports whether it can read it
     open_regular(path).close()
     total = 0
 
@@ -95,12 +95,10 @@ def _require_size(where: str, data: Path) -> None:
     with h5py.File(path, "r") as file:
         file.visititems(add)
     if total > MAX_DEMOS_BYTES:
-        raise ConfigError(
-            f"--demos {where}: holds {total:,} bytes; allowed are {MAX_DEMOS_BYTES:,} at the most"
-        )
+        raise ConfigError(f"--demos {where}: holds {total:,} bytes; allowed: at most {MAX_DEMOS_BYTES:,}")
 
 
 def _unreadable(where: str, error: Exception) -> ConfigError:
-    """Return one line for what a damaged dataset makes minari and h5py raise, to which there is no end."""
+    """Return a one-line error; a damaged dataset can make minari and h5py raise almost any exception."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return ConfigError(f"--demos {where}: no readable Minari dataset ({reason})")

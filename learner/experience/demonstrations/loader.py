@@ -1,6 +1,7 @@
 """Demonstrations: a Minari dataset on disk -> transitions in memory.
 
-The dataset's actions are scaled to [-1, 1] by its own action bounds, as actors do with the environment's.
+The dataset's actions are scaled to [-1, 1] by its own action bounds, just as actors scale by the
+environment's.
 """
 
 import logging
@@ -18,7 +19,7 @@ from graspfleet.learner.experience.demonstrations.files import MAX_DEMOS_BYTES, 
 log = logging.getLogger(__name__)
 
 MAX_DEMO_TRANSITIONS = 10_000_000
-"""Transitions of demonstrations, which are all kept in memory."""
+"""Largest number of demonstration transitions; all of them are kept in memory."""
 
 
 class Demos:
@@ -42,25 +43,24 @@ class Demos:
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the random numbers."""
+        """Return the state of the random number generator."""
         return {"rng": self._rng.bit_generator.state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Restore the state from `state_dict()`."""
         self._rng.bit_generator.state = state["rng"]
 
 
 def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
-    """Return the demonstrations of a Minari dataset, and say in the log what they are.
+    """Load the demonstrations of a Minari dataset, and log a summary.
 
     Args:
         where: the dataset's folder, or its name in Minari's own folder.
-        spec: what a transition looks like; n-step returns are formed accordingly.
-        rng: for sampling.
+        spec: layout of a transition, and the n of its n-step returns.
+        rng: source of the sampled indices.
 
     Raises:
-        ConfigError: no such dataset, its spaces differ from the environment's, or an episode is not as it
-            should be.
+        ConfigError: no such dataset, its spaces differ from the environment's, or an episode is invalid.
     """
     dataset = open_dataset(where)
     bounds = _bounds(where, dataset, spec)
@@ -74,22 +74,22 @@ def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
         outside += int(checked.outside.sum())
         empty += not len(checked)
         if total > limit:
-            raise ConfigError(f"--demos {where}: allowed are {limit:,} transitions at the most")
+            raise ConfigError(f"--demos {where}: too many transitions; allowed: at most {limit:,}")
         parts.append(_transitions(who, checked, spec))
     if not total:
-        raise ConfigError(f"--demos {where}: holds no transition")
+        raise ConfigError(f"--demos {where}: holds no transitions")
     if outside:
         raise ConfigError(
             f"--demos {where}: {outside / total:.1%} of its actions ({outside:,} of {total:,}) lie outside"
             f" its own bounds {bounds[0].tolist()} to {bounds[1].tolist()}; allowed: none"
         )
-    left_out = f" ({empty:,} more have no step)" if empty else ""
+    left_out = f" (empty episodes skipped: {empty:,})" if empty else ""
     _say(where, dataset, spec, f"{total:,} transitions of {len(parts) - empty:,} episodes{left_out}")
     return Demos(np.concatenate(parts), rng)
 
 
 def _transitions(who: str, episode: DemoEpisode, spec: EnvSpec) -> Records:
-    """Return an episode's transitions; it is cut at its end if the dataset does not end it."""
+    """Return an episode's transitions; an episode without an end in the dataset counts as truncated."""
     rows: list[tuple[Any, ...]] = []
 
     def keep(t: Transition) -> None:
@@ -141,12 +141,12 @@ def _bounds(where: str, dataset: Any, spec: EnvSpec) -> Bounds:
 
 
 def _say(where: str, dataset: Any, spec: EnvSpec, amount: str) -> None:
-    """Log what was loaded, and warn of another environment: equal shapes may mean other things."""
+    """Log a summary, and warn if the environment differs: equal shapes may have different meanings."""
     recorded = None if dataset.env_spec is None else dataset.env_spec.id
     log.info("--demos %s: %s, recorded in %s", where, amount, recorded or "an environment without a name")
     if recorded is not None and _name(recorded) != _name(spec.env):
         log.warning(
-            "--demos %s: recorded in %s, but this run is in %s; equally many numbers may mean other things",
+            "--demos %s: recorded in %s, but this run uses %s; the same shapes may have different meanings",
             where,
             recorded,
             spec.env,

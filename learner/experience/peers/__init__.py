@@ -1,1 +1,1 @@
-"""Peers whose messages are taken in: who is admitted, and the delivery state of each session."""
+"""Peers that send experience and evaluations: their admission, and the delivery state of each session."""

@@ -1,7 +1,7 @@
-"""Admission of messages: rate, format, sender's id, spec and limits are checked here.
+"""Admission of messages: checks of rate, format, sender id, spec and limits.
 
-In: frames and the key that each came with. Out: messages with the session of whoever sent them. Whoever is
-refused as a whole is noted, to be told. Time is passed in; no socket is known here.
+In: frames, each with the name of its sender's key. Out: messages, each with its sender's session. Refused
+senders are recorded so that they can be notified. Time is passed in; no sockets here.
 """
 
 from typing import NamedTuple
@@ -19,22 +19,22 @@ from graspfleet.learner.experience.peers.throttle import Throttle
 
 
 class Admitted(NamedTuple):
-    """A message that is taken, and the session of its sender."""
+    """A message that was admitted, and the session of its sender."""
 
     message: Heard
     session: Session
 
 
 class Admission:
-    """Decides about each frame.
+    """Admits or drops each frame.
 
     Args:
-        spec: what a transition looks like; whoever has another one is refused.
-        actors: sessions of those who send batches.
-        evaluators: sessions of those who send evaluations.
-        throttle: how much each may send; None: anything.
-        refusals: who is to be told that nothing of it is taken.
-        complaints: throttled, malformed and refused messages are counted there.
+        spec: layout of a transition; senders with a different spec are refused.
+        actors: sessions of the actors.
+        evaluators: sessions of the evaluators.
+        throttle: rate limit of each sender; None for no limit.
+        refusals: senders to be told that they are refused.
+        complaints: counts throttled, malformed and refused messages.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class Admission:
     def admit(
         self, frame: Buffer, key: str | None, now_s: float, listened_s: float, *, evaluations: bool
     ) -> Admitted | None:
-        """Return what a frame holds if its sender is heard; None when it is dropped, which is counted.
+        """Return the message in a frame, or None if the frame is dropped, which is counted.
 
         Args:
             frame: the bytes.
-            key: name of its sender's key, None in plaintext.
-            now_s: monotonic time.
-            listened_s: until when everything that had arrived was read.
+            key: name of the sender's key, None in plaintext.
+            now_s: monotonic time, in seconds.
+            listened_s: monotonic time when the socket was last read empty.
             evaluations: whether there is room for one more evaluation.
         """
         try:
@@ -87,23 +87,23 @@ class Admission:
         return Admitted(message, session)
 
     def sessions_of(self, sender: tuple[str, str]) -> Sessions:
-        """Return the sessions that a process has its own among; the actors' for an unknown one."""
+        """Return the sessions that hold a sender's own; the actors' for an unknown sender."""
         return self._actors if self._evaluators.get(sender) is None else self._evaluators
 
     def _charge(self, frame: Buffer, key: str | None, now_s: float, *, evaluations: bool) -> str:
-        """Charge a frame's sender before any time is spent on the frame; return the name it went to.
+        """Charge a frame to its sender before spending any time on it; return the name that was charged.
 
-        Whoever has no session yet, and whatever is no message, is charged to all strangers of its key.
+        Frames of senders without a session, and frames that are not messages, share one allowance per key.
 
         Raises:
-            ProtocolError: it has sent too much.
+            ProtocolError: the sender has sent too much.
         """
         seen = peek(frame)
         if seen.is_evaluation and not evaluations:
-            raise ProtocolError("too-many-evaluations", "the last ones have not been looked at yet")
+            raise ProtocolError("too-many-evaluations", "the previous ones have not been handled yet")
         name = seen.actor_id
         if name is None or not (self._knows(name) and may_use(key, name)):
-            name = f"strangers with key {key}"
+            name = f"senders without a session, key {key}"
         if self._throttle is not None and not self._throttle.admits(name, len(frame), now_s):
             limits = "--max-actor-batches-per-s and --max-actor-bytes-per-s"
             raise ProtocolError("too-fast", f"{name}; see {limits}")
@@ -113,10 +113,10 @@ class Admission:
         return self._actors.knows(actor_id) or self._evaluators.knows(actor_id)
 
     def _session(self, message: Heard, key: str | None, now_s: float, listened_s: float) -> Session:
-        """Return the session of a sender who may be heard.
+        """Return the session of an admissible sender.
 
         Raises:
-            RefusedError: nothing of it can be taken.
+            RefusedError: the sender is refused.
         """
         require_own(key, message.actor_id)
         if isinstance(message, Batch):
@@ -140,4 +140,4 @@ class Admission:
 
 
 def _holder(key: str | None) -> str:
-    return "some peer" if key is None else f"key {key}"
+    return "a peer without a key" if key is None else f"key {key}"

@@ -1,7 +1,7 @@
-"""Which process speaks for each actor id: two that live at a time are told from one that started again.
+"""Ownership of actor ids: tells two live processes with one id apart from a process that was restarted.
 
-In: who has spoken, what was answered, when. Out: challenges for the acknowledgements, and a refusal for the
-later one of two that live. Time is passed in; no socket is known here.
+In: senders, their answers to challenges, and times. Out: challenges for the acknowledgements, and a refusal
+of the later of two live processes. Time is passed in; no sockets here.
 """
 
 import secrets
@@ -17,7 +17,7 @@ class Heard(Protocol):
     """State of one process that claims an id.
 
     Attributes:
-        heard_s: when it was last heard, monotonic.
+        heard_s: monotonic time of its last message, in seconds.
         left: whether it said goodbye.
     """
 
@@ -27,12 +27,12 @@ class Heard(Protocol):
 
 @dataclass
 class Contest:
-    """Two processes have spoken for one id; what a dead one has sent may still come in after its successor.
+    """Two processes that claim one id; messages of a dead one may still arrive after its successor's.
 
     Attributes:
-        challenge: what only a process that lives now can say again.
-        ends_s: monotonic; by then whoever lives has answered.
-        answered: session ids of those that have.
+        challenge: random number that only a process alive now can send back.
+        ends_s: monotonic time, in seconds, by which every live process has answered.
+        answered: session ids of the processes that have answered.
     """
 
     challenge: int
@@ -43,13 +43,13 @@ class Contest:
 class Claims:
     """Owners of the actor ids.
 
-    The first to speak owns an id for as long as it is heard; whoever speaks after it has left or fallen
-    silent is its successor and owns it from then on. Everybody is listened to meanwhile, so that a restarted
-    actor need not wait for its predecessor's silence. Only when both have answered a challenge, which
-    nothing that was sent before can do, the one that is not the owner is refused.
+    The first process to use an id owns it until it leaves or falls silent; the next process that uses the id
+    then takes it over. Messages of both are accepted in the meantime, so a restarted actor need not wait
+    until its predecessor counts as silent. The later process is refused only after both have answered a
+    challenge, which no message sent earlier can do.
 
     Args:
-        silent_after_s: an owner silent for so long may be succeeded.
+        silent_after_s: seconds of silence after which another process may take the id over.
     """
 
     def __init__(self, silent_after_s: float) -> None:
@@ -58,17 +58,17 @@ class Claims:
         self._contests: dict[str, Contest] = {}
 
     def speak(self, actor_id: str, session_id: str, process: Heard, now_s: float, listened_s: float) -> None:
-        """Note that a process speaks for an id, before `process.heard_s` is moved on.
+        """Record that a process uses an id; call before updating `process.heard_s`.
 
         Args:
             actor_id: the id.
-            session_id: of the process.
-            process: what is known of it.
-            now_s: monotonic time.
-            listened_s: until when everything that had arrived was read; silence counts only until then.
+            session_id: session id of the process.
+            process: state of the process.
+            now_s: monotonic time, in seconds.
+            listened_s: monotonic time when the socket was last read empty; silence is measured up to then.
 
         Raises:
-            RefusedError: the id belongs to another process that lives.
+            RefusedError: the id belongs to another live process.
         """
         owner = self._owners.get(actor_id)
         if owner is not None and owner[1] is process:
@@ -84,17 +84,17 @@ class Claims:
         if {owner[0], session_id} <= contest.answered:
             raise RefusedError(
                 "duplicate-id",
-                f"another process that lives is called {actor_id};"
-                " allowed: an --actor-id of its own, or none, and one is made up",
+                f"another live process already uses the id {actor_id};"
+                " allowed: a unique --actor-id, or none to get a generated one",
             )
 
     def owner(self, actor_id: str) -> str | None:
-        """Return the session id of the process that an id belongs to."""
+        """Return the session id of an id's owner; None without one."""
         owner = self._owners.get(actor_id)
         return None if owner is None else owner[0]
 
     def challenge(self, actor_id: str, now_s: float) -> int:
-        """Return what the processes of an id are to say again now; 0: nothing."""
+        """Return the challenge that processes with this id have to answer; 0 for none."""
         contest = self._contests.get(actor_id)
         if contest is not None and now_s >= contest.ends_s:
             del self._contests[actor_id]
@@ -102,13 +102,13 @@ class Claims:
         return 0 if contest is None else contest.challenge
 
     def answer(self, actor_id: str, session_id: str, answer: int) -> None:
-        """Note what a process said in answer to a challenge; one that is over changes nothing."""
+        """Record an answer to a challenge; an answer to an expired one has no effect."""
         contest = self._contests.get(actor_id)
         if contest is not None and answer == contest.challenge:
             contest.answered.add(session_id)
 
     def forget(self, actor_id: str, session_id: str) -> None:
-        """Drop a process that will not be heard again."""
+        """Drop a process whose session was closed."""
         if self.owner(actor_id) == session_id:
             del self._owners[actor_id]
             self._contests.pop(actor_id, None)

@@ -1,4 +1,4 @@
-"""Process starts whose sessions are no longer kept: what they delivered in all, and who they were."""
+"""Closed sessions: the sums of what they delivered, and digests to recognize them."""
 
 import hashlib
 from collections import Counter
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 MAX_FORGOTTEN = 1_000_000
-"""Process starts that are told apart from new ones; about 70 bytes of memory and 8 of the journal each."""
+"""Largest number of digests kept; each takes about 70 bytes of memory and 8 bytes of the journal."""
 
 
 class ClosedSessions:
-    """Sums over sessions that were closed, and a digest of each process that could be taken for a new one.
+    """Sums over closed sessions, and a digest of each one that might otherwise be mistaken for a new session.
 
     Attributes:
         totals: sums by name.
@@ -29,15 +29,15 @@ class ClosedSessions:
         return len(self._digests)
 
     def remember(self, sender: tuple[str, str]) -> None:
-        """Know a process again, should it come back: what it has delivered must not be taken twice."""
+        """Keep a digest of a sender, so that its batches are not taken twice if it comes back."""
         self._digests.add(_digest(sender))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return sums and digests as plain values."""
+        """Return the sums and digests as plain values."""
         return {"totals": dict(self.totals), "digests": np.fromiter(self._digests, "<u8").tobytes()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Restore the state from `state_dict()`."""
         self.totals = Counter(state["totals"])
         self._digests = set(np.frombuffer(state["digests"], "<u8").tolist())
 

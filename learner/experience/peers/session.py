@@ -1,4 +1,4 @@
-"""Delivery state of one process start of one actor."""
+"""Delivery state of one session of one actor; each start of the process begins a session."""
 
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -8,24 +8,25 @@ from graspfleet.learner.reporting.metric import Metric
 METRICS = {
     "produced": Metric(
         "transitions",
-        "sum over sessions of what the actor says it made, up to its last batch taken",
+        "sum over sessions of the transitions that the actor reports as made, up to its last batch taken",
         "journaled",
     ),
-    "inserted": Metric("transitions", "written into the replay", "journaled"),
+    "inserted": Metric("transitions", "inserted into the replay", "journaled"),
     "rejected": Metric(
         "transitions",
-        "in batches that were well-framed but malformed: acknowledged, counted, dropped",
+        "in well-framed but malformed batches: acknowledged, counted, dropped",
         "journaled",
     ),
     "discarded": Metric(
         "env steps",
-        "thrown away by actors, one for each broken episode: the env step or the reset in "
-        "which the environment raised, or returned a value that is not finite or huge",
+        "thrown away by actors, one per broken episode: the env step or the reset in which "
+        "the environment raised an exception, or returned a value that is not finite or is "
+        "too large",
         "journaled",
     ),
     "resent": Metric(
         "batches",
-        "sum over sessions of what the actor says it sent again after a silence",
+        "sum over sessions of the batches that the actor reports as sent again after a silence",
         "journaled",
     ),
 }
@@ -41,7 +42,7 @@ class Session:
     """Delivery state of one session of one actor.
 
     Attributes:
-        next_seq: the only batch that is taken next.
+        next_seq: sequence number of the only batch that is taken next.
         produced: transitions made, as the actor reports them up to its last batch taken.
         inserted: transitions in the replay.
         rejected: malformed transitions.
@@ -49,9 +50,9 @@ class Session:
         resent: batches that the actor sent again.
         heard_s: monotonic time of its last message; minus infinity if none since this learner started.
         left: True after its goodbye.
-        held: batches from `next_seq` on that wait for the rate limiter.
-        held_bytes: their size.
-        key: name of the key of its messages to this learner; None in plaintext, or before its first one.
+        held: number of batches, from `next_seq` on, that wait for the rate limiter.
+        held_bytes: their size in bytes.
+        key: name of the key that its messages came with; None in plaintext, or before the first message.
     """
 
     next_seq: int = 0

@@ -1,7 +1,7 @@
-"""Delivery state of the actors: one session for each process start.
+"""Delivery state of the actors: one session for each start of a process.
 
-In: what the ingest has taken. Out: totals for the audit, who is alive, and plain values for the journal.
-Time is passed in; neither sockets nor files are known here.
+In: the messages that the ingest takes. Out: totals for the audit, the liveness of each actor, and plain
+values for the journal. Time is passed in; no sockets or files here.
 """
 
 import heapq
@@ -17,13 +17,13 @@ from graspfleet.learner.experience.peers.closed_sessions import MAX_FORGOTTEN, C
 from graspfleet.learner.experience.peers.session import KEPT, TOTALS, Liveness, Sender, Session
 
 MAX_SESSIONS = 100_000
-"""Process starts that a run keeps a session of at a time; further ones are refused."""
+"""Largest number of sessions kept by a run; further ones are refused."""
 MAX_SESSIONS_PER_KEY = MAX_SESSIONS // 4
-"""The same for those that one key brings while a learner runs."""
+"""Largest number of sessions opened under one key while a learner runs."""
 KEPT_SESSIONS = 8192
-"""With more sessions than this, those of processes that are over are closed: only their sums are kept."""
+"""Number of sessions above which those of finished processes are closed; only their sums are kept."""
 FORGET_AFTER_S = 3600.0
-"""A process that went without a goodbye may come back for so long; after that it may be closed too."""
+"""Seconds of silence after which the session of a process that said no goodbye may be closed."""
 
 
 class Sessions:
@@ -32,7 +32,7 @@ class Sessions:
     Args:
         silent_after_s: seconds of silence after which an actor is late.
         gone_after_s: seconds of silence after which an actor is gone.
-        max_actors_per_key: limit of actors alive at a time under one key.
+        max_actors_per_key: largest number of actors alive at the same time under one key.
     """
 
     def __init__(self, *, silent_after_s: float, gone_after_s: float, max_actors_per_key: int = 4096) -> None:
@@ -45,9 +45,9 @@ class Sessions:
         self._silent_after_s = silent_after_s
         self._gone_after_s = gone_after_s
         self._max_actors_per_key = max_actors_per_key
-        self._actors: dict[str, set[str]] = {}  # by key: those heard from since this learner started
-        self._started: Counter[str] = Counter()  # by key, likewise
-        self._remembered: Counter[str] = Counter()  # by key: closed ones that count in `_closed`
+        self._actors: dict[str, set[str]] = {}  # by key: actor ids heard since this learner started
+        self._started: Counter[str] = Counter()  # by key: sessions opened since this learner started
+        self._remembered: Counter[str] = Counter()  # by key: closed sessions with a digest in `_closed`
         self._count_anew = Interval(1.0)
 
     def __getitem__(self, sender: Sender) -> Session:
@@ -57,7 +57,7 @@ class Sessions:
         return len(self._sessions)
 
     def empty_copy(self) -> "Sessions":
-        """Return sessions with the same limits and nobody in them."""
+        """Return an empty collection with the same limits."""
         return Sessions(
             silent_after_s=self._silent_after_s,
             gone_after_s=self._gone_after_s,
@@ -65,24 +65,25 @@ class Sessions:
         )
 
     def knows(self, actor_id: str) -> bool:
-        """Return whether there is a session of any process of an actor."""
+        """Return whether an actor has a session."""
         return actor_id in self._newest
 
     def get(self, sender: Sender) -> Session | None:
-        """Return the session of a sender; None without one."""
+        """Return the session of a sender, or None."""
         return self._sessions.get(sender)
 
     def hear(self, sender: Sender, *, key: str | None, now_s: float, listened_s: float) -> Session:
-        """Return the session of a sender that says something now.
+        """Return the session of a sender whose message has arrived, and record the time.
 
         Args:
-            sender: actor and process start.
-            key: name of the key that it came with; None in plaintext, where nobody can be told apart.
-            now_s: monotonic time.
-            listened_s: until when the learner has read everything that arrived.
+            sender: actor id and session id.
+            key: name of the key that the message came with; None in plaintext, where limits per key do not
+                apply.
+            now_s: monotonic time, in seconds.
+            listened_s: monotonic time when the socket was last read empty.
 
         Raises:
-            RefusedError: see `open`; or the actor's id belongs to another process that lives.
+            RefusedError: see `open`; or the actor id belongs to another live process.
         """
         if self._started_s is None:
             self._started_s = now_s
@@ -99,43 +100,43 @@ class Sessions:
         return session
 
     def answer(self, sender: Sender, answer: int) -> None:
-        """Note the answer of a sender to a challenge."""
+        """Record a sender's answer to a challenge."""
         self._claims.answer(*sender, answer)
 
     def challenge(self, actor_id: str, now_s: float) -> int:
-        """Return what the processes of an actor are to say again now; 0: nothing."""
+        """Return the challenge that processes with this actor id have to answer; 0 for none."""
         return self._claims.challenge(actor_id, now_s)
 
     def open(self, sender: Sender, *, key: str | None = None, now_s: float = 0.0) -> Session:
-        """Return the session of a sender, a new one if it has never been heard of.
+        """Return the session of a sender; open a new one for an unknown sender.
 
         Args:
-            sender: actor and process start.
+            sender: actor id and session id.
             key: as in `hear`.
-            now_s: monotonic time.
+            now_s: monotonic time, in seconds.
 
         Raises:
-            RefusedError: there are as many as allowed already, in all or under this key; or the session has
-                been closed, and what it delivered could no longer be told from what is new.
+            RefusedError: the limit is reached, in total or for this key; or the session was closed, so that
+                batches already delivered can no longer be recognized.
         """
         session = self._sessions.get(sender)
         if session is None:
             if sender in self._closed:
                 raise RefusedError(
                     "forgotten",
-                    f"silent for over {FORGET_AFTER_S:g} s, its session is closed; start it again",
+                    f"its session was closed after more than {FORGET_AFTER_S:g} s of silence; restart it",
                 )
             if len(self._sessions) >= MAX_SESSIONS:
-                raise RefusedError("too-many-sessions", f"the run has {MAX_SESSIONS} process starts")
+                raise RefusedError("too-many-sessions", f"the run already has {MAX_SESSIONS} sessions")
             if key is not None:
                 self._charge(key, sender[0], now_s)
             session = self._sessions[sender] = self._newest[sender[0]] = Session(key=key)
         return session
 
     def _charge(self, key: str, actor_id: str, now_s: float) -> None:
-        """Count one more session under a key, so that a leaked one cannot use up what all keys share."""
+        """Count a new session under a key, so that a leaked key cannot use up the total."""
         if self._started[key] >= MAX_SESSIONS_PER_KEY:
-            raise RefusedError("too-many-sessions", f"{MAX_SESSIONS_PER_KEY} process starts with key {key}")
+            raise RefusedError("too-many-sessions", f"key {key} already has {MAX_SESSIONS_PER_KEY} sessions")
         actors = self._actors.setdefault(key, set())
         if actor_id not in actors and len(actors) >= self._max_actors_per_key:
             if self._count_anew.due(now_s):
@@ -148,13 +149,13 @@ class Sessions:
             if len(actors) >= self._max_actors_per_key:
                 raise RefusedError(
                     "too-many-actors",
-                    f"{self._max_actors_per_key} alive with key {key}; see --max-actors-per-key",
+                    f"key {key} already has {self._max_actors_per_key} live actors; see --max-actors-per-key",
                 )
         actors.add(actor_id)
         self._started[key] += 1
 
     def _close_old(self, listened_s: float) -> None:
-        """Close sessions that are over, the longest silent first, down to half of `KEPT_SESSIONS`."""
+        """Close finished sessions, longest silent first, down to half of `KEPT_SESSIONS`."""
         assert self._started_s is not None
         over = []
         for sender, session in self._sessions.items():
@@ -166,7 +167,7 @@ class Sessions:
         self._close_above = max(KEPT_SESSIONS, len(self._sessions) + KEPT_SESSIONS // 2)
 
     def _close(self, sender: Sender) -> None:
-        """Fold a session into the sums; a process that could still speak is remembered."""
+        """Fold a session into the sums; keep a digest if its process might still send."""
         session = self._sessions[sender]
         key = session.key
         if not session.left and session.next_seq > 0:
@@ -187,7 +188,7 @@ class Sessions:
         return all(session.left for session in self._newest.values())
 
     def totals(self) -> dict[str, int]:
-        """Return the sums over all sessions of everything in `TOTALS`."""
+        """Return the sum of each field in `TOTALS` over all sessions."""
         return {
             name: sum(
                 (getattr(session, name) for session in self._sessions.values()), self._closed.totals[name]
@@ -196,10 +197,10 @@ class Sessions:
         }
 
     def liveness(self, now_s: float) -> dict[str, Liveness]:
-        """Return the state of every actor's newest session; at most `MAX_STATUS_KEYS`, those heard last.
+        """Return the state of each actor's newest session, for the `MAX_STATUS_KEYS` heard most recently.
 
         Args:
-            now_s: until when the learner has listened. Silence counts only while somebody listens.
+            now_s: monotonic time when the socket was last read empty; silence is measured up to then.
         """
         newest = self._newest.items()
         if len(newest) > MAX_STATUS_KEYS:
@@ -217,7 +218,7 @@ class Sessions:
         return "late" if silent_s > self._silent_after_s else "alive"
 
     def state_dict(self) -> dict[str, Any]:
-        """Return every session, and what is left of closed ones, as plain values."""
+        """Return all sessions, and the sums and digests of closed ones, as plain values."""
         kept = {
             " ".join(sender): [getattr(session, name) for name in KEPT]
             for sender, session in self._sessions.items()
@@ -225,7 +226,7 @@ class Sessions:
         return {"kept": kept, "forgotten": self._closed.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`; its actors count as gone until they are heard again."""
+        """Restore the state from `state_dict()`; actors count as gone until their next message."""
         self._closed.load_state_dict(state["forgotten"])
         for name, values in state["kept"].items():
             actor_id, session_id = name.split(" ")

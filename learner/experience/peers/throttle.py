@@ -1,9 +1,9 @@
-"""Rate limits of single actors. Must not know: clocks, sockets."""
+"""Rate limit of each actor. Must not know: clocks, sockets."""
 
 from dataclasses import dataclass
 
 MAX_NAMES = 16_384
-"""With more names than this, those that have sent nothing in this second are dropped."""
+"""Number of names above which those that sent nothing during the last second are dropped."""
 
 
 @dataclass
@@ -18,12 +18,13 @@ class Second:
 class Throttle:
     """Counts each actor's messages and bytes, second by second.
 
-    A message beyond the throttle is dropped before anything is done with it. It is not acknowledged, so its
-    sender comes back to it: an honest actor that is too fast is slowed down and loses nothing.
+    A message over the limit is dropped before it is decoded. It is not acknowledged, so its sender resends
+    it: an honest actor that is too fast is slowed down and loses nothing.
 
     Args:
-        batches_per_s: messages a second.
-        bytes_per_s: bytes a second; the message that exceeds it is still let in, so the largest one passes.
+        batches_per_s: messages per second.
+        bytes_per_s: bytes per second; the message that exceeds it is still admitted, so that one of any size
+            can pass.
     """
 
     def __init__(self, batches_per_s: float, bytes_per_s: float) -> None:
@@ -32,12 +33,12 @@ class Throttle:
         self._seconds: dict[str, Second] = {}
 
     def admits(self, actor_id: str, size_bytes: int, now_s: float) -> bool:
-        """Charge an actor for a message; False when it has sent enough in this second.
+        """Charge an actor for a message; return False if it has reached its limit for this second.
 
         Args:
-            actor_id: one that has a session, or a name for all that have none.
-            size_bytes: of the message.
-            now_s: monotonic time.
+            actor_id: an actor with a session, or a name shared by senders without one.
+            size_bytes: size of the message.
+            now_s: monotonic time, in seconds.
         """
         second = self._seconds.get(actor_id)
         if second is None or now_s - second.start_s >= 1:
