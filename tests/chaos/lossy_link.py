@@ -20,7 +20,7 @@ import time
 
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
-DEVICE = "link"
+DEVICE = "gf-link"
 MTU_BYTES = 1500
 MAX_QUEUED = 100_000
 
@@ -34,7 +34,7 @@ def open_device(namespace: str, address: str) -> int:
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH", DEVICE.encode(), IFF_TUN | IFF_NO_PI))
     subprocess.run(["ip", "addr", "add", f"{address}/24", "dev", DEVICE], check=True)
-    subprocess.run(["ip", "link", "set", DEVICE, "up"], check=True)
+    subprocess.run(["ip", "link", "set", "dev", DEVICE, "up"], check=True)
     return device
 
 
