@@ -50,8 +50,8 @@ def test_both_sides_go_on_within_the_band(
             assert limiter.env_steps >= limiter.min_inserts
         if ratio is not None and limiter.env_steps >= limiter.min_inserts:
             assert limiter.deficit >= -tolerance - 1e-6
-            # A chunk larger than the band is inserted once updates would otherwise have to wait for it, and so
-            # is the one that reaches `min_inserts`, before which nothing counts.
+            # A chunk larger than the band is inserted once updates would otherwise have to wait for it, and
+            # so is the one that reaches `min_inserts`, before which nothing counts.
             before = max(at_once - tolerance, -ratio)
             assert limiter.deficit <= max(tolerance, before + ratio * max(chunks)) + 1e-6
 
