@@ -75,14 +75,7 @@ def read_array(source: str, obs: Any, shape: tuple[int, ...]) -> Floats:
         ContractError: the array has another shape or a non-numeric dtype.
         BrokenEpisodeError: a number is not finite or too large.
     """
-    try:
-        array = np.array(obs if type(obs) is np.ndarray else np.asarray(obs))  # asarray may share memory
-    except Exception as error:  # not convertible, or its own conversion raises
-        raise ContractError(f"{source} returned {shown(obs)} as observation: {reason(error)}") from None
-    if array.shape != shape or array.dtype.kind not in "fiub":
-        raise ContractError(
-            f"{source} returned {shown(obs)} as observation; allowed: numbers of shape {shape}"
-        )
+    array = _copy(source, obs, shape, "fiub", "numbers")
     if array.dtype is not FLOAT32 and array.dtype is not FLOAT64:
         array = array.astype(FLOAT64)
     # A sum of squares below the largest square validates all numbers in half the time. `vdot`, unlike `dot`,
@@ -98,15 +91,20 @@ def read_integers(source: str, obs: Any, shape: tuple[int, ...]) -> NDArray[np.i
     Raises:
         ContractError: the array has another shape or a dtype other than integers.
     """
+    return _copy(source, obs, shape, "iub", "integers").astype(np.int64)
+
+
+def _copy(source: str, obs: Any, shape: tuple[int, ...], kinds: str, allowed: str) -> NDArray[Any]:
+    """Return a copy of an array-like value; raise ContractError for another shape or kind of dtype."""
     try:
-        array = np.array(obs)
-    except Exception as error:
+        array = np.array(obs if type(obs) is np.ndarray else np.asarray(obs))  # asarray may share memory
+    except Exception as error:  # not convertible, or its own conversion raises
         raise ContractError(f"{source} returned {shown(obs)} as observation: {reason(error)}") from None
-    if array.shape != shape or array.dtype.kind not in "iub":
+    if array.shape != shape or array.dtype.kind not in kinds:
         raise ContractError(
-            f"{source} returned {shown(obs)} as observation; allowed: integers of shape {shape}"
+            f"{source} returned {shown(obs)} as observation; allowed: {allowed} of shape {shape}"
         )
-    return array.astype(np.int64)
+    return array
 
 
 def _require_sound(source: str, array: NDArray[Any]) -> None:

@@ -78,9 +78,7 @@ class Environment:
         except UnexpectedInterruptError as error:
             raise ConfigError(f"--env {config.env}: {error}") from None
         self._observations = ObservationSpace(getattr(self.env, "observation_space", None), config.env)
-        self.spec = read_spec(
-            self.env, config.env_id, self._observations, discount=returns.discount, n_step=returns.n_step
-        )
+        self.spec = read_spec(self.env, config, returns, self._observations)
         self.patience = Patience(config.env, self.watchdog.pause)
         self.success = SuccessReader(config.success_key)
         limit = None if self.env.spec is None else self.env.spec.max_episode_steps

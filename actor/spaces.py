@@ -7,6 +7,7 @@ import numpy as np
 
 from graspfleet.actor.observation_space import ObservationSpace
 from graspfleet.common.errors import ConfigError
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig
 from graspfleet.common.specs import MAX_DIM, EnvSpec
 
 MAX_ACTION_BOUND = 1e9
@@ -15,17 +16,16 @@ MAX_ACTION_BOUND = 1e9
 
 def read_spec(
     env: "gymnasium.Env[Any, Any]",
-    name: str,
+    config: EnvConfig,
+    returns: ReturnConfig,
     observations: ObservationSpace,
-    *,
-    discount: float,
-    n_step: int,
 ) -> EnvSpec:
     """Return the spec of an environment.
 
     Raises:
         ConfigError: the action space is not a flat bounded Box of floats.
     """
+    name = config.env
     action = _action_box(env, name)
     low, high = action.low.astype(np.float64), action.high.astype(np.float64)
     bounded = (np.abs(low) <= MAX_ACTION_BOUND) & (np.abs(high) <= MAX_ACTION_BOUND)  # false for NaN
@@ -35,11 +35,11 @@ def read_spec(
             f" allowed: bounds within ± {MAX_ACTION_BOUND:g}, low <= high"
         )
     return EnvSpec(
-        env=name,
+        env=config.env_id,
         obs_dim=observations.obs_dim,
         action_dim=len(low),
-        discount=discount,
-        n_step=n_step,
+        discount=returns.discount,
+        n_step=returns.n_step,
         action_low=tuple(low.tolist()),
         action_high=tuple(high.tolist()),
         obs_fields=observations.fields,

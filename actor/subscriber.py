@@ -96,7 +96,7 @@ class Subscriber:
         if not isinstance(message, Weights):
             return None
         if message.spec != spec:
-            difference = differences(spec.to_mapping(), message.spec.to_mapping())
+            difference = differences(spec.described(), message.spec.described())
             raise ConfigError(f"--learner {self._host}: trains in another environment: {difference}")
         try:
             return message, NumpyPolicy(message.eval_policy if evaluation else message.policy, spec, rng)

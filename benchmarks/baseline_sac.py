@@ -23,6 +23,7 @@ from graspfleet.actor.observation_space import ObservationSpace
 from graspfleet.actor.spaces import read_spec
 from graspfleet.common.messages import Weights
 from graspfleet.common.protocol import encode
+from graspfleet.common.settings.config import EnvConfig, ReturnConfig
 from graspfleet.common.specs import Floats
 
 ENV = "graspfleet.actor.grasp:Grasp-v0"
@@ -104,8 +105,8 @@ def train(setting: str, seed: int, seconds: float, began_s: float, every_s: floa
     # Forked workers need not import torch once more each, which SB3's own choice makes them do.
     envs = SubprocVecEnv([make] * arguments.pop(NUM_ENVS), start_method="fork")
     model = SAC("MlpPolicy", envs, seed=seed, device="cpu", **arguments)
-    observations = ObservationSpace(envs.observation_space, "Grasp-v0")
-    spec = read_spec(envs, "Grasp-v0", observations, discount=model.gamma, n_step=arguments.get("n_steps", 1))
+    config, returns = EnvConfig(), ReturnConfig(discount=model.gamma, n_step=arguments.get("n_steps", 1))
+    spec = read_spec(envs, config, returns, ObservationSpace(envs.observation_space, config.env))
 
     class Keep(BaseCallback):
         """Writes the policy now and then, and ends the run at its time."""

@@ -6,9 +6,14 @@ program and keeps its traceback.
 """
 
 import errno
+import re
 
 DISK_ERRNOS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS))
 """`OSError` numbers that mean a disk problem, whatever was being written."""
+
+
+WORD = re.compile(r"[\w@%+=:,./~-]+")
+"""Text that is shown without quotes; other text is quoted, so that spaces and control characters show."""
 
 
 class GraspfleetError(Exception):
@@ -66,3 +71,8 @@ class NoResultError(GraspfleetError):
 
 class RefusedError(ProtocolError):
     """A peer whose messages can never be accepted; it gets a `Refusal`."""
+
+
+def shown(value: object) -> str:
+    """Return a value as text for the user, in quotes unless it is a plain word."""
+    return value if isinstance(value, str) and WORD.fullmatch(value) else repr(value)

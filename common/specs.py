@@ -169,8 +169,9 @@ class EnvSpec(Record):
 
     @property
     def layout(self) -> str:
-        """Fields and shapes of an observation, for the user."""
-        return describe_fields(self.obs_fields) if self.obs_fields else f"obs ({self.obs_dim},)"
+        """Fields of an observation with their shapes, for the user."""
+        fields = self.obs_fields or (ObsField(name="obs", shape=(self.obs_dim,)),)
+        return ", ".join(f"{field.name} {field.shape}" for field in fields)
 
     @classmethod
     def from_mapping(cls, data: Any) -> "EnvSpec":
@@ -189,6 +190,10 @@ class EnvSpec(Record):
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values, as in messages and files."""
         return self.model_dump(exclude_none=True)
+
+    def described(self) -> dict[str, Any]:
+        """Return the values that tell specs apart, for the user."""
+        return {"observations": self.layout, **self.model_dump(exclude={"obs_dim", "obs_fields"})}
 
     @cached_property
     def digest(self) -> bytes:
@@ -250,21 +255,11 @@ class EnvSpec(Record):
         return records
 
 
-def describe_fields(fields: Any) -> str:
-    """Return fields, or their plain values, as text for the user."""
-    pairs = [(field.name, field.shape) for field in _read_fields(fields or ())]
-    return ", ".join(f"{name} {tuple(shape)}" for name, shape in pairs)
-
-
 def differences(given: Mapping[str, Any], allowed: Mapping[str, Any]) -> str:
-    """Return the differences between two specs as text for the user; settings are named by their flags."""
+    """Return the differences of two specs, each as `EnvSpec.described`, or parts of it, for the user."""
     flags = {"env": "--env", "discount": "--discount", "n_step": "--n-step"}
-
-    def told(values: Mapping[str, Any], name: str) -> Any:
-        return describe_fields(values.get(name)) if name == "obs_fields" else values.get(name)
-
     return "; ".join(
-        f"{flags.get(name, name)} {told(given, name)}, allowed {told(allowed, name)}"
+        f"{flags.get(name, name)} {given.get(name)}, allowed {allowed.get(name)}"
         for name in {**allowed, **given}
         if given.get(name) != allowed.get(name)
     )

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 
-from graspfleet.common.errors import ConfigError
+from graspfleet.common.errors import ConfigError, shown
 
 
 def choose(prog: str, commands: Mapping[str, str], argv: Sequence[str], version: str = "") -> str:
@@ -35,6 +35,5 @@ def choose(prog: str, commands: Mapping[str, str], argv: Sequence[str], version:
         parser.parse_known_args([word])  # --help and --version end here
         raise ConfigError(f"{word}: no such flag; {prog} --help lists all flags")
     if word not in commands:
-        name = word if word.isprintable() and word else repr(word)
-        raise ConfigError(f"{name}: no such command; allowed: {', '.join(commands)}")
+        raise ConfigError(f"{shown(word)}: no such command; allowed: {', '.join(commands)}")
     return word

@@ -117,15 +117,7 @@ def assemble(
         algorithm = Normalized(algorithm, replay, spec.obs_dim)
     limiter, progress = make_limiter(flags, num_updates), Progress()
     ingest = _build_ingest(flags, spec, replay, journal, limiter, sockets.refusals)
-    publisher = PolicyPublisher(
-        spec,
-        algorithm,
-        sockets.weights,
-        run,
-        Cadence(flags.learner, in_step=flags.rate.updates_per_step is not None),
-        reserve=lambda version: ingest.ledger.note({"weights_version": version}),
-        published=ingest.lag.published,
-    )
+    publisher = _build_publisher(flags, spec, algorithm, sockets.weights, run, ingest)
     selection, metrics = Selection(publisher.frames, run), declared(definition.METRICS)
     reporter = Reporter(
         counters=(progress, replay, publisher, sockets, ingest, selection),
@@ -136,8 +128,7 @@ def assemble(
         publish=sockets.status,
         peers=ingest.peers,
     )
-    name, kept = flags.algorithm.algorithm, flags.learner.keep_checkpoints
-    checkpoints = Checkpoints(run.checkpoints, kept, name)
+    checkpoints = Checkpoints(run.checkpoints, flags.learner.keep_checkpoints, _flags_of_state(flags))
     parts = Parts(
         algorithm, sampler, limiter, ingest, sockets, publisher, selection, checkpoints, reporter, progress
     )
@@ -147,6 +138,32 @@ def assemble(
         reporter.continue_from(ingest.ledger.told)
     _begin(learner, run)
     return learner
+
+
+def _build_publisher(
+    flags: LearnerFlags,
+    spec: EnvSpec,
+    algorithm: Algorithm,
+    weights: Frames,
+    run: RunDirectory,
+    ingest: Ingest,
+) -> PolicyPublisher:
+    """Return the publisher, which journals each version before it is used."""
+    return PolicyPublisher(
+        spec,
+        algorithm,
+        weights,
+        run,
+        Cadence(flags.learner, in_step=flags.rate.updates_per_step is not None),
+        reserve=lambda version: ingest.ledger.note({"weights_version": version}),
+        published=ingest.lag.published,
+    )
+
+
+def _flags_of_state(flags: LearnerFlags) -> list[str]:
+    """Return the flags without which the state in a checkpoint has another form."""
+    scaled = "--normalize-obs" if flags.replay.normalize_obs else "--no-normalize-obs"
+    return [f"--algorithm {flags.algorithm.algorithm}", scaled]
 
 
 def _build_ingest(

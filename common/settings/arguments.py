@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_origin
 
 from pydantic.fields import FieldInfo
 
-from graspfleet.common.errors import ConfigError
+from graspfleet.common.errors import ConfigError, shown
 from graspfleet.common.settings.section import (
     Positional,
     Section,
@@ -24,7 +24,6 @@ from graspfleet.common.settings.section import (
     flag,
     is_optional,
     kind,
-    shown,
 )
 
 Layer = dict[str, dict[str, Any]]

@@ -11,7 +11,7 @@ from graspfleet.common.errors import ConfigError
 from graspfleet.common.runtime.files import read_limited
 from graspfleet.common.settings.arguments import Fields, Layer
 from graspfleet.common.settings.plain_yaml import format_yaml, parse_yaml
-from graspfleet.common.settings.section import Section, told
+from graspfleet.common.settings.section import Section, explain_value
 
 PRESETS = Path(__file__).parent / "presets"
 PLAIN = "plain"
@@ -103,7 +103,9 @@ def require_settings(layer: Layer, fields: Fields, source: str) -> None:
             try:
                 TypeAdapter(checked).validate_python(value)
             except ValidationError as error:
-                raise ConfigError(f"{source}: {section}: {told(error.errors()[0], name, field)}") from None
+                raise ConfigError(
+                    f"{source}: {section}: {explain_value(error.errors()[0], name, field)}"
+                ) from None
 
 
 def _elsewhere(name: str, section: str, fields: Fields) -> str:

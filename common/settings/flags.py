@@ -19,7 +19,7 @@ from graspfleet.common.settings.config import (
     ReturnConfig,
 )
 from graspfleet.common.settings.env_args import parse_env_args
-from graspfleet.common.settings.layers import placing_mistakes, settle
+from graspfleet.common.settings.layers import locating_mistakes, settle
 from graspfleet.common.settings.processes import (
     ActorConfig,
     EvaluatorConfig,
@@ -35,12 +35,17 @@ Algorithms = Mapping[str, type[AlgorithmConfig]]
 """Name -> settings of each algorithm."""
 
 
-class ActorFlags(Section):
-    """Step environments and stream their transitions to a learner."""
+class RunFlags(Section):
+    """Sections of every command that takes part in a run."""
 
     run: RunConfig = RunConfig()
     env: EnvConfig = EnvConfig()
     returns: ReturnConfig = ReturnConfig()
+
+
+class ActorFlags(RunFlags):
+    """Step environments and stream their transitions to a learner."""
+
     actor: ActorConfig = ActorConfig()
     transport: TransportConfig = TransportConfig()
 
@@ -51,12 +56,9 @@ class EvaluatorFlags(ActorFlags):
     evaluator: EvaluatorConfig = EvaluatorConfig()
 
 
-class LearnerFlags(Section):
+class LearnerFlags(RunFlags):
     """Own the replay, learn from the actors' transitions, and publish the policy."""
 
-    run: RunConfig = RunConfig()
-    env: EnvConfig = EnvConfig()
-    returns: ReturnConfig = ReturnConfig()
     algorithm: SerializeAsAny[AlgorithmConfig] = AlgorithmConfig()
     replay: ReplayConfig = ReplayConfig()
     rate: RateConfig = RateConfig()
@@ -88,7 +90,7 @@ def parse(
         ConfigError: a flag or a settings file is invalid.
         SystemExit: 0, after --help.
     """
-    if "run" not in command.model_fields:
+    if not issubclass(command, RunFlags):
         models: dict[str, Sequence[type[Section]]] = {"": (command,)}
         words = read_words(models, argv, prog=prog)
         if words.want_help:
@@ -105,12 +107,13 @@ def parse(
         models["algorithm"] = (known[settled.algorithm],)
         for name in words.layer["algorithm"].keys() - known[settled.algorithm].model_fields.keys():
             raise ConfigError(
-                f"{flag(name)}: not a flag of --algorithm {settled.algorithm}; {prog} --help lists them"
+                f"{flag(name)}: not a flag of --algorithm {settled.algorithm};"
+                f" {prog} --algorithm {settled.algorithm} --help lists its flags"
             )
     if words.want_help:
         choice = f" Algorithms: {', '.join(known)}." if known else ""
         _show(format_help(models, settled.values, prog=prog, about=f"{command.__doc__}{choice}"))
-    with placing_mistakes(settled.files, fields_of({**SECTIONS, **models})):
+    with locating_mistakes(settled.files, fields_of({**SECTIONS, **models})):
         values = {section: settled.values.get(section, {}) for section in models if section != "run"}
         return _with_env_args(command(run=settled.run, **values))
 

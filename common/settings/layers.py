@@ -5,13 +5,12 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from graspfleet.common.errors import ConfigError
+from graspfleet.common.errors import ConfigError, shown
 from graspfleet.common.runtime.run_directory import RunDirectory
 from graspfleet.common.settings.arguments import Fields, Layer, Models, fields_of
 from graspfleet.common.settings.config import AlgorithmConfig, EnvConfig
 from graspfleet.common.settings.files import as_layer, load_yaml, preset, require_settings
 from graspfleet.common.settings.processes import RunConfig
-from graspfleet.common.settings.section import shown
 
 EXCLUSIVE = (
     ("rate", "updates_per_step", ("samples_per_insert",)),
@@ -61,10 +60,10 @@ def settle(words: Layer, defaults: Layer, models: Models, algorithms: Collection
     file = Layer() if config is None else read(Path(config), "--config")
     if "config" in file.get("run", {}):
         raise ConfigError(f"--config {config}: run: config is allowed only as a flag")
-    told: Layer = {"run": file.pop("run", {})}
-    merge(told, {"run": words["run"]})
-    with placing_mistakes(files, fields):
-        run = RunConfig(**told["run"])
+    of_run: Layer = {"run": file.pop("run", {})}
+    merge(of_run, {"run": words["run"]})
+    with locating_mistakes(files, fields):
+        run = RunConfig(**of_run["run"])
     resumed, below = _resumed(run), Layer()
     if resumed is not None:
         run = RunConfig(resume=resumed, auto_resume=run.auto_resume)
@@ -88,7 +87,7 @@ def _resumed(run: RunConfig) -> str | None:
 
 
 @contextlib.contextmanager
-def placing_mistakes(files: Mapping[str, Layer], fields: Fields) -> Iterator[None]:
+def locating_mistakes(files: Mapping[str, Layer], fields: Fields) -> Iterator[None]:
     """Replace a ConfigError by one that names the place in a file, if a file caused it."""
     try:
         yield

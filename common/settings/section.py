@@ -1,6 +1,5 @@
 """Base class of settings sections, and the text for the user about their flags, ranges and errors."""
 
-import re
 from types import NoneType
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -8,10 +7,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from graspfleet.common.errors import ConfigError
+from graspfleet.common.errors import ConfigError, shown
 
-WORD = re.compile(r"[\w@%+=:,./~-]+")
-"""Text that is shown without quotes; other text is quoted, so that spaces and control characters show."""
 KINDS = {int: "an integer", float: "a finite number", str: "text", bool: "true or false"}
 
 BOUNDS = {
@@ -71,10 +68,10 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         if first["type"] == "extra_forbidden":
             return f"{'.'.join(map(str, first['loc']))}: no such setting"
         return first["msg"].removeprefix("Value error, ")  # of a model validator: names its settings itself
-    return told(first, [part for part in first["loc"] if isinstance(part, str)][-1], field)
+    return explain_value(first, [part for part in first["loc"] if isinstance(part, str)][-1], field)
 
 
-def told(error: ErrorDetails, name: str, field: FieldInfo) -> str:
+def explain_value(error: ErrorDetails, name: str, field: FieldInfo) -> str:
     """Return one line about a field's value that is not allowed."""
     if error["type"] == "missing":
         return f"{flag(name)} is missing"
@@ -93,11 +90,6 @@ def _field(model: Any, place: tuple[int | str, ...]) -> FieldInfo | None:
             field = model.model_fields.get(part)
             model = field and field.annotation
     return None if isinstance(model, type) and issubclass(model, BaseModel) else field
-
-
-def shown(value: object) -> str:
-    """Return a value as text for the user, in quotes unless it is a plain word."""
-    return value if isinstance(value, str) and WORD.fullmatch(value) else repr(value)
 
 
 def is_optional(field: FieldInfo) -> bool:

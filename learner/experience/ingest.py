@@ -251,13 +251,12 @@ class Ingest:
         """Take the held batches that the limiter allows, or all of them."""
         limiter = self._limiter
         while self.held and (everything or limiter is None or limiter.may_insert(self.held.next_rows())):
-            before = self._replay.env_steps
-            self._take(*self.held.pop())
+            inserted = self._take(*self.held.pop())
             if limiter is not None:
-                limiter.inserted(self._replay.env_steps - before)
+                limiter.inserted(inserted)
 
-    def _take(self, batch: Batch, session: Session) -> None:
-        """Enter the next batch of a session; a malformed one still consumes its sequence number."""
+    def _take(self, batch: Batch, session: Session) -> int:
+        """Enter the next batch of a session, even if malformed; return the number of transitions inserted."""
         rows = None
         try:
             rows = batch.records(self._spec)
@@ -267,3 +266,4 @@ class Ingest:
         if not entry.rejected:
             self.episodes.add(batch.episodes)
             self.lag.arrived(entry.inserted, batch.weights_version, entry.start)
+        return entry.inserted

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from graspfleet.learner.numerics.divergence import require_state
 log = logging.getLogger(__name__)
 
 BEST = "best.pt"
-NAME = "algorithm_name"
-"""Key of the algorithm's name in a saved state."""
+FLAGS = "flags"
+"""Key of the flags in a saved state."""
 MAX_BYTES = 32 << 30
 """Largest checkpoint in bytes, with any settings."""
 
@@ -26,11 +27,11 @@ class Checkpoints:
     Args:
         folder: folder of the checkpoint files.
         num_kept: number of newest checkpoints kept.
-        algorithm: name of the run's algorithm; states of another one are refused.
+        flags: flags with which a state can be resumed; one saved with others is refused.
     """
 
-    def __init__(self, folder: Path, num_kept: int, algorithm: str) -> None:
-        self._folder, self._algorithm = folder, algorithm
+    def __init__(self, folder: Path, num_kept: int, flags: Sequence[str]) -> None:
+        self._folder, self._flags = folder, list(flags)
         self._num_kept = num_kept
 
     def save(self, state: dict[str, Any], env_steps: int, *, best: bool = False) -> Path | None:
@@ -53,7 +54,7 @@ class Checkpoints:
         require_state(state)
         path = self._folder / (BEST if best else f"step-{env_steps:012d}.pt")
         buffer = io.BytesIO()
-        torch.save({**state, NAME: self._algorithm}, buffer)
+        torch.save({**state, FLAGS: self._flags}, buffer)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(path, buffer.getvalue())
@@ -68,13 +69,14 @@ class Checkpoints:
         """Return the newest readable state.
 
         Raises:
-            ConfigError: there is no readable checkpoint, or it belongs to another algorithm.
+            ConfigError: there is no readable checkpoint, or it was saved with other flags.
         """
         for path in reversed(self._numbered()):
             if (state := _read(path)) is None:
                 continue
-            if (found := state.pop(NAME, "an unnamed one")) != self._algorithm:
-                raise ConfigError(f"--algorithm {self._algorithm}: the run uses {found}; allowed: the same")
+            if (found := state.pop(FLAGS, None)) != self._flags:
+                theirs = " ".join(map(str, found)) if isinstance(found, list) else "others"
+                raise ConfigError(f"{' '.join(self._flags)}: the run uses {theirs}; allowed: the same")
             return state
         raise ConfigError(f"--resume: no readable checkpoint in {self._folder}")
 

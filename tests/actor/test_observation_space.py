@@ -44,6 +44,7 @@ CASES: list[tuple[Any, dict[str, tuple[int, ...]] | None, Any, list[float]]] = [
         {"b": [0.5, 1.0], "a": 1},
         [0, 1, 0.5, 1],
     ),
+    (Dict({0: UNIT, 1: Discrete(2)}), {"0": (2,), "1": (2,)}, {0: [0.5, 1.0], 1: 0}, [0.5, 1, 1, 0]),
     (
         Dict(OrderedDict(arm=Dict(tip=UNIT), rest=Tuple((Discrete(2), MATRIX)))),
         {"arm.tip": (2,), "rest.0": (2,), "rest.1": (2, 3)},
@@ -148,8 +149,11 @@ def test_two_spaces_of_one_size_are_two_specs() -> None:
     one, other = spec_of(Dict({"a": UNIT, "b": Discrete(3)})), spec_of(Dict({"a": UNIT, "c": Discrete(3)}))
     assert one.obs_dim == other.obs_dim
     assert one.digest != other.digest
-    text = differences(one.to_mapping(), other.to_mapping())
-    assert text == "obs_fields a (2,), b (3,), allowed a (2,), c (3,)"
+    text = differences(one.described(), other.described())
+    assert text == "observations a (2,), b (3,), allowed a (2,), c (3,)"
+    assert "observations obs (2,), allowed a (2,)" in differences(
+        spec_of(UNIT).described(), other.described()
+    )
     assert (one.layout, spec_of(UNIT).layout) == ("a (2,), b (3,)", "obs (2,)")
 
 

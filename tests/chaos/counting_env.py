@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 EPISODE_STEPS = 100
-UNDIVERGED = ("--learning-rate", "1e-6")
+SLOW_LEARNING = ("--learning-rate", "1e-6")
 """Flags with which 100,000 updates on observations of this size stay finite."""
 MAX_COUNT = 1 << 24
 """Integers up to here are exact in float32."""

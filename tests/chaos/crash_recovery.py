@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from tests.chaos.audit import Audit, audit
-from tests.chaos.counting_env import UNDIVERGED
+from tests.chaos.counting_env import SLOW_LEARNING
 from tests.end_to_end.harness import Fleet, free_endpoints, until
 
 NUM_ACTORS = 4
@@ -22,7 +22,7 @@ ENV = "tests.chaos.counting_env:Counting-v0"
 LEARNER_FLAGS = (
     *("--env", ENV, "--hidden-dim", "16", "--batch-size", "32", "--updates-per-step", "None"),
     *("--replay-capacity", str(CAPACITY), "--total-env-steps", str(CAPACITY), "--checkpoint-interval-s", "2"),
-    *UNDIVERGED,
+    *SLOW_LEARNING,
 )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from graspfleet.common.runtime.run_directory import Endpoints
 from tests.chaos.audit import Audit, audit
-from tests.chaos.counting_env import UNDIVERGED
+from tests.chaos.counting_env import SLOW_LEARNING
 from tests.chaos.crash_recovery import ENV
 from tests.end_to_end.harness import Fleet, until
 
@@ -41,7 +41,7 @@ class Hosts:
     def start(self) -> None:
         sizes = ("--hidden-dim", "16", "--batch-size", "32", "--replay-capacity", str(CAPACITY))
         ends = ("--total-env-steps", str(CAPACITY), "--updates-per-step", "None", "--log-interval-s", "0.5")
-        sizes = (*sizes, *UNDIVERGED)
+        sizes = (*sizes, *SLOW_LEARNING)
         where = ("--bind", LEARNER_ADDRESS, "--insecure", "--run-dir", str(self.fleet.run.path))
         command = ("graspfleet.learner", "--env", ENV, *sizes, *ends, *where, *self.fleet.addresses())
         self.fleet.start("learner", *command, inside=("ip", "netns", "exec", LEARNER))

@@ -8,14 +8,13 @@ from contextlib import contextmanager
 import pytest
 import zmq
 
-from graspfleet.common.errors import ConfigError
+from graspfleet.common.errors import ConfigError, shown
 from graspfleet.common.net.addresses import FORM, host_of
 from graspfleet.common.net.control import ControlPublisher, ControlSubscriber
 from graspfleet.common.net.experience import ExperienceReceiver, ExperienceSender
 from graspfleet.common.net.monitor import Monitor
 from graspfleet.common.settings.flags import parse
 from graspfleet.common.settings.processes import ActorConfig, LearnerConfig
-from graspfleet.common.settings.section import shown
 from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.status import StatusFlags
 from tests.end_to_end.harness import until

@@ -77,7 +77,7 @@ def test_another_spec_is_refused_by_name_and_nothing_of_it_is_taken(ingest: Inge
     (notice,) = ingest.refusals.due()
     assert (notice.peer.actor_id, notice.peer.session_id, notice.reason) == ("wrong", SESSION, "spec")
     assert "--env Other-v0, allowed Fake-v0" in notice.detail
-    assert "obs_dim 4, allowed 3" in notice.detail
+    assert "observations obs (4,), allowed obs (3,)" in notice.detail
     ingest.accept(batch(0, actor_id="wrong", spec=OTHER), 1.0)  # it goes on as if it had not heard
     assert told(ingest) == [("wrong", SESSION, "spec")]
     assert ingest.acknowledgements() == []

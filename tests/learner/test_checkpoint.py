@@ -22,7 +22,7 @@ def state(number: int) -> dict[str, Any]:
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Checkpoints:
-    return Checkpoints(tmp_path / "checkpoints", num_kept=2, algorithm="sac")
+    return Checkpoints(tmp_path / "checkpoints", num_kept=2, flags=["--algorithm sac"])
 
 
 def names(tmp_path: Path) -> list[str]:
@@ -134,7 +134,7 @@ def test_a_folder_that_cannot_be_made_is_only_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
-    assert Checkpoints(tmp_path / "file" / "checkpoints", 1, "sac").save(state(1), 1) is None
+    assert Checkpoints(tmp_path / "file" / "checkpoints", 1, ["--algorithm sac"]).save(state(1), 1) is None
     assert "no checkpoint written" in caplog.text
 
 
@@ -145,3 +145,12 @@ def test_those_of_more_env_steps_than_the_newest_go(checkpoints: Checkpoints, tm
     checkpoints.save(state(150), 150)
     assert names(tmp_path) == ["step-000000000100.pt", "step-000000000150.pt"]
     assert checkpoints.load_newest()["updates"] == 150
+
+
+@pytest.mark.parametrize("flags", [["--algorithm crossq"], ["--algorithm sac", "--normalize-obs"], 3, None])
+def test_a_state_saved_with_other_flags_is_refused_in_one_line(tmp_path: Path, flags: Any) -> None:
+    others = Checkpoints(tmp_path / "checkpoints", num_kept=2, flags=[])
+    others._flags = flags
+    assert others.save(state(1), 1) is not None
+    with pytest.raises(ConfigError, match=r"\A--algorithm sac: the run uses [^\n]+; allowed: the same\Z"):
+        Checkpoints(tmp_path / "checkpoints", 2, ["--algorithm sac"]).load_newest()

@@ -60,7 +60,7 @@ def test_the_largest_weights_that_are_let_through_still_act() -> None:
 def test_a_state_that_is_not_finite_replaces_none_and_is_passed_over(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    checkpoints = Checkpoints(tmp_path, num_kept=1, algorithm="sac")
+    checkpoints = Checkpoints(tmp_path, num_kept=1, flags=["--algorithm sac"])
     checkpoints.save(state(1), 1)
     broken = state(2)
     broken["weights"][3] = torch.nan

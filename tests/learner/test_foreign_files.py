@@ -62,7 +62,7 @@ def read_policy(run: RunDirectory) -> None:
 
 
 def read_checkpoint(run: RunDirectory) -> None:
-    Checkpoints(run.checkpoints, 1, "sac").load_newest()
+    Checkpoints(run.checkpoints, 1, ["--algorithm sac", "--no-normalize-obs"]).load_newest()
 
 
 def read_demos(run: RunDirectory) -> None:

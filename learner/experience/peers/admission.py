@@ -127,7 +127,7 @@ class Admission:
             sessions = self._actors
         else:
             if isinstance(message, Hello) and message.spec != self._spec:
-                raise RefusedError("spec", differences(message.spec.to_mapping(), self._spec.to_mapping()))
+                raise RefusedError("spec", differences(message.spec.described(), self._spec.described()))
             sessions = self._actors if role_of(message) == "actor" else self._evaluators
         sender = message.actor_id, message.session_id
         is_new = self._refusals.any_shown and sessions.get(sender) is None
