@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspfleet.common.errors import BrokenEpisodeError
-from graspfleet.common.specs import MAX_MAGNITUDE, Floats
+from graspfleet.common.observations import Floats, Observation, Pixels
+from graspfleet.common.specs import MAX_MAGNITUDE
 
 MAX_VALUE_CHARS, MAX_ERROR_CHARS = 80, 300
 """Characters of an environment's value, or of its error, in a line for the user."""
@@ -25,13 +26,13 @@ class ContractError(BrokenEpisodeError):
 
 
 class ReadObservation(Protocol):
-    """Converts an observation to a new float32 array; `source` is the call that returned it."""
+    """Converts an observation to new arrays; `source` is the call that returned it."""
 
-    def __call__(self, source: str, obs: Any, /) -> Floats:
-        """Return the array; raises as `read_array` does."""
+    def __call__(self, source: str, obs: Any, /) -> Observation:
+        """Return the arrays; raises as `read_array` does."""
 
 
-def read_reset(result: Any, read: ReadObservation) -> Floats:
+def read_reset(result: Any, read: ReadObservation) -> Observation:
     """Return the observation in the result of `reset`.
 
     Raises:
@@ -45,7 +46,7 @@ def read_reset(result: Any, read: ReadObservation) -> Floats:
     return read("reset()", obs)
 
 
-def read_step(result: Any, read: ReadObservation) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
+def read_step(result: Any, read: ReadObservation) -> tuple[Observation, float, bool, bool, Mapping[str, Any]]:
     """Return the parts of the result of `step`: observation, reward, two flags, info.
 
     Raises:
@@ -83,6 +84,18 @@ def read_array(source: str, obs: Any, shape: tuple[int, ...]) -> Floats:
     if not np.vdot(array, array) <= MAX_SQUARE:  # also for NaN
         _require_sound(source, array.reshape(-1))
     return array if array.dtype is FLOAT32 else array.astype(FLOAT32)
+
+
+def read_image(source: str, obs: Any, shape: tuple[int, ...]) -> Pixels:
+    """Return a copy of an image.
+
+    Raises:
+        ContractError: the array has another shape or a dtype other than uint8.
+    """
+    array = _copy(source, obs, shape, "u", "uint8")
+    if array.dtype != np.uint8:  # a conversion would change colors
+        raise ContractError(f"{source} returned {shown(obs)} as observation; allowed: uint8 of shape {shape}")
+    return array
 
 
 def read_integers(source: str, obs: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:

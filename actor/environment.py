@@ -1,6 +1,6 @@
-"""An actor's view of a Gymnasium environment: flat float32 observations, actions in [-1, 1].
+"""An actor's view of a Gymnasium environment: observations in arrays of its own, actions in [-1, 1].
 
-In: a Gymnasium id and its arguments. Out: float32 observations; actions are within [-1, 1]. A failed call of
+In: a Gymnasium id and its arguments. Out: observations; actions are within [-1, 1]. A failed call of
 the environment raises `BrokenEpisodeError`, which costs one episode.
 """
 
@@ -22,9 +22,10 @@ from graspfleet.actor.spaces import read_spec
 from graspfleet.actor.success import SuccessReader
 from graspfleet.actor.watchdog import PROCESS_ENDING, UnexpectedInterruptError, Watchdog
 from graspfleet.common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.common.observations import Floats, Observation
 from graspfleet.common.settings.config import EnvConfig, ReturnConfig
 from graspfleet.common.settings.env_args import parse_env_args
-from graspfleet.common.specs import MAX_MAGNITUDE, Floats
+from graspfleet.common.specs import MAX_MAGNITUDE
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,9 @@ class Environment:
             self.env = self.watchdog.construct(partial(make, config.env, arguments))
         except UnexpectedInterruptError as error:
             raise ConfigError(f"--env {config.env}: {error}") from None
-        self._observations = ObservationSpace(getattr(self.env, "observation_space", None), config.env)
+        self._observations = ObservationSpace(
+            getattr(self.env, "observation_space", None), config.env, config.privileged_obs
+        )
         self.spec = read_spec(self.env, config, returns, self._observations)
         self.patience = Patience(config.env, self.watchdog.pause)
         self.success = SuccessReader(config.success_key)
@@ -106,7 +109,7 @@ class Environment:
         while True:
             try:
                 obs = Environment.reset(self, int(seeds.integers(2**31)))
-                self._mention_bounds(obs)
+                self._mention_bounds(obs.vector)
                 Environment.step(self, np.zeros(self.spec.action_dim, np.float32))
                 return
             except BrokenEpisodeError as error:
@@ -114,8 +117,8 @@ class Environment:
                     raise ConfigError(f"--env {self.name}: {error}") from None
                 self.patience.broke(error, 0)
 
-    def reset(self, seed: int) -> Floats:
-        """Start an episode and return its first observation, a new [obs_dim] float32 array.
+    def reset(self, seed: int) -> Observation:
+        """Start an episode and return its first observation.
 
         Raises:
             BrokenEpisodeError: the reset failed, or the observation is not finite.
@@ -128,14 +131,14 @@ class Environment:
             raise BrokenEpisodeError(f"reset(seed={seed}) raised {reason(error)}") from error
         return read_reset(result, self._observations.read)
 
-    def step(self, action: Floats) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
+    def step(self, action: Floats) -> tuple[Observation, float, bool, bool, Mapping[str, Any]]:
         """Take one step.
 
         Args:
             action: [action_dim] in [-1, 1]; it is scaled to the environment's bounds.
 
         Returns:
-            next observation [obs_dim] float32, reward, terminated, truncated, and info, which the
+            next observation, reward, terminated, truncated, and info, which the
             environment may reuse in the next call.
 
         Raises:
@@ -191,9 +194,9 @@ class Environment:
         except BaseException as error:
             log.warning("--env %s: close() raised %s", self.name, reason(error))
 
-    def _mention_bounds(self, obs: Floats) -> None:
+    def _mention_bounds(self, vector: Floats) -> None:
         """Log a first observation outside its declared space; it is accepted."""
-        if (outside := self._observations.outside(obs)) is not None:
+        if (outside := self._observations.outside(vector)) is not None:
             place, value = outside
             log.warning(
                 "--env %s: the first observation has %g at %s, outside its space", self.name, value, place

@@ -9,8 +9,8 @@ from graspfleet.actor.environment import Environment
 from graspfleet.actor.writer import Writer
 from graspfleet.common.errors import BrokenEpisodeError
 from graspfleet.common.nstep import NStepAdder
+from graspfleet.common.observations import Floats, Observation
 from graspfleet.common.runtime.reports import hint
-from graspfleet.common.specs import Floats
 
 
 class EpisodeRunner:
@@ -23,7 +23,7 @@ class EpisodeRunner:
         reinit_episodes: episodes between two rebuilds.
 
     Attributes:
-        obs: [obs_dim] current observation.
+        obs: current observation.
         episodes: number of finished episodes.
     """
 
@@ -35,7 +35,7 @@ class EpisodeRunner:
         self._reinit_episodes = reinit_episodes
         self._adder = NStepAdder(env.spec.n_step, env.spec.discount, writer.add)
         self._said_long = False
-        self.obs: Floats
+        self.obs: Observation
         self._begin()
 
     def step(self, action: Floats) -> None:

@@ -63,7 +63,7 @@ def run_episode(env: Environment, policy: NumpyPolicy, seed: int) -> Episode:
     total, length = 0.0, 0
     while True:
         env.watchdog.poll()
-        action = policy.act(obs[None], deterministic=True)[0]
+        action = policy.act(*obs.batch(), deterministic=True)[0]
         try:
             obs, reward, terminated, truncated, info = env.step(action)
         except BrokenEpisodeError as error:

@@ -5,8 +5,8 @@ In: observations. Out: actions. Must not know: environments, sockets.
 
 import numpy as np
 
+from graspfleet.common.observations import Floats, Pixels
 from graspfleet.common.policy import NumpyPolicy
-from graspfleet.common.specs import Floats
 
 
 class BehaviorPolicy:
@@ -33,18 +33,19 @@ class BehaviorPolicy:
         self._action_dim, self._rng = action_dim, rng
         self._deterministic, self._random_action_prob = deterministic, random_action_prob
 
-    def act(self, obs: Floats) -> Floats:
+    def act(self, obs: Floats, pixels: Pixels | None = None) -> Floats:
         """Return an action in [-1, 1] for each observation.
 
         Args:
             obs: [K, obs_dim] float32, finite.
+            pixels: [K, frame_bytes] uint8; None without images.
 
         Returns:
             [K, A] float32, a new array.
         """
         if self.policy is None:
             return self._random(len(obs))
-        actions = self.policy.act(obs, deterministic=self._deterministic)
+        actions = self.policy.act(obs, pixels, deterministic=self._deterministic)
         if self._random_action_prob:
             rows = self._rng.random(len(obs)) < self._random_action_prob
             if rows.any():

@@ -17,12 +17,12 @@ from graspfleet.actor.writer import Writer
 from graspfleet.common.fields import MAX_EPISODE_BYTES
 from graspfleet.common.messages.sizes import require_fit
 from graspfleet.common.net.experience import ExperienceSender
+from graspfleet.common.observations import Floats
 from graspfleet.common.runtime.interval import Interval
 from graspfleet.common.runtime.seeds import new_session_id, session_seeds, training_seeds
 from graspfleet.common.runtime.signals import StopSignal
 from graspfleet.common.settings.flags import ActorFlags
 from graspfleet.common.settings.processes import ActorConfig
-from graspfleet.common.specs import Floats
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class Actor:
         self._envs[0].check(check_seeds)
         batch = self._config.max_batch_transitions
         size_bytes = batch * (self.spec.record.itemsize + MAX_EPISODE_BYTES)
+        size_bytes += self.spec.max_batch_frames * self.spec.frame_bytes
         require_fit(
             flags.transport.max_message_bytes, size_bytes, f"a batch of {batch} (--max-batch-transitions)"
         )
@@ -83,6 +84,7 @@ class Actor:
             random_action_prob=self._config.random_action_prob,
         )
         self._obs = np.empty((len(self._streams), self.spec.obs_dim), np.float32)
+        self._pixels = np.empty((len(self._streams), self.spec.frame_bytes), np.uint8)
         self._poll_due = Interval(POLL_INTERVAL_S)
         self._pace = Pace()
         # Transitions that one iteration may add: the end of an episode emits all n pending steps.
@@ -140,9 +142,12 @@ class Actor:
 
     def _act(self) -> Floats:
         """Return [K, action_dim] actions."""
-        for row, runner in zip(self._obs, self.runners, strict=True):
-            row[:] = runner.obs
-        return self.behavior.act(self._obs)
+        for index, runner in enumerate(self.runners):
+            vector, frame = runner.obs
+            self._obs[index] = vector
+            if frame is not None:
+                self._pixels[index] = frame.pixels
+        return self.behavior.act(self._obs, self._pixels)
 
     def _take_newest_policy(self) -> None:
         newest = self.client.subscriber.newest_policy(self.spec, self._rng)

@@ -1,11 +1,11 @@
-"""Gymnasium observation spaces -> fields of a flat vector, and observations -> that vector.
+"""Gymnasium observation spaces -> fields, and their observations -> a vector and a frame.
 
-In: a space, then observations of it. Out: fields, and new float32 arrays [obs_dim]. Arrays of any shape are
-flattened in C order, choices become one-hot vectors, and a Dict or Tuple is split into its parts, those of a
-Dict in the order of its space.
+In: a space, then observations of it. Out: fields, and new arrays. Images are copied as they are; other arrays
+of any shape are flattened in C order, choices become one-hot vectors, and a Dict or Tuple is split into its
+parts, those of a Dict in the order of its space.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -13,13 +13,30 @@ import numpy as np
 from gymnasium import spaces
 from pydantic import ValidationError
 
-from graspfleet.actor.contract import PAIRS, ContractError, read_array, read_integers, shown
+from graspfleet.actor.contract import (
+    PAIRS,
+    ContractError,
+    read_array,
+    read_image,
+    read_integers,
+    shown,
+)
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.specs import MAX_DIM, MAX_FIELDS, Floats, ObsField
+from graspfleet.common.observations import (
+    MAX_DIM,
+    MAX_FIELDS,
+    MAX_FRAME_BYTES,
+    Floats,
+    Frame,
+    Observation,
+    ObsField,
+    Pixels,
+    is_image,
+)
 
 ALLOWED = (
-    f"Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these, 1 to {MAX_DIM} numbers in total;"
-    " no images (uint8 arrays with more than one dimension)"
+    f"Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these: up to {MAX_DIM} numbers, and"
+    f" images (uint8 arrays of two or three dimensions) of up to {MAX_FRAME_BYTES} bytes"
 )
 ONLY = "obs"
 """Name of the only field of an observation without a Dict or Tuple."""
@@ -36,13 +53,13 @@ Path = tuple[Step, ...]
 
 
 class Part:
-    """One part of an observation, and its place in the vector.
+    """One part of an observation, and its place in the vector or frame.
 
     Args:
         path: the path to the part.
         space: the part's space, neither a Dict nor a Tuple.
-        field: the part's name, and its shape in the vector.
-        start: index of the part's first number in the vector.
+        field: the part's name, its shape and dtype.
+        start: index of the part's first number in the vector, or byte in the frame.
     """
 
     def __init__(self, path: Path, space: Any, field: ObsField, start: int) -> None:
@@ -55,10 +72,13 @@ class Part:
             self._counts = np.array(space.n if is_one else space.nvec).reshape(-1)
             self._offsets = np.cumsum(self._counts) - self._counts
 
-    def write(self, source: str, value: Any, vector: Floats) -> None:
-        """Write a value into the vector; see `ObservationSpace.read`."""
+    def write(self, source: str, value: Any, vector: Floats, pixels: Pixels) -> None:
+        """Write a value into its place; see `ObservationSpace.read`."""
         if self.path:
             source = f"{source}, {self.field.name}:"
+        if self.field.is_image:
+            pixels[self.place] = read_image(source, value, self.field.shape).reshape(-1)
+            return
         if not self.is_choice:
             vector[self.place] = read_array(source, value, self.field.shape).reshape(-1)
             return
@@ -79,39 +99,48 @@ class ObservationSpace:
     Args:
         space: the observation space that the environment declares.
         name: value of `--env`.
+        privileged: names of fields, or of Dicts of fields, that only the critics see.
 
     Attributes:
         obs_dim: length of the vector.
-        fields: fields of the vector; None if the observation is one flat array.
+        fields: fields of an observation, privileged ones last; None if it is one flat array.
 
     Raises:
-        ConfigError: the space is not one of `ALLOWED`.
+        ConfigError: the space is not one of `ALLOWED`, or `privileged` names no part of it.
     """
 
-    def __init__(self, space: Any, name: str) -> None:
-        text = " ".join(str(space).split())
-        refusal = ConfigError(f"--env {name}: its observation space is {text}; allowed: {ALLOWED}")
+    def __init__(self, space: Any, name: str, privileged: Sequence[str] = ()) -> None:
+        refusal = ConfigError(
+            f"--env {name}: its observation space is {' '.join(str(space).split())}; allowed: {ALLOWED}"
+        )
+        leaves = list(_leaves(space, ()))
+        labels = [".".join(str(step.key) for step in path) or ONLY for path, _ in leaves]
+        hidden = [_is_among(label, privileged) for label in labels]
         self._parts: list[Part] = []
-        self.obs_dim = 0
-        for path, leaf in _leaves(space, ()):
-            label = ".".join(str(step.key) for step in path) or ONLY
+        self.obs_dim = self._frame_bytes = 0
+        for index in sorted(range(len(leaves)), key=hidden.__getitem__):
+            (path, leaf), label = leaves[index], labels[index]
             try:
-                field = ObsField.model_validate({"name": label, "shape": _shape(leaf)})
+                field = _field(label, leaf, privileged=hidden[index])
             except ValidationError:
                 raise refusal from None
-            self._parts.append(Part(path, leaf, field, self.obs_dim))
-            self.obs_dim += field.size
-            if self.obs_dim > MAX_DIM:
+            self._parts.append(Part(path, leaf, field, self._frame_bytes if field.is_image else self.obs_dim))
+            self.obs_dim += 0 if field.is_image else field.size
+            self._frame_bytes += field.size if field.is_image else 0
+            if self.obs_dim > MAX_DIM or self._frame_bytes > MAX_FRAME_BYTES:
                 raise refusal
         names = {part.field.name for part in self._parts}
         if not 0 < len(self._parts) == len(names) <= MAX_FIELDS:
             raise refusal
+        _require_named(name, privileged, self._parts)
         first = self._parts[0]
-        self._is_flat = not (first.path or first.is_choice) and len(first.field.shape) == 1
+        self._is_flat = not (first.path or first.is_choice) and first.field == ObsField(
+            name=ONLY, shape=(self.obs_dim,)
+        )
         self.fields = None if self._is_flat else tuple(part.field for part in self._parts)
 
-    def read(self, source: str, obs: Any) -> Floats:
-        """Return an observation as a new [obs_dim] float32 array.
+    def read(self, source: str, obs: Any) -> Observation:
+        """Return an observation in new arrays.
 
         Args:
             source: the call that returned the observation, for error messages.
@@ -122,17 +151,17 @@ class ObservationSpace:
             BrokenEpisodeError: a number is not finite or too large.
         """
         if self._is_flat:
-            return read_array(source, obs, (self.obs_dim,))
-        vector = np.zeros(self.obs_dim, np.float32)
+            return Observation(read_array(source, obs, (self.obs_dim,)))
+        vector, pixels = np.zeros(self.obs_dim, np.float32), np.empty(self._frame_bytes, np.uint8)
         for part in self._parts:
-            part.write(source, _pick(source, obs, part.path), vector)
-        return vector
+            part.write(source, _pick(source, obs, part.path), vector, pixels)
+        return Observation(vector, Frame(pixels) if self._frame_bytes else None)
 
     def outside(self, vector: Floats) -> tuple[str, float] | None:
         """Return name and value of the first number outside the declared bounds; None if there is none."""
         for part in self._parts:
             values = vector[part.place]
-            if isinstance(part.space, spaces.Box):
+            if isinstance(part.space, spaces.Box) and not part.field.is_image:
                 low, high = part.space.low.reshape(-1), part.space.high.reshape(-1)
                 for index in np.flatnonzero((values < low) | (values > high))[:1]:
                     name = "" if self._is_flat else f"{part.field.name} "
@@ -152,11 +181,43 @@ def _leaves(space: Any, path: Path) -> Iterator[tuple[Path, Any]]:
         yield path, space
 
 
+def _is_among(label: str, names: Sequence[str]) -> bool:
+    """Return whether a field, or a Dict or Tuple that it is in, has one of the names."""
+    return any(label == name or label.startswith(f"{name}.") for name in names)
+
+
+def _require_named(env: str, privileged: Sequence[str], parts: Sequence[Part]) -> None:
+    """Check the names of privileged fields against the parts of the observation.
+
+    Raises:
+        ConfigError: a name is unknown, or the policy would see nothing.
+    """
+    labels = [part.field.name for part in parts]
+    for name in privileged:
+        if not any(_is_among(label, [name]) for label in labels):
+            raise ConfigError(
+                f"--privileged-obs {name}: no field of --env {env}; allowed: {', '.join(labels)}"
+            )
+    if all(part.field.privileged for part in parts):
+        raise ConfigError(f"--privileged-obs {' '.join(privileged)}: allowed: not all fields")
+
+
+def _field(label: str, space: "gymnasium.Space[Any]", *, privileged: bool) -> ObsField:
+    """Return the field of a part.
+
+    Raises:
+        ValidationError: its name or space is not allowed.
+    """
+    shape = _shape(space)
+    is_bytes = isinstance(space, spaces.Box) and space.dtype == np.uint8
+    dtype = "u1" if is_bytes and shape is not None and is_image(shape) else "f4"
+    return ObsField.model_validate({"name": label, "shape": shape, "dtype": dtype, "privileged": privileged})
+
+
 def _shape(space: "gymnasium.Space[Any]") -> tuple[int, ...] | None:
-    """Return the shape of a part in the vector; None for a space that is not allowed."""
+    """Return the shape of a part; None for a space that is not allowed."""
     if isinstance(space, spaces.Box):
-        is_image = space.dtype == np.uint8 and len(space.shape) > 1
-        return tuple(map(int, space.shape)) if space.dtype.kind in "fiub" and not is_image else None
+        return tuple(map(int, space.shape)) if space.dtype.kind in "fiub" else None
     if isinstance(space, spaces.MultiBinary):
         return tuple(map(int, space.shape))
     if isinstance(space, spaces.Discrete):

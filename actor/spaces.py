@@ -7,8 +7,9 @@ import numpy as np
 
 from graspfleet.actor.observation_space import ObservationSpace
 from graspfleet.common.errors import ConfigError
+from graspfleet.common.observations import MAX_DIM
 from graspfleet.common.settings.config import EnvConfig, ReturnConfig
-from graspfleet.common.specs import MAX_DIM, EnvSpec
+from graspfleet.common.specs import EnvSpec
 
 MAX_ACTION_BOUND = 1e9
 """Largest bound of an action, in the environment's units; ± the largest float stands for no bound."""

@@ -15,8 +15,8 @@ from graspfleet.actor.environment import Environment
 from graspfleet.actor.video_writer import BAD, DEFAULT_FPS, GOOD, PLAIN, Picture, VideoWriter
 from graspfleet.actor.watchdog import Watchdog
 from graspfleet.common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.common.observations import Floats, Observation
 from graspfleet.common.settings.config import EnvConfig, ReturnConfig
-from graspfleet.common.specs import Floats
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class RecordedEnvironment(Environment):
         super().check(seeds)
         self._picture()
 
-    def reset(self, seed: int) -> Floats:
+    def reset(self, seed: int) -> Observation:
         """Reset the environment; start the next recording, or finish the video after the last one."""
         obs = super().reset(seed)
         self._episode += 1
@@ -71,7 +71,7 @@ class RecordedEnvironment(Environment):
             self._shoot("", PLAIN)
         return obs
 
-    def step(self, action: Floats) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
+    def step(self, action: Floats) -> tuple[Observation, float, bool, bool, Mapping[str, Any]]:
         """Take and record a step, see `Environment.step`."""
         result = super().step(action)
         _, reward, terminated, truncated, info = result

@@ -9,12 +9,14 @@ from collections import deque
 
 import numpy as np
 
+from graspfleet.actor.open_frames import OpenFrames
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.fields import MAX_EPISODE_BYTES, MAX_EPISODES, Episode
 from graspfleet.common.messages import Batch, Bye, Hello
 from graspfleet.common.messages.sizes import ENVELOPE_BYTES
 from graspfleet.common.protocol import encode
-from graspfleet.common.specs import EnvSpec, Transition
+from graspfleet.common.specs import EnvSpec
+from graspfleet.common.transition import Transition
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ MAX_PARTIAL_BATCHES = 8
 class Writer:
     """The actor's half of the delivery guarantee.
 
-    A batch is sealed when it holds `max_batch_transitions` or its first one has waited `max_batch_delay_s`.
+    A batch is sealed when it holds `max_batch_transitions`, or as many frames as a batch may, or its first
+    transition has waited `max_batch_delay_s`.
     Transitions are kept until the learner acknowledges them. A caller that checks `has_room` before it steps
     never exceeds the learner's allowance, and one that checks `fits` never exceeds `max_unacked_bytes`.
 
@@ -66,8 +69,9 @@ class Writer:
         self._max_batch_delay_s = max_batch_delay_s
         self._max_unacked_transitions = max_unacked_transitions
         self._allowed = min(max_unanswered_transitions, max_unacked_transitions)
-        self._record_bytes = spec.record.itemsize
-        self._row_bytes = self._record_bytes + MAX_EPISODE_BYTES
+        self._numbers_bytes = spec.numbers_bytes
+        self._row_bytes = spec.record.itemsize + MAX_EPISODE_BYTES
+        self._frames = OpenFrames(spec)
         self._max_unacked_bytes = max_unacked_bytes
         self._resend_after_s = self._patience_s = resend_after_s
         self._max_batch_transitions = max_batch_transitions
@@ -95,8 +99,12 @@ class Writer:
 
     def fits(self, count: int = 1) -> bool:
         """Return whether memory suffices for `count` more transitions, however they are batched."""
-        more = (len(self._rows) + count) * self._row_bytes + ENVELOPE_BYTES
-        return self._window_bytes + more <= self._max_unacked_bytes
+        open_bytes = len(self._rows) * self._row_bytes + self._frames.size_bytes
+        return self._window_bytes + open_bytes + self._most_bytes(count) <= self._max_unacked_bytes
+
+    def _most_bytes(self, count: int) -> int:
+        """Return the largest size of `count` more transitions, each with two frames."""
+        return count * (self._row_bytes + 2 * self.spec.frame_bytes) + ENVELOPE_BYTES
 
     def require_room(self, count: int) -> None:
         """Log the capacity, and check that it is at least `count` transitions.
@@ -104,12 +112,12 @@ class Writer:
         Raises:
             ConfigError: `max_unacked_bytes` is too small.
         """
-        kept = (self._max_unacked_bytes - ENVELOPE_BYTES) // self._row_bytes
-        if kept < count:
+        if (least := self._most_bytes(count)) > self._max_unacked_bytes:
             raise ConfigError(
                 f"--max-unacked-bytes {self._max_unacked_bytes}: too small for {count} transitions;"
-                f" allowed: at least {count * self._row_bytes + ENVELOPE_BYTES}"
+                f" allowed: at least {least}"
             )
+        kept = (self._max_unacked_bytes - ENVELOPE_BYTES) // (self._row_bytes + self.spec.frame_bytes)
         log.info(
             "%s keeps up to %d unacknowledged transitions, %d while its learner answers",
             self.actor_id,
@@ -139,7 +147,12 @@ class Writer:
 
     def add(self, transition: Transition) -> None:
         """Add a copy of one transition; a full batch is sealed."""
-        self._rows.append(transition.pack(self._record_bytes))
+        row = transition.pack(self._numbers_bytes)
+        if self.spec.frame_bytes:
+            if self._frames.is_full:
+                self.seal()
+            row += self._frames.refer(transition.obs.frame, transition.next_obs.frame)
+        self._rows.append(row)
         if len(self._rows) == self._max_batch_transitions:
             self.seal()
 
@@ -154,6 +167,7 @@ class Writer:
         if not (self._rows or self._episodes):
             return
         rows = np.frombuffer(b"".join(self._rows), np.uint8)
+        first_frame, frames = self._frames.take()
         batch = Batch(
             actor_id=self.actor_id,
             session_id=self.session_id,
@@ -164,7 +178,9 @@ class Writer:
             discarded=self.discarded,
             resent=self.resent,
             episodes=tuple(self._episodes),
+            first_frame=first_frame,
             rows=rows.reshape(len(self._rows), self.spec.record.itemsize),
+            frames=frames,
         )
         frame = encode(batch)
         self._window.append((frame, len(self._rows)))

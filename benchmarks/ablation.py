@@ -33,7 +33,8 @@ from graspfleet.common.runtime.signals import StopSignal
 from graspfleet.common.settings.config import EnvConfig
 from graspfleet.common.settings.env_args import evaluated_env_args
 from graspfleet.common.settings.flags import TrainFlags, parse
-from graspfleet.common.specs import EnvSpec, Transition
+from graspfleet.common.specs import EnvSpec
+from graspfleet.common.transition import Transition
 from graspfleet.learner.algorithm import all_settings, definition
 from graspfleet.learner.experience.replay import Replay
 
@@ -96,7 +97,7 @@ def learn(flags: TrainFlags, seed: int, num_steps: int, num_episodes: int, folde
         flags.returns,
     )
     spec = env.spec
-    replay = Replay(folder / "replay", spec.record, num_steps, rngs[0])
+    replay = Replay(folder / "replay", spec, num_steps, rngs[0])
     batch_size = flags.replay.batch_size
     agent = definition("sac").build(flags.algorithm, spec, flags.learner, batch_size=batch_size, seed=seed)
     writer: Any = Inserter(spec, replay)
@@ -105,7 +106,7 @@ def learn(flags: TrainFlags, seed: int, num_steps: int, num_episodes: int, folde
     behavior = BehaviorPolicy(spec.action_dim, rngs[2], deterministic=False, random_action_prob=share)
     owed, success = 0.0, {}
     for step in range(1, num_steps + 1):
-        runner.step(behavior.act(runner.obs[None])[0])
+        runner.step(behavior.act(*runner.obs.batch())[0])
         if step > flags.learner.explore_steps:
             owed += UPDATES_PER_STEP
             while owed >= 1:

@@ -22,10 +22,10 @@ from benchmarks.learner import LearnerProcess
 from benchmarks.workload import Measure
 from graspfleet.actor.environment import Environment
 from graspfleet.actor.loop import Actor
+from graspfleet.common.observations import Floats
 from graspfleet.common.runtime.signals import StopSignal
 from graspfleet.common.settings.flags import ActorFlags, parse
 from graspfleet.common.settings.section import flag
-from graspfleet.common.specs import Floats
 
 WARM_S = 1.0
 SECONDS = 2.5

@@ -22,9 +22,9 @@ from benchmarks.snapshots import Snapshot
 from graspfleet.actor.observation_space import ObservationSpace
 from graspfleet.actor.spaces import read_spec
 from graspfleet.common.messages import Weights
+from graspfleet.common.observations import Floats
 from graspfleet.common.protocol import encode
 from graspfleet.common.settings.config import EnvConfig, ReturnConfig
-from graspfleet.common.specs import Floats
 
 ENV = "graspfleet.actor.grasp:Grasp-v0"
 ENDLESS = 10**9

@@ -27,9 +27,10 @@ from graspfleet.actor.learner_client import LearnerClient
 from graspfleet.actor.subscriber import Subscriber
 from graspfleet.actor.writer import Writer
 from graspfleet.common.net.experience import ExperienceSender
+from graspfleet.common.observations import Observation
 from graspfleet.common.runtime.run_directory import RunDirectory
 from graspfleet.common.settings.transport import TransportConfig
-from graspfleet.common.specs import Transition
+from graspfleet.common.transition import Transition
 from graspfleet.learner.experience.replay import Replay
 
 EXPLORE_STEPS = 2000
@@ -88,7 +89,17 @@ class ManyActors:
                 due = int(now_s * rate_hz / len(self.clients)) - int(made / len(self.clients))
                 for _ in range(due if writer.has_room() else 0):
                     self._obs[:2] = index, writer.produced
-                    writer.add(Transition(self._obs, self._obs, self._action, 0.0, 0.99, False, False))
+                    writer.add(
+                        Transition(
+                            Observation(self._obs),
+                            Observation(self._obs),
+                            self._action,
+                            0.0,
+                            0.99,
+                            False,
+                            False,
+                        )
+                    )
                 client.poll()
                 client.subscriber.weights.newest()
             made = int(now_s * rate_hz / len(self.clients)) * len(self.clients)
@@ -106,7 +117,7 @@ class ManyActors:
 
 def times_in_replay(run: RunDirectory, inserted: int) -> NDArray[np.int64]:
     """Return how often each transition that is in the replay is there; each carries its actor and number."""
-    replay = Replay(run.replay, SPEC.record, REPLAY_CAPACITY, np.random.default_rng(0))
+    replay = Replay(run.replay, SPEC, REPLAY_CAPACITY, np.random.default_rng(0))
     obs = replay.read(0, inserted)["obs"][:, :2].astype(np.int64)
     _, times = np.unique((obs[:, 0] << 32) + obs[:, 1], return_counts=True)
     return times

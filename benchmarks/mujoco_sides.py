@@ -57,7 +57,7 @@ def baseline_arguments(flags: TrainFlags) -> dict[str, Any]:
         "tau": sac.tau,
         "batch_size": flags.replay.batch_size,
         "ent_coef": f"auto_{sac.initial_temperature}",
-        "buffer_size": flags.replay.replay_capacity,
+        "buffer_size": 1_000_000,
         "learning_starts": flags.learner.explore_steps,
         "train_freq": 1,
         "gradient_steps": 1,

@@ -18,9 +18,9 @@ from graspfleet.actor.grasp.observation import GraspState
 from graspfleet.actor.grasp.scene import Scene
 from graspfleet.actor.policies import load_policy
 from graspfleet.common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.common.observations import Floats
 from graspfleet.common.policy import NumpyPolicy
 from graspfleet.common.runtime.run_directory import RunDirectory
-from graspfleet.common.specs import Floats
 
 SEED = 3_000_017
 """Root of the episodes' seeds: neither training's nor `graspfleet evaluate`'s."""
@@ -119,7 +119,7 @@ def photograph(path: str, which: str, row: dict[str, Any]) -> Tile:
     env, policy = open_run(path, which, row["object"], render_mode="rgb_array")
     obs = env.reset(failure["seed"])
     for _ in range(failure["last_closing_step"]):
-        obs = env.step(policy.act(obs[None], deterministic=True)[0])[0]
+        obs = env.step(policy.act(*obs.batch(), deterministic=True)[0])[0]
     client, target_m = env.scene.simulation.client, env.states[-1].object_position
     pixels = camera.picture(client, target_m=target_m, distance_m=CLOSE_M)
     env.close()

@@ -28,10 +28,11 @@ from graspfleet.actor.loop import POLL_INTERVAL_S
 from graspfleet.actor.subscriber import Subscriber
 from graspfleet.actor.writer import Writer
 from graspfleet.common.net.experience import ExperienceSender
+from graspfleet.common.observations import Observation
 from graspfleet.common.runtime.interval import Interval
 from graspfleet.common.settings.processes import ActorConfig
 from graspfleet.common.settings.transport import TransportConfig
-from graspfleet.common.specs import Transition
+from graspfleet.common.transition import Transition
 from graspfleet.keys import init as make_keys
 
 NUM_WRITERS = 2
@@ -97,7 +98,15 @@ def write_transitions(going: Event, config: TransportConfig, batch_transitions: 
     client = LearnerClient(writer, Subscriber("127.0.0.1", config, writer.actor_id), sender)
     record = random_records(1)[0]
     fields = [record[name] for name in ("obs", "next_obs", "action", "reward", "discount")]
-    values = (*fields[:3], float(fields[3]), float(fields[4]), False, False)
+    values = (
+        Observation(fields[0]),
+        Observation(fields[1]),
+        fields[2],
+        float(fields[3]),
+        float(fields[4]),
+        False,
+        False,
+    )
     look = Interval(POLL_INTERVAL_S)
     while True:
         if going.is_set() and writer.has_room(batch_transitions):

@@ -38,7 +38,7 @@ def random_records(count: int, seed: int = 0) -> Records:
 def filled_replay(num_rows: int) -> Iterator[Replay]:
     """Yield a replay full of random transitions, memory-mapped in a file."""
     with tempfile.TemporaryDirectory() as folder:
-        replay = Replay(Path(folder) / "replay", SPEC.record, num_rows, np.random.default_rng(0))
+        replay = Replay(Path(folder) / "replay", SPEC, num_rows, np.random.default_rng(0))
         for part in np.split(random_records(num_rows), range(MAX_ROWS, num_rows, MAX_ROWS)):
             replay.insert(part)
         yield replay

@@ -3,7 +3,8 @@
 from collections import deque
 from collections.abc import Callable
 
-from graspfleet.common.specs import Floats, Transition
+from graspfleet.common.observations import Floats, Observation
+from graspfleet.common.transition import Transition
 
 
 class NStepAdder:
@@ -23,20 +24,20 @@ class NStepAdder:
         self._n_step = n_step
         self._discount = discount
         self._sink = sink
-        self._steps: deque[tuple[Floats, Floats, float]] = deque()
-        self._last: tuple[Floats, bool, bool] | None = None
+        self._steps: deque[tuple[Observation, Floats, float]] = deque()
+        self._last: tuple[Observation, bool, bool] | None = None
 
     def add(
         self,
-        obs: Floats,
+        obs: Observation,
         action: Floats,
         reward: float,
-        next_obs: Floats,
+        next_obs: Observation,
         *,
         terminated: bool,
         truncated: bool,
     ) -> None:
-        """Add one env step; obs [obs_dim] and action [action_dim] are kept, not copied."""
+        """Add one env step; the observations and the action [action_dim] are kept, not copied."""
         self._steps.append((obs, action, reward))
         self._last = (next_obs, terminated, truncated)
         if terminated or truncated:

@@ -4,6 +4,7 @@ In: the named arrays of a weights message (checked, because they come from a pee
 actions in [-1, 1]. Must not know: sockets, environments, how the policy is trained.
 """
 
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 
@@ -11,7 +12,9 @@ import msgpack
 import numpy as np
 
 from graspfleet.common.errors import ProtocolError
-from graspfleet.common.specs import EnvSpec, Floats
+from graspfleet.common.image_encoder import ImageEncoder, encoder_shapes, read_layers
+from graspfleet.common.observations import MAX_DIM, Floats, Pixels
+from graspfleet.common.specs import EnvSpec
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 """Bounds of the log standard deviation before tanh (as in the SAC authors' code, softlearning)."""
@@ -25,19 +28,28 @@ NOISE_STEPS = 64
 _ZERO, _LOW, _HIGH = np.float32(0), np.float32(LOG_STD_MIN), np.float32(LOG_STD_MAX)
 
 
-def policy_bytes(spec: EnvSpec, hidden_dim: int) -> int:
-    """Return the size of a policy with two hidden layers of this width, its spec included, in bytes."""
-    widths = [spec.obs_dim, hidden_dim, hidden_dim, 2 * spec.action_dim]
+def policy_bytes(spec: EnvSpec, hidden_dim: int, encoder: Mapping[str, tuple[int, ...]] | None = None) -> int:
+    """Return the size of a policy with two hidden layers of this width, its spec included, in bytes.
+
+    Args:
+        spec: of the environment.
+        hidden_dim: units of each hidden layer.
+        encoder: shapes of the encoder's arrays; None without images.
+    """
+    latent_dim = encoder["latent.b"][0] if encoder else 0
+    widths = [spec.policy_dim + latent_dim, hidden_dim, hidden_dim, 2 * spec.action_dim]
     floats = sum(n_in * n_out + n_out for n_in, n_out in pairwise(widths))
+    floats += sum(math.prod(shape) for shape in (encoder or {}).values())
     return 4 * floats + len(msgpack.packb(spec.to_mapping()))
 
 
 def _check(arrays: Mapping[str, Floats], spec: EnvSpec) -> None:
     """Raise ProtocolError if the arrays are not a policy for `spec`."""
     names = {f"{kind}{i}" for i in range(NUM_LAYERS) for kind in "wb"}
-    if set(arrays) != names:
+    encoder = {name: array for name, array in arrays.items() if name not in names} if spec.images else {}
+    n_in = spec.policy_dim + (_check_encoder(encoder, spec) if spec.images else 0)
+    if set(arrays) - set(encoder) != names:
         raise ProtocolError("policy", f"arrays {sorted(arrays)}, expected {sorted(names)}")
-    n_in = spec.obs_dim
     for i in range(NUM_LAYERS):
         weight, bias = arrays[f"w{i}"], arrays[f"b{i}"]
         if weight.dtype != np.float32 or bias.dtype != np.float32:
@@ -56,6 +68,29 @@ def _check(arrays: Mapping[str, Floats], spec: EnvSpec) -> None:
         raise ProtocolError("policy", f"output width {n_in}, expected 2 x {spec.action_dim}")
 
 
+def _check_encoder(arrays: Mapping[str, Floats], spec: EnvSpec) -> int:
+    """Return the length of an encoder's latent vector.
+
+    Raises:
+        ProtocolError: the arrays are not an encoder of the spec's images.
+    """
+    bias = arrays.get("latent.b", np.empty(0, np.float32))
+    if bias.ndim != 1 or not 0 < len(bias) <= MAX_DIM:
+        raise ProtocolError("policy", "an encoder without latent.b")
+    layers = read_layers(arrays, spec)
+    try:
+        own = [encoder_shapes(spec, each, len(bias)) for each in (layers, ())]  # chosen or default ones
+    except ValueError as error:
+        raise ProtocolError("policy", str(error)) from None
+    found = {name: array.shape for name, array in arrays.items()}
+    if found not in own:
+        raise ProtocolError("policy", f"arrays {found}, expected {own[0]}")
+    for name, array in arrays.items():
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            raise ProtocolError("policy", f"{name} is {array.dtype}, or not finite")
+    return len(bias)
+
+
 class NumpyPolicy:
     """The squashed-Gaussian policy of one weights version.
 
@@ -64,9 +99,11 @@ class NumpyPolicy:
     2.9 us of it with weights [in, out] in C order and 3.6 us in Fortran order; for K = 8, 10 us and 42 us.
 
     Args:
-        arrays: `w0 b0 w1 b1 w2 b2`, float32; w0 [obs_dim, H0], b0 [H0], w1 [H0, H1], b1 [H1],
-            w2 [H1, 2 * action_dim], b2 [2 * action_dim], the mean's columns first. They are copied.
-        spec: gives obs_dim and action_dim.
+        arrays: `w0 b0 w1 b1 w2 b2`, float32; w0 [I, H0], b0 [H0], w1 [H0, H1], b1 [H1],
+            w2 [H1, 2 * action_dim], b2 [2 * action_dim], the mean's columns first. The I inputs are the
+            policy_dim numbers that a policy sees, and the latent vector of an encoder if there are images;
+            its arrays are those of `image_encoder`. All are copied.
+        spec: gives shapes of observations and actions.
         rng: source of the exploration noise; shared with the caller, not copied.
 
     Raises:
@@ -79,13 +116,16 @@ class NumpyPolicy:
         self._weights = [np.array(arrays[f"w{i}"], order="C") for i in range(NUM_LAYERS)]
         self._biases = [np.array(arrays[f"b{i}"], order="C") for i in range(NUM_LAYERS)]
         self._action_dim, self._rng = spec.action_dim, rng
+        self._encoder = ImageEncoder(_encoder_of(arrays), spec) if spec.images else None
+        self._hidden_from = spec.policy_dim if spec.policy_dim < spec.obs_dim else None
         self._allocate(1)
 
-    def act(self, obs: Floats, *, deterministic: bool) -> Floats:
+    def act(self, obs: Floats, pixels: Pixels | None = None, *, deterministic: bool) -> Floats:
         """Return an action for each observation.
 
         Args:
             obs: [K, obs_dim] float32, finite.
+            pixels: [K, frame_bytes] uint8; not used without images.
             deterministic: return the mean action, tanh(mean), instead of a sample tanh(mean + std * noise).
 
         Returns:
@@ -94,7 +134,7 @@ class NumpyPolicy:
         Raises:
             ValueError: obs has another shape or dtype.
         """
-        self._forward(obs)
+        self._forward(obs, pixels)
         if deterministic:
             return np.tanh(self._mean)
         u = self._next_noise()
@@ -102,11 +142,12 @@ class NumpyPolicy:
         u += self._mean
         return np.tanh(u)  # a new array: `u` is a view of a buffer
 
-    def mean_and_log_std(self, obs: Floats) -> tuple[Floats, Floats]:
+    def mean_and_log_std(self, obs: Floats, pixels: Pixels | None = None) -> tuple[Floats, Floats]:
         """Return the Gaussian before tanh.
 
         Args:
             obs: [K, obs_dim] float32.
+            pixels: [K, frame_bytes] uint8; not used without images.
 
         Returns:
             mean and log_std (clipped to [LOG_STD_MIN, LOG_STD_MAX]), each [K, action_dim], new arrays.
@@ -114,7 +155,7 @@ class NumpyPolicy:
         Raises:
             ValueError: obs has another shape or dtype.
         """
-        self._forward(obs)
+        self._forward(obs, pixels)
         return self._mean.copy(), self._log_std.copy()
 
     def _allocate(self, k: int) -> None:
@@ -133,8 +174,14 @@ class NumpyPolicy:
         self._drawn += 1
         return noise
 
-    def _forward(self, obs: Floats) -> None:
+    def _forward(self, obs: Floats, pixels: Pixels | None) -> None:
         """Compute the Gaussian into the buffers `_mean` and `_log_std`."""
+        if self._hidden_from is not None:
+            obs = obs[:, : self._hidden_from]
+        if self._encoder is not None:
+            if pixels is None:
+                raise ValueError("a policy of images without pixels")
+            obs = np.concatenate((obs, self._encoder.encode(pixels)), axis=1)
         if len(obs) != len(self._mean):
             self._allocate(len(obs))
         first, second, output = self._outputs
@@ -149,3 +196,7 @@ class NumpyPolicy:
         output += self._biases[2]
         np.maximum(self._log_std, _LOW, out=self._log_std)
         np.minimum(self._log_std, _HIGH, out=self._log_std)
+
+
+def _encoder_of(arrays: Mapping[str, Floats]) -> dict[str, Floats]:
+    return {name: array for name, array in arrays.items() if name.startswith(("image", "latent."))}

@@ -24,11 +24,11 @@ from graspfleet.common.messages import KINDS, Arrays, Message
 from graspfleet.common.specs import EnvSpec
 
 MAGIC = b"GFLT"
-VERSION = 3
+VERSION = 4
 OLDEST_POLICY = 1
 """Oldest readable version of policy files."""
 MAX_HEADER_BYTES = 1 << 20
-MAX_ARRAYS = 64
+MAX_ARRAYS = 256
 MAX_ELEMENTS = 1 << 32
 """Largest number of elements of an array, counting dimensions of size 0 as 1, because the frame's length does
 not bound the other dimensions of an empty array."""

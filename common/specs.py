@@ -5,26 +5,18 @@ the packed record of one transition. Must not know: any environment's meaning.
 """
 
 import hashlib
-import math
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from graspfleet.common.errors import ProtocolError
 from graspfleet.common.fields import Finite, Record
-
-MAX_DIM = 65_536
-"""Largest size of an observation or action that a spec may declare."""
-
-MAX_FIELDS, MAX_FIELD_NAME, MAX_RANK = 256, 64, 8
-"""Largest numbers of fields of an observation, of characters in a field's name, and of its dimensions."""
+from graspfleet.common.observations import MAX_DIM, MAX_FRAME_BYTES, ObsField, ObsFields, tuples
 
 MAX_MAGNITUDE = float(1 << 24)
 """Largest magnitude of an observation or n-step reward: float32 represents all integers up to it. It keeps a
@@ -39,89 +31,16 @@ RANGES = {
 }
 """Smallest and largest allowed numbers of a record."""
 
-RECORD_END = struct.Struct("<ff??2x")
-"""The last fields of a record: reward, discount, terminated, truncated, padding."""
-
-Floats = NDArray[np.float32]
 Records = NDArray[np.void]
 """Structured array [n] of transitions, dtype `EnvSpec.record`."""
 
 Bound = tuple[Finite, ...]
 
 
-class ObsField(Record):
-    """One field of an observation; its values are contiguous in the flat vector.
-
-    Attributes:
-        name: the path of keys to the field, joined by dots; ``obs`` if the observation is one array.
-        shape: of an array, or (number of choices,) of a one-hot vector.
-    """
-
-    name: Annotated[str, Field(pattern=rf"^[!-~]{{1,{MAX_FIELD_NAME}}}$")]
-    shape: Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_DIM)], ...], Field(max_length=MAX_RANK)]
-
-    @property
-    def size(self) -> int:
-        """Number of values in the flat vector."""
-        return math.prod(self.shape)
-
-
-def _read_fields(value: Any) -> Any:
-    """Convert the plain values of a message or file to fields; a file has lists in place of tuples."""
-    if not isinstance(value, tuple | list):
-        return value
-    return tuple(ObsField.model_validate(_tuples(each)) if isinstance(each, dict) else each for each in value)
-
-
-def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
-
-
-ObsFields = Annotated[
-    tuple[ObsField, ...], Field(min_length=1, max_length=MAX_FIELDS), BeforeValidator(_read_fields)
-]
-
-
-@dataclass(slots=True)
-class Transition:
-    """One n-step transition of one environment.
-
-    Attributes:
-        obs: [obs_dim] float32.
-        next_obs: [obs_dim] float32, n steps later.
-        action: [action_dim] float32 in [-1, 1].
-        reward: discounted sum over the n steps.
-        discount: factor of the bootstrap at `next_obs`: discount**n, with n shorter at an episode's end.
-        terminated: whether `next_obs` is terminal.
-        truncated: whether the episode was truncated there.
-    """
-
-    obs: Floats
-    next_obs: Floats
-    action: Floats
-    reward: float
-    discount: float
-    terminated: bool
-    truncated: bool
-
-    def pack(self, record_bytes: int) -> bytes:
-        """Return the bytes of an `EnvSpec.record`, several times as fast as NumPy does.
-
-        Args:
-            record_bytes: size of the record.
-
-        Raises:
-            ValueError: the arrays have another size than the record, hence another shape or dtype.
-        """
-        end = RECORD_END.pack(self.reward, self.discount, self.terminated, self.truncated)
-        parts: Any = self.obs, self.next_obs, self.action, end
-        try:
-            row = b"".join(parts)
-        except TypeError:  # an array is not contiguous
-            row = b"".join((self.obs.tobytes(), self.next_obs.tobytes(), self.action.tobytes(), end))
-        if len(row) != record_bytes:
-            raise ValueError(f"a transition of {len(row)} bytes, allowed {record_bytes}")
-        return row
+MAX_FRAME_REFERENCE = 256
+"""Largest number of earlier frames of its session that a batch may refer to; older ones are sent again."""
+MAX_BATCH_FRAMES, MAX_BATCH_FRAME_BYTES = 4096, 1 << 20
+"""Limits of the frames in a batch; two frames are allowed, however large."""
 
 
 class EnvSpec(Record):
@@ -131,8 +50,8 @@ class EnvSpec(Record):
 
     Attributes:
         env: Gymnasium id.
-        obs_dim: length of the flat float32 observation.
-        obs_fields: fields of the observation, in order; None: a single array.
+        obs_dim: length of the float32 vector of an observation.
+        obs_fields: fields of the observation, in order, privileged ones last; None: a single flat array.
         action_dim: length of the flat float32 action, always within [-1, 1] here and on the wire.
         discount: per env step, already folded into `reward` and `discount` of a record.
         n_step: env steps that a record's reward sums over.
@@ -141,7 +60,7 @@ class EnvSpec(Record):
     """
 
     env: str
-    obs_dim: Annotated[int, Field(ge=1, le=MAX_DIM)]
+    obs_dim: Annotated[int, Field(ge=0, le=MAX_DIM)]
     action_dim: Annotated[int, Field(ge=1, le=MAX_DIM)]
     discount: Annotated[float, Field(ge=0.0, le=1.0)]
     n_step: Annotated[int, Field(ge=1, le=MAX_DIM)]
@@ -158,20 +77,49 @@ class EnvSpec(Record):
 
     @model_validator(mode="after")
     def _fields_fit(self) -> "EnvSpec":
-        fields = self.obs_fields
-        if fields is None:
-            return self
-        if sum(field.size for field in fields) != self.obs_dim:
+        fields = self.fields
+        if sum(field.size for field in fields if not field.is_image) != self.obs_dim:
             raise ValueError(f"the sizes of the fields do not add up to {self.obs_dim}")
+        if self.frame_bytes > MAX_FRAME_BYTES or not (self.policy_dim or self.frame_bytes):
+            raise ValueError("too many pixels, or nothing to see")
         if len({field.name for field in fields}) < len(fields):
             raise ValueError("two fields have the same name")
+        if [field.privileged for field in fields] != sorted(field.privileged for field in fields):
+            raise ValueError("a field follows a privileged one")
         return self
+
+    @cached_property
+    def fields(self) -> tuple[ObsField, ...]:
+        """All fields of an observation."""
+        if self.obs_fields is not None:
+            return self.obs_fields
+        return (ObsField(name="obs", shape=(self.obs_dim,)),) if self.obs_dim else ()
+
+    @cached_property
+    def images(self) -> tuple[ObsField, ...]:
+        """Fields of the frame, in order."""
+        return tuple(field for field in self.fields if field.is_image)
+
+    @cached_property
+    def frame_bytes(self) -> int:
+        """Size of a frame; 0 without images."""
+        return sum(field.size for field in self.images)
+
+    @cached_property
+    def policy_dim(self) -> int:
+        """Length of the part of the vector that the policy sees, at its beginning."""
+        return sum(field.size for field in self.fields if not (field.is_image or field.privileged))
+
+    @property
+    def max_batch_frames(self) -> int:
+        """Largest number of frames in a batch."""
+        fitting = MAX_BATCH_FRAME_BYTES // max(1, self.frame_bytes)
+        return max(2, min(MAX_BATCH_FRAMES, fitting)) if self.frame_bytes else 0
 
     @property
     def layout(self) -> str:
         """Fields of an observation with their shapes, for the user."""
-        fields = self.obs_fields or (ObsField(name="obs", shape=(self.obs_dim,)),)
-        return ", ".join(f"{field.name} {field.shape}" for field in fields)
+        return ", ".join(field.describe() for field in self.fields)
 
     @classmethod
     def from_mapping(cls, data: Any) -> "EnvSpec":
@@ -183,13 +131,13 @@ class EnvSpec(Record):
         if not isinstance(data, dict):
             raise ProtocolError("spec", "not a mapping")
         try:
-            return cls.model_validate(_tuples(data))
+            return cls.model_validate(tuples(data))
         except ValidationError as error:
             raise ProtocolError("spec", str(error.errors()[0]["loc"])) from None
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values, as in messages and files."""
-        return self.model_dump(exclude_none=True)
+        return self.model_dump(exclude_defaults=True)
 
     def described(self) -> dict[str, Any]:
         """Return the values that tell specs apart, for the user."""
@@ -204,8 +152,11 @@ class EnvSpec(Record):
     def record(self) -> np.dtype[np.void]:
         """Packed little-endian record of one transition; its size is a multiple of 4 bytes.
 
-        The fields are those of `Transition`.
+        The fields are those of `Transition`. With images, two numbers refer to its frames: in a batch, they
+        count from the frame `MAX_FRAME_REFERENCE` before the batch's first; in the replay, from the run's
+        first.
         """
+        references = [("frame", "<u8"), ("next_frame", "<u8")] if self.frame_bytes else []
         return np.dtype(
             [
                 ("obs", "<f4", (self.obs_dim,)),
@@ -216,8 +167,24 @@ class EnvSpec(Record):
                 ("terminated", "?"),
                 ("truncated", "?"),
                 ("padding", "u1", (2,)),
+                *references,
             ]
         )
+
+    @cached_property
+    def sample(self) -> np.dtype[np.void]:
+        """One transition of a learner's batch: a record, followed by the frames that it refers to."""
+        if not self.frame_bytes:
+            return self.record
+        names = self.record.names or ()
+        rest = -2 * self.frame_bytes % 4  # the floats of all transitions stay aligned
+        frames = [("pixels", "u1", (self.frame_bytes,)), ("next_pixels", "u1", (self.frame_bytes,))]
+        return np.dtype([*((name, self.record[name]) for name in names), *frames, ("rest", "u1", (rest,))])
+
+    @cached_property
+    def numbers_bytes(self) -> int:
+        """Size of a record without its references to frames."""
+        return 4 * (2 * self.obs_dim + self.action_dim + 2) + 4
 
     @cached_property
     def limits(self) -> NDArray[np.float32]:
@@ -225,7 +192,8 @@ class EnvSpec(Record):
         ends = np.zeros(2, self.record)
         for name, (least, most) in RANGES.items():
             ends[name][0], ends[name][1] = least, most
-        return ends.view("<f4").reshape(2, -1)[:, :-1].copy()
+        floats = ends.view(np.uint8).reshape(2, -1)[:, : self.numbers_bytes - 4]
+        return np.ascontiguousarray(floats).view("<f4")
 
     def unpack(self, rows: NDArray[np.uint8]) -> Records:
         """Return a view of packed transitions.
@@ -241,9 +209,10 @@ class EnvSpec(Record):
         if rows.ndim != 2 or rows.shape[1] != self.record.itemsize:
             raise ProtocolError("shape", f"rows {rows.shape}, allowed [n, {self.record.itemsize}]")
         records: Records = rows.view(self.record).reshape(-1)
-        if (rows[:, -4:-2] > 1).any():
+        end = self.numbers_bytes
+        if (rows[:, end - 4 : end - 2] > 1).any():
             raise ProtocolError("flags", "terminated or truncated is neither 0 nor 1")
-        floats = rows[:, :-4].view("<f4")
+        floats = rows[:, : end - 4].view("<f4")
         low, high = self.limits
         fits = (low <= floats) & (floats <= high)  # also false for NaN
         if not fits.all():

@@ -1,6 +1,7 @@
 """Progress of a run for the user: a live panel, or plain lines if the output is not a terminal."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -115,7 +116,7 @@ class Panel:
             for name, label, form in row:
                 cells += [f"[dim]{label}[/dim]", form.format(metrics[name]) if name in metrics else "–"]
             table.add_row(*cells)
-        actors = f"{metrics.get('actors_alive', 0)} actors alive"
+        actors = ", ".join([f"{metrics.get('actors_alive', 0)} actors alive", *replay_of(metrics)])
         if restarts:
             actors += f", [yellow]{restarts} restarted[/yellow]"
         if metrics.get("rejected") or metrics.get("lost"):
@@ -124,13 +125,21 @@ class Panel:
         return Frame(Group(self._progress, table, actors), title=title, subtitle=str(self._run_dir))
 
 
+def replay_of(metrics: Mapping[str, float]) -> list[str]:
+    """Return how full the replay is, and its size on disk; an empty list before the learner has one."""
+    if "replay_capacity" not in metrics:
+        return []
+    size, capacity = int(metrics["replay_size"]), int(metrics["replay_capacity"])
+    return [f"replay {size:,}/{capacity:,}, {metrics['replay_bytes'] / 1e9:.2g} GB on disk"]
+
+
 def as_line(status: Status, total_env_steps: int, restarts: int) -> str:
     """Return a status as one plain line."""
     metrics = status.metrics
     parts = [f"{int(metrics.get('env_steps', 0)):,}/{total_env_steps:,} env steps"]
     cells = [cell for column in CELLS for cell in column]
     parts += [f"{label} {form.format(metrics[name])}" for name, label, form in cells if name in metrics]
-    parts.append(f"{metrics.get('actors_alive', 0)} actors alive")
+    parts += [f"{metrics.get('actors_alive', 0)} actors alive", *replay_of(metrics)]
     if restarts:
         parts.append(f"{restarts} restarted")
     return f"{status.state}: " + ", ".join(parts)

@@ -20,7 +20,7 @@ from graspfleet.learner.experience.journal import Journal, Recovered
 from graspfleet.learner.experience.peers.sessions import Sessions
 from graspfleet.learner.experience.peers.throttle import Throttle
 from graspfleet.learner.experience.rate_limiter import RateLimiter, make_limiter
-from graspfleet.learner.experience.replay import Mixture, Replay, Sampler
+from graspfleet.learner.experience.replay import Mixture, Replay, Sampler, transitions_of
 from graspfleet.learner.loop import Learner, Parts
 from graspfleet.learner.normalization import Normalized
 from graspfleet.learner.publishing.cadence import Cadence
@@ -78,7 +78,8 @@ def build_sampler(flags: LearnerFlags, spec: EnvSpec, run: RunDirectory) -> tupl
     """
     _, replay_seed, demo_seed = seed_sequence(flags.env.seed, "learner").spawn(3)
     settings = flags.replay
-    replay = Replay(run.replay, spec.record, settings.replay_capacity, np.random.default_rng(replay_seed))
+    capacity = transitions_of(settings.replay_capacity, spec, flags.learner.max_run_bytes)
+    replay = Replay(run.replay, spec, capacity, np.random.default_rng(replay_seed))
     if settings.demos is None:
         return replay, replay
     demos = load_demos(settings.demos, spec, np.random.default_rng(demo_seed))
@@ -114,7 +115,7 @@ def assemble(
     num_updates = definition.updates_per_dispatch(flags.algorithm, flags.learner)
     replay, sampler = build_sampler(flags, spec, run)
     if flags.replay.normalize_obs:
-        algorithm = Normalized(algorithm, replay, spec.obs_dim)
+        algorithm = Normalized(algorithm, replay, spec)
     limiter, progress = make_limiter(flags, num_updates), Progress()
     ingest = _build_ingest(flags, spec, replay, journal, limiter, sockets.refusals)
     publisher = _build_publisher(flags, spec, algorithm, sockets.weights, run, ingest)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from graspfleet.common.fields import MAX_ROWS
-from graspfleet.common.specs import Records
+from graspfleet.common.specs import EnvSpec, Records
 from graspfleet.learner.algorithm import Algorithm
 from graspfleet.learner.experience.replay import Replay
 from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
@@ -65,12 +65,12 @@ class Normalized:
     Args:
         algorithm: the wrapped algorithm.
         replay: source of the statistics, which cover every transition inserted into it.
-        obs_dim: length of an observation.
+        spec: layout of a transition.
     """
 
-    def __init__(self, algorithm: Algorithm, replay: Replay, obs_dim: int) -> None:
+    def __init__(self, algorithm: Algorithm, replay: Replay, spec: EnvSpec) -> None:
         self._algorithm, self._replay = algorithm, replay
-        self._statistics = Statistics(obs_dim)
+        self._statistics, self._policy_dim = Statistics(spec.obs_dim), spec.policy_dim
         self._seen = 0
 
     def update(self, batches: Records) -> Mapping[str, SupportsFloat]:
@@ -92,7 +92,9 @@ class Normalized:
 
     def policy(self) -> PolicySnapshot:
         """Return the policy for unscaled observations; its first layer contains the scaling."""
-        return self._algorithm.policy().with_inputs(self._statistics.mean.copy(), self._statistics.std())
+        seen = self._policy_dim
+        mean, std = self._statistics.mean[:seen].copy(), self._statistics.std()[:seen]
+        return self._algorithm.policy().with_inputs(mean, std)
 
     def metrics(self) -> Mapping[str, float]:
         """Return the algorithm's metrics."""

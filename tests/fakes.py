@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from graspfleet.actor.writer import Writer
 from graspfleet.common.messages import Batch
 from graspfleet.common.net.experience import Received
+from graspfleet.common.observations import Frame, Observation, ObsField, Pixels
 from graspfleet.common.protocol import MAGIC, PREFIX, VERSION
-from graspfleet.common.specs import EnvSpec, Records, Transition
+from graspfleet.common.specs import EnvSpec, Records
+from graspfleet.common.transition import Transition
 from graspfleet.learner.experience.ingest import Ingest
 from graspfleet.learner.experience.journal import Journal
 from graspfleet.learner.experience.peers.sessions import Sessions
@@ -23,6 +25,19 @@ from graspfleet.learner.experience.rate_limiter import RateLimiter
 from graspfleet.learner.experience.replay import Replay
 
 SPEC = EnvSpec(env="Fake-v0", obs_dim=3, action_dim=2, discount=0.5, n_step=1)
+IMAGE_SPEC = EnvSpec(
+    env="Fake-v0",
+    obs_dim=3,
+    action_dim=2,
+    discount=0.5,
+    n_step=1,
+    obs_fields=(
+        ObsField(name="image", shape=(8, 8), dtype="u1"),
+        ObsField(name="state", shape=(2,)),
+        ObsField(name="mass", shape=(1,), privileged=True),
+    ),
+)
+"""An image, and a number that only the critics see."""
 SESSION = "0123456789abcdef"
 OTHER_SESSION = "fedcba9876543210"
 ONE_LINE = r"\A[^\n]+\Z"
@@ -55,21 +70,25 @@ def make_batch(records: Records, *, spec: EnvSpec = SPEC, **fields: Any) -> Batc
     return Batch(**{**defaults, **fields})
 
 
-def make_ingest(folder: Path, replay: Replay, limiter: RateLimiter | None = None) -> Ingest:
+def make_ingest(
+    folder: Path, replay: Replay, limiter: RateLimiter | None = None, spec: EnvSpec = SPEC
+) -> Ingest:
     """Return an ingest with a new journal."""
     journal = Journal(folder / "journal.bin")
     sessions = Sessions(silent_after_s=5.0, gone_after_s=30.0)
-    ingest = Ingest(SPEC, replay, journal, sessions, limiter=limiter)
+    ingest = Ingest(spec, replay, journal, sessions, limiter=limiter)
     ingest.ledger.checkpoint()
     return ingest
 
 
-def recover_ingest(folder: Path, capacity: int, limiter: RateLimiter | None = None) -> tuple[Ingest, Replay]:
+def recover_ingest(
+    folder: Path, capacity: int, limiter: RateLimiter | None = None, spec: EnvSpec = SPEC
+) -> tuple[Ingest, Replay]:
     """Return what a learner finds that starts in the folder of one that was killed."""
-    replay = Replay(folder / "replay.bin", SPEC.record, capacity, np.random.default_rng(0))
+    replay = Replay(folder / "replay.bin", spec, capacity, np.random.default_rng(0))
     journal = Journal(folder / "journal.bin")
     sessions = Sessions(silent_after_s=5.0, gone_after_s=30.0)
-    ingest = Ingest(SPEC, replay, journal, sessions, limiter=limiter)
+    ingest = Ingest(spec, replay, journal, sessions, limiter=limiter)
     ingest.ledger.restore(journal.recover())
     return ingest, replay
 
@@ -109,7 +128,19 @@ def add_transition(writer: Writer, number: int) -> None:
     """Add a transition that is recognized by its reward."""
     obs = np.full(writer.spec.obs_dim, number, np.float32)
     action = np.zeros(writer.spec.action_dim, np.float32)
-    writer.add(Transition(obs, obs, action, float(number), 0.5, False, False))
+    writer.add(Transition(Observation(obs), Observation(obs), action, float(number), 0.5, False, False))
+
+
+def observe(number: int, spec: EnvSpec = IMAGE_SPEC) -> Observation:
+    """Return an observation that is recognized by its first eight pixels, and by its vector."""
+    pixels = np.zeros(spec.frame_bytes, np.uint8)
+    pixels[:8] = np.array([number], "<u8").view(np.uint8)
+    return Observation(np.full(spec.obs_dim, number, np.float32), Frame(pixels))
+
+
+def numbers_of(frames: Pixels) -> list[int]:
+    """Return the numbers of `observe` in frames [n, frame_bytes]."""
+    return np.ascontiguousarray(frames[:, :8]).view("<u8").ravel().tolist()
 
 
 class FakeEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):

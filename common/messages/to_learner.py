@@ -19,7 +19,8 @@ from graspfleet.common.fields import (
     SessionId,
 )
 from graspfleet.common.messages.base import Arrays, Message
-from graspfleet.common.specs import EnvSpec, Records
+from graspfleet.common.observations import Pixels
+from graspfleet.common.specs import MAX_FRAME_REFERENCE, EnvSpec, Records
 
 
 class Hello(Message):
@@ -50,11 +51,13 @@ class Batch(Message):
         produced: transitions of this session so far, including these.
         discarded: env steps and resets that this session discarded, one per broken episode.
         resent: batches that this session had resent when this one was sealed.
+        first_frame: frames that this session sent before this batch.
         rows: [n, EnvSpec.record.itemsize] uint8, packed records.
+        frames: [m, frame_bytes] uint8, those that no earlier batch holds.
     """
 
     kind = "batch"
-    carried = frozenset({"rows"})
+    carried = frozenset({"rows", "frames"})
     actor_id: ActorId
     session_id: SessionId
     seq: Seq
@@ -64,23 +67,51 @@ class Batch(Message):
     discarded: Count
     resent: Count
     episodes: Annotated[tuple[Episode, ...], Field(max_length=MAX_EPISODES)]
+    first_frame: Count = 0
     rows: NDArray[np.uint8]
+    frames: NDArray[np.uint8] = Field(default_factory=lambda: np.empty((0, 0), np.uint8))
 
     def arrays(self) -> Arrays:
-        """Return the rows."""
-        return {"rows": self.rows}
+        """Return the rows and, if there are any, the frames."""
+        return {"rows": self.rows, "frames": self.frames} if self.frames.size else {"rows": self.rows}
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of rows and frames."""
+        return self.rows.nbytes + self.frames.nbytes
 
     def records(self, spec: EnvSpec) -> Records:
         """Return a view of the rows as transitions of `spec`.
 
         Raises:
-            ProtocolError: the rows are packed with another spec, or a value is not finite or out of range.
+            ProtocolError: rows or frames belong to another spec, or a value is not finite or out of range.
         """
         if self.digest != spec.digest:
             raise ProtocolError("spec", f"digest {self.digest.hex()}, allowed {spec.digest.hex()}")
         if self.rows.ndim and len(self.rows) > MAX_ROWS:
             raise ProtocolError("too-long", f"{len(self.rows)} transitions, allowed {MAX_ROWS}")
-        return spec.unpack(self.rows)
+        records = spec.unpack(self.rows)
+        allowed = MAX_FRAME_REFERENCE + len(self.new_frames(spec))
+        for name in ("frame", "next_frame") if spec.frame_bytes else ():
+            if (records[name] >= allowed).any():
+                raise ProtocolError("frame", f"a reference of {records[name].max()}, allowed < {allowed}")
+        return records
+
+    def new_frames(self, spec: EnvSpec) -> Pixels:
+        """Return the frames, [m, frame_bytes].
+
+        Raises:
+            ProtocolError: they have another shape or dtype than those of `spec`.
+        """
+        frames, most = self.frames, spec.max_batch_frames
+        if not frames.size:
+            return np.empty((0, spec.frame_bytes), np.uint8)
+        fits = frames.ndim == 2 and frames.shape[1] == spec.frame_bytes and len(frames) <= most
+        if not fits or frames.dtype != np.uint8:
+            raise ProtocolError(
+                "frames", f"{frames.shape} of {frames.dtype}, allowed [{most}, {spec.frame_bytes}]"
+            )
+        return frames
 
 
 class Bye(Message):

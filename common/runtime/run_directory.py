@@ -14,7 +14,7 @@ from graspfleet.common.runtime.run_lock import take_lock
 
 _BEFORE_IT_BEGINS = {"config.yaml", "endpoints.json", "logs", "lock"}
 """Files of a run that failed before its first actor; the directory can be reused."""
-_WHILE_IT_BEGINS = {"replay.bin", "journal.bin", "metrics.jsonl", "tensorboard", "checkpoints"}
+_WHILE_IT_BEGINS = {"replay.bin", "frames.bin", "journal.bin", "metrics.jsonl", "tensorboard", "checkpoints"}
 """Further files that may exist before the first checkpoint; nothing is acknowledged before it."""
 _WITH_TEMPORARIES = (".", "candidates", "checkpoints", "logs")
 """Folders of a run in which files are replaced atomically."""
@@ -59,6 +59,7 @@ class RunDirectory:
         self.candidates = self.path / "candidates"
         self.curve = self.path / "curve.png"
         self.replay = self.path / "replay.bin"
+        self.frames = self.path / "frames.bin"
         self.journal = self.path / "journal.bin"
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
@@ -196,7 +197,7 @@ class RunDirectory:
         for folder in (self.path, self.logs, self.checkpoints, self.candidates):
             if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
                 raise ConfigError(f"{name}: {folder}: cannot be written; allowed: a writable folder")
-        for path in (self.replay, self.journal, self.metrics, *self.logs.glob("*.log")):
+        for path in (self.replay, self.frames, self.journal, self.metrics, *self.logs.glob("*.log")):
             if path.is_symlink():
                 fault = "a symbolic link, which is not followed"
             elif path.exists() and not path.is_file():

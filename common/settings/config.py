@@ -4,6 +4,7 @@ Sections are the single source of flags, defaults, ranges, units and help. A com
 sections that it needs, so that a flag means the same in every command.
 """
 
+import re
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
@@ -36,6 +37,9 @@ class EnvConfig(Section):
     )
     render_mode: str | None = Field(
         None, min_length=1, description="Gymnasium's render_mode, for environments that require one."
+    )
+    privileged_obs: tuple[str, ...] = Field(
+        (), description="Fields of the observation that only the critics see; for a Dict's fields, its key."
     )
     success_key: str = Field(
         "is_success",
@@ -83,18 +87,33 @@ class AlgorithmConfig(Section):
         return ""
 
 
+AMOUNT = re.compile(r"([1-9][0-9]{0,14})(|kB|MB|GB|TB)")
+"""Number and unit of `--replay-capacity`."""
+
+
 class ReplayConfig(Section):
     """Storage of transitions and composition of batches."""
 
     batch_size: int = Field(256, ge=1, le=65_536, description="Transitions per update.")
-    replay_capacity: int = Field(
-        1_000_000, ge=1, description="Transitions stored; the oldest are overwritten."
+    replay_capacity: str | None = Field(
+        None,
+        description="Transitions stored, or their size on disk with kB, MB, GB or TB; the oldest are"
+        " overwritten. Default: 1,000,000 transitions, or fewer in three quarters of --max-run-bytes.",
     )
     normalize_obs: bool = Field(
         False, description="Scale observations to mean 0 and standard deviation 1 over all inserted ones."
     )
     demos: str | None = Field(None, description="Demonstrations: folder or name of a Minari dataset.")
     demo_fraction: Fraction = Field(0.5, description="Fraction of each batch drawn from the demonstrations.")
+
+    @field_validator("replay_capacity", mode="before")
+    @classmethod
+    def _is_amount(cls, amount: object) -> object:
+        """Accept a positive integer, also as a number, with or without a unit."""
+        text = str(amount) if isinstance(amount, int) and not isinstance(amount, bool) else amount
+        if text is not None and not (isinstance(text, str) and AMOUNT.fullmatch(text)):
+            raise ValueError("allowed: a number of transitions, or of bytes with kB, MB, GB or TB")
+        return text
 
 
 class RateConfig(Section):

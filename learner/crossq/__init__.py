@@ -4,6 +4,7 @@ Source: Bhatt et al. 2024, CrossQ: Batch Normalization in Deep Reinforcement Lea
 Efficiency and Simplicity (arXiv 1902.05605).
 """
 
+from graspfleet.common.errors import ConfigError
 from graspfleet.common.policy import policy_bytes
 from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import EnvSpec
@@ -61,6 +62,8 @@ def build(
     settings: Settings, spec: EnvSpec, learner: LearnerConfig, *, batch_size: int, seed: int
 ) -> Algorithm:
     """Return CrossQ in its initial state; see `learner.algorithm.Definition`."""
+    if spec.images or spec.policy_dim < spec.obs_dim:
+        raise ConfigError("--algorithm crossq: no images and no --privileged-obs; allowed: sac")
     import torch
 
     from graspfleet.learner.crossq.agent import CrossQ

@@ -37,7 +37,7 @@ class HeldBatches:
         Raises:
             ProtocolError: a limit is reached, in total or for this session; the actor has to resend it.
         """
-        size_bytes = batch.rows.nbytes
+        size_bytes = batch.size_bytes
         if session.held_bytes + size_bytes > MAX_HELD_BYTES_PER_ACTOR:
             raise ProtocolError("too-far-ahead", f"{session.held_bytes} bytes are held already")
         if self._size_bytes + size_bytes > MAX_HELD_BYTES:
@@ -57,6 +57,6 @@ class HeldBatches:
 
     def _count(self, batch: Batch, session: Session, sign: int) -> None:
         session.held += sign
-        session.held_bytes += sign * batch.rows.nbytes
-        self._size_bytes += sign * batch.rows.nbytes
+        session.held_bytes += sign * batch.size_bytes
+        self._size_bytes += sign * batch.size_bytes
         self.transitions += sign * (len(batch.rows) if batch.rows.ndim else 0)

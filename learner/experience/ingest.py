@@ -259,6 +259,7 @@ class Ingest:
         """Enter the next batch of a session, even if malformed; return the number of transitions inserted."""
         rows = None
         try:
+            session.frames.require_next(batch.first_frame)
             rows = batch.records(self._spec)
         except ProtocolError as error:
             self._complaints.add("rejected batches", batch.actor_id, error)

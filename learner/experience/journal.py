@@ -24,13 +24,13 @@ from graspfleet.common.errors import ConfigError, StorageError
 from graspfleet.common.runtime.files import read_limited, write_atomically
 from graspfleet.learner.storage.appender import Appender
 
-FORMAT = 3
+FORMAT = 4
 """Format version of the file; a journal with another version is refused."""
 MAX_RECORD_BYTES = 256 << 20
 """Largest record in bytes; a longer one is treated as damage."""
 MAX_BYTES = 2 << 30
 """Largest journal in bytes; each checkpoint starts a new file, so a real one stays below."""
-_ENTRY_TYPES = (str, str, *(int,) * 10)
+_ENTRY_TYPES = (str, str, *(int,) * 14)
 _MARK = b"\xb5GFJ"
 """Start of each record; after damage, the next readable record is found by it."""
 _FRAME = struct.Struct("<4sII")
@@ -49,6 +49,10 @@ class Entry(NamedTuple):
         produced, discarded, resent: the actor's own counters.
         episodes: finished episodes reported with the batch.
         lost: number of batches given up, ending at `seq`; 0 for a batch that was taken.
+        first_frame: frames of the session before this batch.
+        frame_start: frames stored before this batch.
+        frames: frames of this batch that were stored.
+        frames_crc: CRC-32 of all frames stored so far.
     """
 
     actor_id: str
@@ -63,6 +67,10 @@ class Entry(NamedTuple):
     resent: int
     episodes: int
     lost: int
+    first_frame: int = 0
+    frame_start: int = 0
+    frames: int = 0
+    frames_crc: int = 0
 
     @property
     def first(self) -> int:

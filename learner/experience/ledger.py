@@ -8,10 +8,14 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 
+import numpy as np
+
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.messages import Batch
+from graspfleet.common.observations import Pixels
 from graspfleet.common.specs import EnvSpec, Records
 from graspfleet.learner.experience.journal import Entry, Journal, Recovered
+from graspfleet.learner.experience.peers.frame_window import MISSING
 from graspfleet.learner.experience.peers.session import Sender, Session
 from graspfleet.learner.experience.peers.sessions import Sessions
 from graspfleet.learner.experience.recovery import Recovery
@@ -41,7 +45,7 @@ class Ledger:
         self._journal = journal
         self._sessions = sessions
         self._counters = counters
-        self._rows_crc = 0
+        self._rows_crc = self._frames_crc = 0
 
     def enter(self, batch: Batch, session: Session, rows: Records | None) -> Entry:
         """Enter the next batch of a session, with all of its transitions or none; return its entry.
@@ -56,10 +60,13 @@ class Ledger:
             StorageError: the write failed.
         """
         start, count = self._replay.env_steps, len(batch.rows) if batch.rows.ndim else 0
+        frame_start, frames = self._replay.num_frames, None
         if rows is not None:
-            self._replay.insert(rows)
+            rows, frames = self._placed(batch, session, rows)
+            self._replay.insert(rows, frames)
         inserted = self._replay.env_steps - start
-        rows_crc = zlib.crc32(batch.rows.data, self._rows_crc) if inserted else self._rows_crc
+        rows_crc = self._rows_crc if rows is None else zlib.crc32(rows.data, self._rows_crc)
+        frames_crc = self._frames_crc if frames is None else zlib.crc32(frames.data, self._frames_crc)
         entry = Entry(
             batch.actor_id,
             batch.session_id,
@@ -73,11 +80,33 @@ class Ledger:
             batch.resent,
             len(batch.episodes) if inserted or not count else 0,
             lost=0,
+            first_frame=batch.first_frame,
+            frame_start=frame_start,
+            frames=self._replay.num_frames - frame_start,
+            frames_crc=frames_crc,
         )
         self._journal.append(entry)
-        self._rows_crc = rows_crc
+        self._rows_crc, self._frames_crc = rows_crc, frames_crc
         self._credit(session, entry)
         return entry
+
+    def _placed(self, batch: Batch, session: Session, rows: Records) -> tuple[Records, Pixels | None]:
+        """Return a batch's transitions with references to stored frames, and its frames.
+
+        Transitions of frames that were lost, or are not stored any more, are left out.
+        """
+        ring = self._replay.frames
+        if ring is None:
+            return rows, None
+        frames = batch.new_frames(self._spec)
+        new = np.arange(ring.count, ring.count + len(frames), dtype=np.uint64)
+        table = np.concatenate((session.frames.numbers(batch.first_frame), new))
+        rows = rows.copy()
+        for name in ("frame", "next_frame"):
+            rows[name] = table[rows[name].astype(np.intp)]
+        oldest = max(0, ring.count + len(frames) - ring.capacity)
+        first, last = (end(rows["frame"], rows["next_frame"]) for end in (np.minimum, np.maximum))
+        return rows[(first >= oldest) & (last != MISSING)], frames
 
     def give_up(self, sender: Sender, session: Session, next_seq: int) -> None:
         """Stop waiting for batches of a session below `next_seq`, which its actor no longer keeps.
@@ -88,7 +117,11 @@ class Ledger:
         lost = next_seq - session.next_seq
         if lost > 0:
             kept = session.produced, session.discarded, session.resent
-            entry = Entry(*sender, next_seq - 1, self._replay.env_steps, 0, 0, self._rows_crc, *kept, 0, lost)
+            entry = Entry(
+                *(*sender, next_seq - 1, self._replay.env_steps, 0, 0, self._rows_crc, *kept, 0, lost),
+                frame_start=self._replay.num_frames,
+                frames_crc=self._frames_crc,
+            )
             self._journal.append(entry)
             self._credit(session, entry)
 
@@ -105,6 +138,8 @@ class Ledger:
                 "env_steps": self._replay.env_steps,
                 "sessions": self._sessions.state_dict(),
                 "rows_crc": self._rows_crc,
+                "num_frames": self._replay.num_frames,
+                "frames_crc": self._frames_crc,
                 "counters": dict(self._counters),
                 "said": self.told,
             }
@@ -118,15 +153,16 @@ class Ledger:
         """
         snapshot = recovered.snapshot
         try:
-            self._replay.env_steps, rows_crc = snapshot["env_steps"], snapshot["rows_crc"]
+            self._replay.env_steps, self._replay.num_frames = snapshot["env_steps"], snapshot["num_frames"]
+            crcs = snapshot["rows_crc"], snapshot["frames_crc"]
             self._sessions.load_state_dict(snapshot["sessions"])
             self._counters.update(snapshot["counters"])
             self.told.update({**snapshot["said"], **recovered.said})
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ConfigError("--resume: the journal's snapshot is damaged") from None
-        recovery = Recovery(self._replay, self._sessions, rows_crc)
+        recovery = Recovery(self._replay, self._sessions, *crcs)
         recovery.follow(recovered, self._credit)
-        self._rows_crc = recovery.rows_crc
+        self._rows_crc, self._frames_crc = recovery.rows_crc, recovery.frames_crc
         self._counters["torn"] += recovery.torn
         self._counters["damaged"] += recovered.damaged
 
@@ -144,6 +180,7 @@ class Ledger:
         self._counters["episodes"] += entry.episodes
         self._counters["lost"] += entry.lost
         session.next_seq = entry.seq + 1
+        session.frames.add(entry.first_frame, entry.frame_start, entry.frames)
         session.inserted += entry.inserted
         session.rejected += entry.rejected
         session.produced, session.discarded = entry.produced, entry.discarded

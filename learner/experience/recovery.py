@@ -14,6 +14,7 @@ from graspfleet.learner.experience.journal import Entry, Recovered
 from graspfleet.learner.experience.peers.session import Session
 from graspfleet.learner.experience.peers.sessions import Sessions
 from graspfleet.learner.experience.replay import Replay
+from graspfleet.learner.experience.ring import Ring
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +30,17 @@ class Recovery:
         replay: the replay with `env_steps` as of the journal's snapshot; advanced as far as rows are present.
         sessions: sessions as of the snapshot.
         rows_crc: CRC-32 of all rows up to the snapshot.
+        frames_crc: CRC-32 of all frames up to the snapshot.
 
     Attributes:
         torn: whether the end of the rows or of the journal is missing.
         rows_crc: CRC-32 of all rows that are present.
+        frames_crc: CRC-32 of all frames that are present.
     """
 
-    def __init__(self, replay: Replay, sessions: Sessions, rows_crc: int) -> None:
+    def __init__(self, replay: Replay, sessions: Sessions, rows_crc: int, frames_crc: int) -> None:
         self.torn = False
-        self.rows_crc = rows_crc
+        self.rows_crc, self.frames_crc = rows_crc, frames_crc
         self._replay = replay
         self._sessions = sessions
         self._unread_batches = 0
@@ -53,17 +56,19 @@ class Recovery:
         """
         entries = recovered.entries
         end = max((entry.start + entry.inserted for entry in entries), default=0)
+        frame_end = max((entry.frame_start + entry.frames for entry in entries), default=0)
         for index, entry in enumerate(entries):
-            # Older rows were overwritten, as intended, and cannot be verified; they are not sampled either.
-            sampled = self._replay.env_steps >= end - self._replay.capacity
-            if entry.start < self._replay.env_steps or (sampled and not self._rows_are_there(entry)):
+            if entry.start < self._replay.env_steps or not (
+                self._rows_are_there(entry, end) and self._frames_are_there(entry, frame_end)
+            ):
                 self._cut(entries[index:], end)
                 break
             session = self._session(entry)
             self._bridge(session, entry)
             credit(session, entry)
             self._replay.env_steps = entry.start + entry.inserted
-            self.rows_crc = entry.rows_crc
+            self._replay.num_frames = entry.frame_start + entry.frames
+            self.rows_crc, self.frames_crc = entry.rows_crc, entry.frames_crc
         if recovered.torn_bytes:
             self.torn = True
             log.warning("the journal's last %d bytes are an incomplete entry; cut off", recovered.torn_bytes)
@@ -84,12 +89,17 @@ class Recovery:
         except RefusedError:
             return Session(next_seq=entry.first)
 
-    def _rows_are_there(self, entry: Entry) -> bool:
-        """Return whether all rows since the last entry, up to the end of this one, match their checksum."""
-        crc, end = self.rows_crc, entry.start + entry.inserted
-        for start in range(self._replay.env_steps, end, MAX_ROWS):
-            crc = zlib.crc32(self._replay.read(start, min(MAX_ROWS, end - start)).data, crc)
-        return crc == entry.rows_crc
+    def _rows_are_there(self, entry: Entry, end: int) -> bool:
+        """Return whether all rows since the last entry, up to the end of this one, are intact."""
+        found = _checksum(self._replay.rows, entry.start + entry.inserted, end, self.rows_crc)
+        return found in (None, entry.rows_crc)
+
+    def _frames_are_there(self, entry: Entry, end: int) -> bool:
+        """Return whether all frames since the last entry, up to the end of this one, are intact."""
+        if self._replay.frames is None:
+            return True
+        found = _checksum(self._replay.frames, entry.frame_start + entry.frames, end, self.frames_crc)
+        return found in (None, entry.frames_crc)
 
     def _bridge(self, session: Session, entry: Entry) -> None:
         """Credit a session with its batches whose entries are unreadable."""
@@ -114,3 +124,22 @@ class Recovery:
             len(lost),
             end,
         )
+
+
+def _checksum(ring: Ring, until: int, end: int, crc: int) -> int | None:
+    """Return the CRC-32 of a ring's items up to number `until`.
+
+    Args:
+        ring: its `count` is the number of items that `crc` covers.
+        until: number of items to cover.
+        end: number of items in the ring.
+        crc: checksum so far.
+
+    Returns:
+        None if some of them were overwritten, as intended: they cannot be verified, and are not used either.
+    """
+    if ring.count < end - ring.capacity:
+        return None
+    for start in range(ring.count, until, MAX_ROWS):
+        crc = zlib.crc32(ring.read(start, min(MAX_ROWS, until - start)).data, crc)
+    return crc

@@ -1,20 +1,23 @@
-"""The replay buffer: one packed record per transition, in a memory-mapped ring.
+"""The replay buffer: one packed record per transition, and each frame once, in memory-mapped rings.
 
-In: structured records. Out: batches of them, gathered row by row. Shapes are known only through the record's
-dtype. Must not know: actors, networks, time.
+In: structured records, and frames. Out: batches of transitions, gathered row by row, with their frames. Must
+not know: actors, networks, time.
 """
 
-import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.fields import MAX_ROWS
-from graspfleet.common.runtime.files import open_own
-from graspfleet.common.specs import Records
+from graspfleet.common.observations import Pixels
+from graspfleet.common.settings.config import AMOUNT
+from graspfleet.common.specs import EnvSpec, Records
+from graspfleet.learner.experience.ring import Ring
 from graspfleet.learner.reporting.metric import Metric
 
 METRICS = {
@@ -23,12 +26,68 @@ METRICS = {
         "transitions inserted so far; each env step that was not discarded becomes exactly one",
         "journaled",
     ),
-    "replay_size": Metric("transitions", "min(`env_steps`, `--replay-capacity`)"),
+    "replay_size": Metric(
+        "transitions",
+        "those to sample from: the newest `--replay-capacity`; with images, only from the oldest one on whose"
+        " frames are still stored",
+    ),
+    "replay_capacity": Metric("transitions", "largest possible `replay_size`"),
+    "replay_bytes": Metric("bytes", "size on disk of the replay's files, allocated at the start"),
 }
 """Metrics that this part measures."""
 
-ZEROS_BYTES = 1 << 20
-"""Bytes per write where the system has no call that reserves a file's space."""
+FRAMES_FILE = "frames.bin"
+FRAMES_PER_TRANSITION = 1.08
+"""Frames stored per transition of the capacity. An episode of T steps has T + 1 frames, so episodes of 13
+steps and more fill the replay; with shorter ones it holds fewer transitions."""
+DEFAULT_CAPACITY, DEFAULT_SHARE = 1_000_000, 0.75
+"""Default capacity in transitions, and the largest default as a share of `--max-run-bytes`."""
+UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+SCAN_ROWS = 4096
+"""Rows read at once in search of the oldest one whose frames are stored."""
+
+
+def frame_capacity(capacity: int) -> int:
+    """Return the number of frames kept for a capacity in transitions."""
+    return int(capacity * FRAMES_PER_TRANSITION) + 1
+
+
+def transitions_of(amount: str | None, spec: EnvSpec, max_run_bytes: int) -> int:
+    """Return the capacity that a run's `--replay-capacity` asks for, in transitions.
+
+    Args:
+        amount: value of the flag.
+        spec: layout of a transition.
+        max_run_bytes: value of `--max-run-bytes`, which limits the default.
+
+    Raises:
+        ConfigError: it is smaller than one batch of an actor.
+    """
+    fitting = _fitting(spec, int(DEFAULT_SHARE * max_run_bytes))
+    if amount is None:
+        return max(1, min(DEFAULT_CAPACITY, fitting))
+    number, unit = re.fullmatch(AMOUNT, amount).groups()  # type: ignore[union-attr]
+    if not unit:
+        return int(number)
+    capacity = _fitting(spec, int(number) * UNITS[unit])
+    if capacity < 1:
+        raise ConfigError(
+            f"--replay-capacity {amount}: allowed: at least {replay_bytes(spec, 1):,} bytes, for one"
+            " transition and the room of one batch"
+        )
+    return capacity
+
+
+def _fitting(spec: EnvSpec, size_bytes: int) -> int:
+    """Return the largest capacity whose files fit in this size; 0 or less for none."""
+    fixed = replay_bytes(spec, 0)
+    return int((size_bytes - fixed) / (spec.record.itemsize + FRAMES_PER_TRANSITION * spec.frame_bytes))
+
+
+def replay_bytes(spec: EnvSpec, capacity: int) -> int:
+    """Return the size of a replay on disk."""
+    frames = frame_capacity(capacity) + spec.max_batch_frames
+    return spec.record.itemsize * (capacity + MAX_ROWS) + spec.frame_bytes * frames
 
 
 class Sampler(Protocol):
@@ -48,69 +107,136 @@ class Sampler(Protocol):
 
 
 class Replay:
-    """Ring in a file that samples from the newest `capacity` transitions; the oldest are overwritten.
-
-    The file is allocated in full at the start, so that a full disk is an error then and not a SIGBUS in the
-    middle of a run. It may be larger than memory. It has room for one batch beyond `capacity`, so that a
-    batch whose write was interrupted lies outside the sampled range.
+    """Samples from the newest `capacity` transitions whose frames are stored.
 
     Args:
-        path: the file; an existing one of the same size is reopened.
-        record: dtype of one transition.
+        path: file of the rows; see `Ring`.
+        spec: layout of a transition.
         capacity: transitions to sample from.
         rng: source of the sampled indices.
 
+    Attributes:
+        capacity: transitions to sample from.
+        rows: the records.
+        frames: the frames that they refer to, in a second file; None without images.
+
     Raises:
-        ConfigError: the file cannot be created, or has another record size or capacity.
+        ConfigError: a file cannot be created, or has another record size or capacity.
     """
 
-    def __init__(
-        self, path: Path, record: np.dtype[np.void], capacity: int, rng: np.random.Generator
-    ) -> None:
-        self._ring_rows = capacity + MAX_ROWS
-        _allocate(path, record.itemsize * self._ring_rows)
-        self._file = np.memmap(path, dtype=np.uint8, mode="r+", shape=(self._ring_rows, record.itemsize))
-        self._rows = self._file.view(np.ndarray)  # the same memory; slicing a memmap costs several times more
-        self._record = record
-        self._rng = rng
-        self._batch = np.empty((0, record.itemsize), np.uint8)
+    def __init__(self, path: Path, spec: EnvSpec, capacity: int, rng: np.random.Generator) -> None:
         self.capacity = capacity
-        self.env_steps = 0
+        self.rows = Ring(path, spec.record.itemsize, capacity, MAX_ROWS)
+        self.frames: Ring | None = None
+        if spec.frame_bytes:
+            stored = frame_capacity(capacity)
+            path = path.with_name(FRAMES_FILE)
+            self.frames = Ring(path, spec.frame_bytes, stored, spec.max_batch_frames)
+        self._spec, self._rng = spec, rng
+        self._oldest = 0
+        self._batch = np.empty((0, spec.record.itemsize), np.uint8)
+        self._samples = np.empty(0, spec.sample)
 
     def __len__(self) -> int:
-        return min(self.env_steps, self.capacity)
+        return self.rows.count - self.oldest
 
-    def insert(self, records: Records) -> None:
-        """Append [n] transitions, n at most `MAX_ROWS`."""
-        rows = records.view(np.uint8).reshape(len(records), self._record.itemsize)
-        start = self.env_steps % self._ring_rows
-        head = min(len(rows), self._ring_rows - start)
-        self._rows[start : start + head] = rows[:head]
-        self._rows[: len(rows) - head] = rows[head:]
-        self.env_steps += len(rows)
+    @property
+    def env_steps(self) -> int:
+        """Transitions inserted so far; set it, and `num_frames`, after reopening the files."""
+        return self.rows.count
+
+    @env_steps.setter
+    def env_steps(self, count: int) -> None:
+        self.rows.count = count
+        self._oldest = 0
+
+    @property
+    def num_frames(self) -> int:
+        """Frames inserted so far; 0 without images."""
+        return 0 if self.frames is None else self.frames.count
+
+    @num_frames.setter
+    def num_frames(self, count: int) -> None:
+        if self.frames is not None:
+            self.frames.count = count
+
+    @property
+    def oldest(self) -> int:
+        """Number of the oldest transition to sample from."""
+        oldest, scanned = max(self._oldest, self.rows.oldest), 1
+        while self.frames is not None and oldest < self.rows.count:
+            stored = self._are_stored(self.read(oldest, min(scanned, self.rows.count - oldest)))
+            oldest += int(stored.argmax()) if stored.any() else len(stored)
+            if stored.any():
+                break
+            scanned = SCAN_ROWS
+        self._oldest = oldest
+        return oldest
+
+    def _are_stored(self, records: Records) -> NDArray[np.bool_]:
+        """Return a mask of the records whose frames are stored."""
+        assert self.frames is not None
+        stored: NDArray[np.bool_] = np.minimum(records["frame"], records["next_frame"]) >= self.frames.oldest
+        return stored
+
+    def insert(self, records: Records, frames: Pixels | None = None) -> None:
+        """Append [n] transitions, n at most `MAX_ROWS`, and the new ones of their frames [m, frame_bytes]."""
+        if frames is not None and self.frames is not None:
+            self.frames.insert(frames)
+        self.rows.insert(records.view(np.uint8).reshape(len(records), self.rows.item_bytes))
 
     def read(self, start: int, count: int) -> Records:
         """Return a copy of the [count] transitions that follow the first `start` ones."""
-        places = np.arange(start, start + count) % self._ring_rows
-        records: Records = self._rows[places].view(self._record).reshape(-1)
+        records: Records = self.rows.read(start, count).view(self._spec.record).reshape(-1)
         return records
 
     def sample(self, *shape: int) -> Records:
         """Return uniformly drawn transitions (with replacement); see `Sampler`."""
         if self._batch.shape[:-1] != shape:
-            self._batch = np.empty((*shape, self._record.itemsize), np.uint8)
-        places = self._rng.integers(self.env_steps - len(self), self.env_steps, size=shape)
-        places %= self._ring_rows
-        np.take(self._rows, places, axis=0, out=self._batch, mode="clip")
-        return self._batch.view(self._record).reshape(shape)
+            self._batch = np.empty((*shape, self.rows.item_bytes), np.uint8)
+        oldest = self.oldest
+        numbers = self._rng.integers(oldest, self.rows.count, size=shape)
+        self.rows.take(numbers, self._batch)
+        records: Records = self._batch.view(self._spec.record).reshape(shape)
+        return records if self.frames is None else self._with_frames(records, oldest)
+
+    def _with_frames(self, records: Records, oldest: int) -> Records:
+        """Return sampled records with their frames; those whose frames are gone are drawn again.
+
+        Such records lie among newer ones if an actor is so slow that others filled the ring of frames during
+        one of its env steps.
+        """
+        assert self.frames is not None
+        while not (stored := self._are_stored(records)).all():
+            numbers = self._rng.integers(oldest, self.rows.count, size=int((~stored).sum()))
+            again = np.empty((len(numbers), self.rows.item_bytes), np.uint8)
+            self.rows.take(numbers, again)
+            records[~stored] = again.view(self._spec.record).reshape(-1)
+        if self._samples.shape != records.shape:
+            self._samples = np.empty(records.shape, self._spec.sample)
+        samples = self._samples
+        for name in self._spec.record.names or ():
+            samples[name] = records[name]
+        for name, pixels in (("frame", "pixels"), ("next_frame", "next_pixels")):
+            frames = np.empty((*records.shape, self.frames.item_bytes), np.uint8)
+            self.frames.take(records[name].astype(np.intp), frames)
+            samples[pixels] = frames
+        return samples
 
     def metrics(self) -> Mapping[str, float]:
-        """Return the transitions inserted so far, and the number kept."""
-        return {"env_steps": self.env_steps, "replay_size": len(self)}
+        """Return the transitions inserted so far, the number kept, and its limits."""
+        return {
+            "env_steps": self.env_steps,
+            "replay_size": len(self),
+            "replay_capacity": self.capacity,
+            "replay_bytes": replay_bytes(self._spec, self.capacity),
+        }
 
     def flush(self) -> None:
         """Write everything to disk."""
-        self._file.flush()
+        if self.frames is not None:
+            self.frames.flush()
+        self.rows.flush()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the random number generator's state; rows are in the file, `env_steps` in the journal."""
@@ -155,32 +281,3 @@ class Mixture:
         self._online.load_state_dict(state)
         if "demos" in state:
             self._demos.load_state_dict(state["demos"])
-
-
-def _allocate(path: Path, size_bytes: int) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
-        try:
-            existing = os.fstat(descriptor).st_size
-            if existing not in (0, size_bytes):
-                raise ConfigError(
-                    f"{path}: holds {existing} bytes; allowed: {size_bytes} (--replay-capacity changed?)"
-                )
-            _fill(descriptor, existing, size_bytes)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise ConfigError(
-            f"--run-dir: cannot keep a replay of {size_bytes:,} bytes in {path}: {error.strerror}"
-        ) from None
-
-
-def _fill(descriptor: int, existing: int, size_bytes: int) -> None:
-    """Reserve the file's whole space on disk, so that a full disk is an error before training starts."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size_bytes)
-        return
-    zeros = bytes(ZEROS_BYTES)
-    for start in range(existing, size_bytes, ZEROS_BYTES):
-        os.pwrite(descriptor, zeros[: size_bytes - start], start)

@@ -20,18 +20,18 @@ def require_batches(batches: Records, spec: EnvSpec, shape: tuple[int, int] | No
         ValueError: the dtype or the shape differs.
     """
     fits = batches.ndim == 2 and batches.size and shape in (None, batches.shape)
-    if batches.dtype != spec.record or not fits:
+    if batches.dtype != spec.sample or not fits:
         raise ValueError(
-            f"expected {shape or '[K, B]'} of {spec.record}, not {list(batches.shape)} of {batches.dtype}"
+            f"expected {shape or '[K, B]'} of {spec.sample}, not {list(batches.shape)} of {batches.dtype}"
         )
 
 
 def unpack(packed: Tensor, spec: EnvSpec) -> dict[str, Tensor]:
-    """Return the fields of a batch [B, bytes of a record] as views.
+    """Return the fields of a batch [B, bytes of a sample] as views.
 
     `truncated` is omitted, as no loss depends on it.
     """
-    record = spec.record
+    record = spec.sample
     words = packed.view(torch.float32)
     assert record.fields is not None
     fields = {}
@@ -40,4 +40,7 @@ def unpack(packed: Tensor, spec: EnvSpec) -> dict[str, Tensor]:
         column = words[:, start : start + kind.itemsize // 4]
         fields[name] = column if kind.shape else column[:, 0]
     fields["terminated"] = packed[:, record.fields["terminated"][1]].bool()
+    for name in ("pixels", "next_pixels") if spec.images else ():
+        start = record.fields[name][1]
+        fields[name] = packed[:, start : start + spec.frame_bytes]
     return fields

@@ -42,11 +42,12 @@ class PolicySnapshot:
     def with_inputs(self, mean: Vector, std: Vector) -> "PolicySnapshot":
         """Return the same policy for inputs x in place of (x - mean) / std.
 
-        w0 is divided by std, and b0 becomes b0 - (mean / std) w0, in float64.
+        The rows of w0 for these inputs, its first ones, are divided by std, and b0 becomes
+        b0 - (mean / std) w0, in float64.
 
         Args:
-            mean: [obs_dim].
-            std: [obs_dim], positive.
+            mean: [policy_dim].
+            std: [policy_dim], positive.
         """
         snapshot = PolicySnapshot(self._policy, self._ema, self._arrival)
         snapshot._inputs = mean, std
@@ -70,7 +71,7 @@ class PolicySnapshot:
         copies = {name: np.array(array, order="C") for name, array in arrays.items()}
         if self._inputs is not None and copies:
             mean, std = self._inputs
-            weights = copies["w0"] / std[:, None]
-            copies["w0"] = weights.astype(np.float32)
+            weights = copies["w0"][: len(mean)] / std[:, None]
+            copies["w0"][: len(mean)] = weights
             copies["b0"] = (copies["b0"] - mean @ weights).astype(np.float32)
         return copies

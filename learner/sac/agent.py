@@ -59,7 +59,7 @@ class SAC:
         targets. Temperature and policy share the actions sampled at `obs`.
 
         Args:
-            packed: [B, bytes of a record] uint8, on the device.
+            packed: [B, bytes of a sample] uint8, on the device.
 
         Returns:
             Detached scalars by name, as in `learner.sac.METRICS`.
@@ -67,21 +67,23 @@ class SAC:
         state, data = self.state, unpack(packed, self._spec)
         temperature = state.log_temperature.detach().exp()
         noise, next_noise = state.noise(2, *data["action"].shape)
-        action, log_prob = state.policy.sample(data["obs"], noise)
+        obs = self._inputs(data["obs"], data.get("pixels"))
+        seen = obs.detach()
+        action, log_prob = state.policy.sample(self._policy_inputs(seen), noise)
 
-        q = state.critic(data["obs"], data["action"])
+        q = state.critic(obs, data["action"])
         loss_critic = critic_loss(q, self._target_value(data, next_noise, temperature))
-        self._step("critic", loss_critic)
+        self._step(loss_critic, "critic", *(["encoder"] if self._spec.images else []))
         loss_temperature = torch.zeros_like(temperature)
         if self._settings.auto_entropy:
             loss_temperature = temperature_loss(state.log_temperature, log_prob, state.target_entropy)
-            self._step("temperature", loss_temperature)
+            self._step(loss_temperature, "temperature")
 
-        value = state.critic(data["obs"], action)
+        value = state.critic(seen, action)
         loss_policy = policy_loss(
             log_prob, value, temperature, take_mean=self._settings.critic_subset is not None
         )
-        self._step("policy", loss_policy)
+        self._step(loss_policy, "policy")
 
         self._polyak_update()
         self._metrics = {
@@ -97,8 +99,9 @@ class SAC:
     @torch.no_grad()
     def _target_value(self, data: Mapping[str, Tensor], noise: Tensor, temperature: Tensor) -> Tensor:
         state, subset = self.state, self.state.critic_subset()
-        action, log_prob = state.policy.sample(data["next_obs"], noise)
-        next_q = state.target(data["next_obs"], action)
+        obs = self._inputs(data["next_obs"], data.get("next_pixels"))
+        action, log_prob = state.policy.sample(self._policy_inputs(obs), noise)
+        next_q = state.target(obs, action)
         return td_target(
             data["reward"] * self._settings.reward_scale,
             data["terminated"],
@@ -108,12 +111,32 @@ class SAC:
             temperature=temperature,
         )
 
-    def _step(self, name: str, loss: Tensor) -> None:
-        """Take one Adam step down `loss`; no gradient is computed for other leaves of its graph."""
-        flat = self.state.flat[name]
-        gradients = torch.autograd.grad(loss, list(flat.parameters.values()))
-        torch.cat([gradient.flatten() for gradient in gradients], out=flat.gradient)
-        self.state.optimizers[name].step()
+    def _inputs(self, vector: Tensor, pixels: Tensor | None) -> Tensor:
+        """Return the critics' inputs [B, obs_dim + L]: the vector and, with images, their latent vector.
+
+        One encoder serves all networks; only the critics' loss trains it, and it has no target copy (DrQ-v2).
+        """
+        encoder = self.state.encoder
+        if encoder is None or pixels is None:
+            return vector
+        shifts = self.state.shifts(len(pixels)) if self._settings.random_shift else ()
+        return torch.cat((vector, encoder(pixels, shifts)), dim=1)
+
+    def _policy_inputs(self, obs: Tensor) -> Tensor:
+        """Return the critics' inputs without the privileged ones."""
+        seen, every = self._spec.policy_dim, self._spec.obs_dim
+        return obs if seen == every else torch.cat((obs[:, :seen], obs[:, every:]), dim=1)
+
+    def _step(self, loss: Tensor, *names: str) -> None:
+        """Take one Adam step down `loss` with the named parameters; no gradient is computed for others."""
+        flats = [self.state.flat[name] for name in names]
+        gradients = list(
+            torch.autograd.grad(loss, [each for flat in flats for each in flat.parameters.values()])
+        )
+        for name, flat in zip(names, flats, strict=True):
+            own = [gradients.pop(0).flatten() for _ in flat.parameters]
+            torch.cat(own, out=flat.gradient)
+            self.state.optimizers[name].step()
 
     def _polyak_update(self) -> None:
         """Update the targets and the policy's average: theta_bar <- (1 - tau) * theta_bar + tau * theta.
@@ -123,7 +146,7 @@ class SAC:
         state, settings = self.state, self._settings
         state.flat["target"].values.lerp_(state.flat["critic"].values, settings.tau)
         if settings.ema_tau < 1:
-            state.ema.lerp_(state.flat["policy"].values, settings.ema_tau)
+            state.ema.lerp_(state.newest(), settings.ema_tau)
 
     def policy(self) -> PolicySnapshot:
         """Return a copy of the policy after the updates so far."""

@@ -74,6 +74,9 @@ def choose_backend(
         ConfigError: the requested device or precision is not available, or the GPU fails.
     """
     require_possible(settings, learner)
+    if spec.images or spec.policy_dim < spec.obs_dim:  # the back ends know one vector, seen by all networks
+        torch.set_num_threads(learner.learner_threads)
+        return SAC(spec, settings, seed=seed, device="cuda" if on_gpu(learner) else "cpu")
     if not on_gpu(learner):
         if learner.device == "auto":
             log.info("no CUDA device found: updates run on the CPU")

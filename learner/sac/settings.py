@@ -1,10 +1,15 @@
 """Settings of Soft Actor-Critic; must not import torch."""
 
+import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from graspfleet.common.image_encoder import MAX_CHANNELS, MAX_LAYERS, MAX_PATCH, Layer
 from graspfleet.common.settings.config import ALGORITHM, AlgorithmConfig
+
+ENCODER_LAYER = re.compile(r"([1-9][0-9]{0,3})x([1-9][0-9]?)")
+"""CHANNELSxPATCH."""
 
 
 class SACConfig(AlgorithmConfig):
@@ -37,10 +42,31 @@ class SACConfig(AlgorithmConfig):
     )
     reward_scale: float = Field(1.0, gt=0, description="Factor on every reward inside the loss.")
     critic_layer_norm: bool = Field(False, description="LayerNorm after each hidden layer of the critics.")
+    encoder_layers: tuple[str, ...] = Field(
+        (),
+        description="Layers of the encoder of images, each CHANNELSxPATCH: 32x4 makes 32 channels of each"
+        " 4 x 4 patch. Default: 32x4 64x2, and 64x2 again until a side has at most 8 positions.",
+    )
+    latent_dim: int = Field(64, ge=1, le=4096, description="Length of the vector that images are encoded to.")
+    random_shift: int = Field(
+        1, ge=0, le=64, description="Pixels by which images are moved at random in each update (DrQ)."
+    )
     precision: Literal["fp32", "bf16", "auto"] = Field(
         "fp32",
         description="Precision of matrix products; auto: bf16 where it is faster, else fp32.",
     )
+
+    @field_validator("encoder_layers")
+    @classmethod
+    def _are_layers(cls, layers: tuple[str, ...]) -> tuple[str, ...]:
+        sizes = [ENCODER_LAYER.fullmatch(layer) for layer in layers]
+        found = [size and tuple(map(int, size.groups())) for size in sizes]
+        if len(layers) > MAX_LAYERS or not all(
+            size and size[0] <= MAX_CHANNELS and size[1] <= MAX_PATCH for size in found
+        ):
+            limits = f"up to {MAX_LAYERS} of CHANNELSxPATCH, {MAX_CHANNELS}x{MAX_PATCH} at most, such as 32x4"
+            raise ValueError(f"allowed: {limits}")
+        return layers
 
     @model_validator(mode="after")
     def _subset_of_the_critics(self) -> "SACConfig":
@@ -49,6 +75,12 @@ class SACConfig(AlgorithmConfig):
                 f"--critic-subset {self.critic_subset}: allowed: at most --num-critics {self.num_critics}"
             )
         return self
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Layers of the encoder of images; empty for default ones."""
+        sizes = (layer.split("x") for layer in self.encoder_layers)
+        return tuple((int(channels), int(patch)) for channels, patch in sizes)
 
     @property
     def divergence_hint(self) -> str:

@@ -8,10 +8,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graspfleet.common.specs import EnvSpec
+from graspfleet.learner.numerics.encoder import Encoder
 from graspfleet.learner.publishing.policy_snapshot import Arrival, PolicySnapshot
 from graspfleet.learner.sac.flat_parameters import Flat
 from graspfleet.learner.sac.networks import CriticEnsemble, Policy
@@ -32,9 +35,11 @@ class TrainingState:
     Attributes:
         generator: source of all random numbers.
         policy, critic, target: the networks.
+        encoder: encoder of the images; None without images.
         log_temperature: scalar.
-        flat: parameters of "policy", "critic", "target" and "temperature", one vector each.
-        ema: moving average of the policy's vector.
+        flat: parameters of "policy", "critic", "target", "temperature" and, with images, "encoder": one
+            vector each.
+        ema: moving average of the published vector.
         optimizers: Adam optimizers by the same names; none for "target".
         target_entropy: nats.
     """
@@ -42,8 +47,9 @@ class TrainingState:
     def __init__(self, spec: EnvSpec, settings: SACConfig, *, seed: int, device: str = "cpu") -> None:
         self.spec, self.settings = spec, settings
         self.generator = torch.Generator(device).manual_seed(seed)
-        dims = (spec.obs_dim, spec.action_dim, settings.hidden_dim)
-        self.policy = Policy(*dims, self.generator)
+        latent_dim = settings.latent_dim if spec.images else 0
+        dims = (spec.obs_dim + latent_dim, spec.action_dim, settings.hidden_dim)
+        self.policy = Policy(spec.policy_dim + latent_dim, *dims[1:], self.generator)
         self.critic, self.target = (
             CriticEnsemble(
                 *dims,
@@ -55,6 +61,9 @@ class TrainingState:
         )
         self.target.requires_grad_(False)
         self.target.load_state_dict(self.critic.state_dict())
+        self.encoder: Encoder | None = None
+        if spec.images:
+            self.encoder = Encoder(spec, settings.layers, latent_dim, self.generator)
         start = torch.full((), math.log(settings.initial_temperature), device=device)
         self.log_temperature = nn.Parameter(start, requires_grad=settings.auto_entropy)
         self.flat = {
@@ -63,8 +72,11 @@ class TrainingState:
             "target": Flat(dict(self.target.named_parameters())),
             "temperature": Flat({"log_temperature": self.log_temperature}),
         }
-        self.ema = self.flat["policy"].values.clone()
         rates = {"critic": settings.learning_rate, "policy": settings.learning_rate}
+        if self.encoder is not None:
+            self.flat["encoder"] = Flat(self.encoder.named())
+            rates["encoder"] = settings.learning_rate
+        self.ema = self.newest().clone()
         if settings.auto_entropy:
             rates["temperature"] = settings.temperature_learning_rate or settings.learning_rate
         self.optimizers = {name: self._adam(name, rate) for name, rate in rates.items()}
@@ -83,6 +95,15 @@ class TrainingState:
         """Return standard normal noise."""
         return torch.randn(shape, generator=self.generator, device=self.generator.device)
 
+    def shifts(self, count: int) -> list[Tensor]:
+        """Return random numbers of rows and columns [count, 2] for each image, up to `random_shift`."""
+        most, device = self.settings.random_shift, self.generator.device
+        size = (count, 2)
+        return [
+            torch.randint(-most, most + 1, size, generator=self.generator, device=device)
+            for _ in self.spec.images
+        ]
+
     def critic_subset(self) -> Tensor | None:
         """Return the indices [M] of the critics whose minimum is the target; None for all of them."""
         size, count = self.settings.critic_subset, self.settings.num_critics
@@ -91,16 +112,30 @@ class TrainingState:
         device = self.generator.device
         return torch.rand(count, generator=self.generator, device=device).argsort()[:size]
 
-    def published(self) -> Tensor:
-        """Return the vectors to publish: the policy [1, N], or the policy and its average [2, N]."""
+    def newest(self) -> Tensor:
+        """Return the vector to publish: the policy's parameters, and the encoder's if there are images."""
         policy = self.flat["policy"].values
+        return policy if self.encoder is None else torch.cat((policy, self.flat["encoder"].values))
+
+    def published(self) -> Tensor:
+        """Return the vectors to publish: the newest [1, N], or the newest and its average [2, N]."""
+        policy = self.newest()
         return policy[None] if self.settings.ema_tau == 1 else torch.stack((policy, self.ema))
 
     def snapshot(self, vectors: Tensor, arrival: Arrival | None = None) -> PolicySnapshot:
         """Return the policy in `vectors`, a copy of `published()` on the host that `arrival` completes."""
-        flat = self.flat["policy"]
-        parts = [{name: part.numpy().T for name, part in flat.views(vector).items()} for vector in vectors]
+        parts = [self._arrays(vector) for vector in vectors]
         return PolicySnapshot(parts[0], parts[1] if len(parts) > 1 else None, arrival)
+
+    def _arrays(self, vector: Tensor) -> dict[str, NDArray[np.float32]]:
+        """Return the arrays in a published vector; weights of the policy are transposed."""
+        policy = self.flat["policy"]
+        size = len(policy.values)
+        arrays = {name: part.numpy().T for name, part in policy.views(vector[:size]).items()}
+        if self.encoder is not None:
+            encoder = self.flat["encoder"].views(vector[size:])
+            arrays |= {name: part.numpy() for name, part in encoder.items()}
+        return arrays
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that an update depends on; later updates change the returned tensors."""
@@ -109,7 +144,8 @@ class TrainingState:
             "policy": dict(self.policy.state_dict()),
             "critic": dict(self.critic.state_dict()),
             "target": dict(self.target.state_dict()),
-            "ema": self.ema if averaging else self.flat["policy"].values,
+            "ema": self.ema if averaging else self.newest(),
+            **({} if self.encoder is None else {"encoder": dict(self.encoder.state_dict())}),
             "log_temperature": self.log_temperature.detach(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "generator": self.generator.get_state(),
@@ -123,6 +159,8 @@ class TrainingState:
         """
         for name, network in (("policy", self.policy), ("critic", self.critic), ("target", self.target)):
             network.load_state_dict(state[name])
+        if self.encoder is not None:
+            self.encoder.load_state_dict(state["encoder"])
         with torch.no_grad():
             self.ema.copy_(state["ema"])
             self.log_temperature.copy_(state["log_temperature"])

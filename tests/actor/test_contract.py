@@ -138,7 +138,7 @@ GOOD_VALUES = {
 @pytest.mark.parametrize("name", GOOD_VALUES)
 def test_what_float32_can_hold_is_taken(name: str) -> None:
     env = make(first(GOOD_VALUES[name]))
-    obs = env.reset(0)
+    obs = env.reset(0).vector
     assert obs.dtype == np.float32
     assert obs.tolist() == np.asarray(GOOD_VALUES[name]).tolist()
 
@@ -153,7 +153,7 @@ def test_numbers_of_every_kind_are_rewards(reward: Any) -> None:
 
 @pytest.mark.parametrize("number", [1 << 24, -(1 << 24)])
 def test_integers_are_taken_as_far_as_float32_tells_them_apart(number: int) -> None:
-    assert make(first(np.array([0, 0, number]))).reset(0)[2] == number
+    assert make(first(np.array([0, 0, number]))).reset(0).vector[2] == number
     for beyond in (2 * number, number + (1 if number > 0 else -1)):
         with pytest.raises(BrokenEpisodeError, match="index 2"):
             make(first(np.array([0, 0, beyond]))).reset(0)
@@ -253,7 +253,7 @@ def test_the_check_leaves_the_streams_of_the_episodes_alone() -> None:
     env = make(Counting)
     env.check(np.random.default_rng(7))
     assert env.patience.broken == 0
-    assert env.reset(5).tolist() == [0, 0, 0]
+    assert env.reset(5).vector.tolist() == [0, 0, 0]
 
 
 def test_an_observation_outside_its_space_is_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from graspfleet.actor.environment import Environment
 from graspfleet.actor.spaces import MAX_ACTION_BOUND
 from graspfleet.common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.common.observations import MAX_DIM
 from graspfleet.common.settings.config import EnvConfig, ReturnConfig
-from graspfleet.common.specs import MAX_DIM, MAX_MAGNITUDE, EnvSpec
+from graspfleet.common.specs import MAX_MAGNITUDE, EnvSpec
 from tests.fakes import ONE_LINE, FakeEnv
 
 RETURNS = ReturnConfig(discount=0.9, n_step=2)
@@ -102,8 +103,9 @@ def test_observations_are_bounded_one_by_one(
 
 def test_a_step_returns_plain_values_in_float32() -> None:
     env = make("Fake-v0", "length=1", "success=true")
-    obs = env.reset(1007)
+    obs = env.reset(1007).vector
     next_obs, reward, terminated, truncated, info = env.step(np.zeros(2, np.float32))
+    next_obs = next_obs.vector
     assert (obs.dtype, obs.tolist(), next_obs.dtype, next_obs.tolist()) == ("f4", [1, 0, 7], "f4", [1, 1, 7])
     assert (reward, terminated, truncated, bool(info["is_success"])) == (1.0, False, True, True)
     assert type(terminated) is bool
@@ -165,9 +167,11 @@ UNFIT: dict[str, dict[str, gymnasium.Space[Any]]] = {
     "text-observation": {"observation_space": Text(3)},
     "sequence-in-a-dict": {"observation_space": Dict({"a": FLAT, "b": Sequence(FLAT)})},
     "nothing-in-a-dict": {"observation_space": Dict({"a": Dict({})})},
-    "image-in-a-dict": {"observation_space": Dict({"a": FLAT, "b": Box(0, 255, (8, 8, 3), np.uint8)})},
+    "large-image-in-a-dict": {
+        "observation_space": Dict({"a": FLAT, "b": Box(0, 255, (2048, 2048, 3), np.uint8)})
+    },
     "dict-action": {"action_space": Dict({"a": FLAT})},
-    "image": {"observation_space": Box(0, 255, (8, 8), np.uint8)},
+    "large-image": {"observation_space": Box(0, 255, (4096, 2048), np.uint8)},
     "2-d-action": {"action_space": Box(-1, 1, (2, 2), np.float32)},
     "unbounded-action": {"action_space": Box(-np.inf, np.inf, (2,), np.float32)},
     "half-bounded-action": {"action_space": Box(0, np.inf, (2,), np.float32)},

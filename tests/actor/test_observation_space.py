@@ -25,7 +25,7 @@ def fields(space: "gymnasium.Space[Any]") -> dict[str, tuple[int, ...]] | None:
 
 
 def read(space: "gymnasium.Space[Any]", obs: Any) -> list[float]:
-    vector = ObservationSpace(space, "Own-v0").read("step()", obs)
+    vector = ObservationSpace(space, "Own-v0").read("step()", obs).vector
     assert vector.dtype == np.float32
     return list(vector.tolist())
 
@@ -64,14 +64,14 @@ def test_every_form_is_read_field_by_field(space: Any, shapes: Any, obs: Any, ve
 def test_samples_of_a_space_are_observations_of_it(space: "gymnasium.Space[Any]") -> None:
     reader = ObservationSpace(space, "Own-v0")
     for _ in range(20):
-        vector = reader.read("reset()", space.sample())
+        vector = reader.read("reset()", space.sample()).vector
         assert vector.shape == (reader.obs_dim,)
         assert reader.outside(vector) is None
 
 
 def test_a_vector_keeps_nothing_of_the_environments_memory() -> None:
     obs = {"a": np.zeros(2, np.float32), "b": np.zeros((2, 3))}
-    vector = ObservationSpace(Dict({"a": UNIT, "b": MATRIX}), "Own-v0").read("step()", obs)
+    vector = ObservationSpace(Dict({"a": UNIT, "b": MATRIX}), "Own-v0").read("step()", obs).vector
     obs["a"][:], obs["b"][:] = 7, 7
     assert not vector.any()
 
@@ -110,7 +110,7 @@ def test_a_number_that_no_record_could_hold_breaks_the_episode(number: float) ->
 
 def test_the_first_number_outside_its_bounds_is_named() -> None:
     reader = ObservationSpace(BROKEN, "Own-v0")
-    assert reader.outside(reader.read("reset()", {**RIGHT, "a": [0, 3]})) == ("a index 1", 3.0)
+    assert reader.outside(reader.read("reset()", {**RIGHT, "a": [0, 3]}).vector) == ("a index 1", 3.0)
 
 
 @pytest.mark.parametrize(

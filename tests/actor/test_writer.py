@@ -11,8 +11,9 @@ from graspfleet.actor.writer import MAX_PARTIAL_BATCHES, MAX_PATIENCE, Writer
 from graspfleet.common.fields import MAX_EPISODES
 from graspfleet.common.messages import Ack, Batch, Bye, Hello, Message
 from graspfleet.common.net.experience import ExperienceSender
+from graspfleet.common.observations import Observation
 from graspfleet.common.protocol import decode
-from graspfleet.common.specs import Transition
+from graspfleet.common.transition import Transition
 from tests.fakes import OTHER_SESSION, SESSION, SPEC, add_transition, make_writer
 
 
@@ -55,7 +56,7 @@ def test_a_full_batch_is_sealed_with_everything_in_it() -> None:
 def test_transitions_are_copied() -> None:
     writer = make_writer()
     obs, action = np.ones(3, np.float32), np.zeros(2, np.float32)
-    writer.add(Transition(obs, obs, action, 0.0, 0.5, True, False))
+    writer.add(Transition(Observation(obs), Observation(obs), action, 0.0, 0.5, True, False))
     obs[:] = 5.0
     add_transition(writer, 1)
     records = read(writer.next_frame(0.0)).records(SPEC)
@@ -67,7 +68,7 @@ def test_every_field_is_where_the_record_has_it() -> None:
     writer, rng = make_writer(max_batch_transitions=1), np.random.default_rng(0)
     obs, next_obs, action = (rng.uniform(-1, 1, size).astype(np.float32) for size in (3, 3, 2))
     every_other = np.repeat(obs, 2)[::2]  # not contiguous, but the same numbers
-    writer.add(Transition(every_other, next_obs, action, 2.5, 0.25, False, True))
+    writer.add(Transition(Observation(every_other), Observation(next_obs), action, 2.5, 0.25, False, True))
     expected = np.array([(obs, next_obs, action, 2.5, 0.25, False, True, 0)], SPEC.record)
     assert read(writer.next_frame(0.0)).rows.tobytes() == expected.tobytes()
 
@@ -76,7 +77,7 @@ def test_arrays_of_another_size_or_precision_are_refused() -> None:
     writer, obs, action = make_writer(), np.zeros(3, np.float32), np.zeros(2, np.float32)
     for wrong in (np.zeros(4, np.float32), np.zeros(3, np.float64)):
         with pytest.raises(ValueError, match="bytes, allowed"):
-            writer.add(Transition(obs, wrong, action, 0.0, 0.5, False, False))
+            writer.add(Transition(Observation(obs), Observation(wrong), action, 0.0, 0.5, False, False))
     assert writer.produced == 0
 
 

@@ -52,7 +52,7 @@ def audit(run: RunDirectory, capacity: int, made_folder: Path, *, strangers: boo
     journal = Journal(run.journal)
     recovered = journal.recover()
     spec = EnvSpec.from_mapping(recovered.snapshot["spec"])
-    replay = Replay(run.replay, spec.record, capacity, np.random.default_rng(0))
+    replay = Replay(run.replay, spec, capacity, np.random.default_rng(0))
     ingest = Ingest(spec, replay, journal, Sessions(silent_after_s=1, gone_after_s=1))
     ingest.ledger.restore(recovered)
     journal.close()

@@ -55,7 +55,7 @@ SCRIPT_NAMES = [
     (["--max-episode-steps", "30"], "env.max_episode_steps", 30),
     (["--hidden-dim", "64"], "algorithm.hidden_dim", 64),
     (["--batch-size", "32"], "replay.batch_size", 32),
-    (["--replay-capacity", "5000"], "replay.replay_capacity", 5000),
+    (["--replay-capacity", "5000"], "replay.replay_capacity", "5000"),
     (["--explore-steps", "10"], "learner.explore_steps", 10),
     (["--updates-per-step", "0.5"], "rate.updates_per_step", 0.5),
     (["--updates-per-step", "None"], "rate.updates_per_step", None),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graspfleet.common.nstep import NStepAdder
-from graspfleet.common.specs import Transition
+from graspfleet.common.transition import Transition
 
 Row = tuple[float, float, float, float, float, bool, bool]
 """obs, next_obs, action, reward, discount, terminated, truncated of one-dimensional steps."""

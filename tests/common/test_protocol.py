@@ -24,8 +24,9 @@ from graspfleet.common.messages import (
     Status,
     Weights,
 )
+from graspfleet.common.observations import MAX_DIM, ObsField
 from graspfleet.common.protocol import DTYPES, OLDEST_POLICY, VERSION, decode, encode
-from graspfleet.common.specs import MAX_DIM, EnvSpec, ObsField
+from graspfleet.common.specs import EnvSpec
 from tests.common.golden import golden_file, golden_messages
 from tests.fakes import SPEC, make_batch, make_records, seal
 

@@ -43,7 +43,7 @@ class Target:
         logging.disable(logging.CRITICAL)
         self._folder = tempfile.TemporaryDirectory()
         self._replay = Replay(
-            Path(self._folder.name) / "replay.bin", SPEC.record, CAPACITY, np.random.default_rng(0)
+            Path(self._folder.name) / "replay.bin", SPEC, CAPACITY, np.random.default_rng(0)
         )
         self.executions = 0
         self.accepted = 0

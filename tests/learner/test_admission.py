@@ -32,7 +32,7 @@ OTHER = EnvSpec(env="Other-v0", obs_dim=4, action_dim=2, discount=0.5, n_step=1)
 
 @pytest.fixture
 def replay(tmp_path: Path) -> Replay:
-    return Replay(tmp_path / "replay.bin", SPEC.record, 100, np.random.default_rng(0))
+    return Replay(tmp_path / "replay.bin", SPEC, 100, np.random.default_rng(0))
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ import torch
 
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.net.control import ControlSubscriber
+from graspfleet.common.observations import MAX_DIM
 from graspfleet.common.runtime.signals import StopSignal
 from graspfleet.common.settings.config import EnvConfig, ReplayConfig, ReturnConfig
 from graspfleet.common.settings.flags import LearnerFlags
 from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.settings.transport import TransportConfig
-from graspfleet.common.specs import MAX_DIM, EnvSpec
+from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.access.footprint import require_room, run_bytes
 from graspfleet.learner.experience.replay import Replay
 from graspfleet.learner.publishing.published_frames import KEPT_BYTES
@@ -37,7 +38,7 @@ def make_flags(**learner: int) -> LearnerFlags:
         returns=ReturnConfig(discount=SPEC.discount, n_step=SPEC.n_step),
         learner=LearnerConfig(updates_per_dispatch=1, **learner),
         algorithm=SACConfig(hidden_dim=512, ema_tau=0.1),
-        replay=ReplayConfig(replay_capacity=5000),
+        replay=ReplayConfig(replay_capacity="5000"),
         transport=TransportConfig(max_message_bytes=64 << 20),
     )
 
@@ -45,7 +46,7 @@ def make_flags(**learner: int) -> LearnerFlags:
 def test_the_estimate_covers_replay_and_networks_and_little_more(tmp_path: Path) -> None:
     flags = make_flags()
     spec = EnvSpec(env="Wide-v0", obs_dim=2000, action_dim=4, discount=0.99, n_step=1)
-    Replay(tmp_path / "replay.bin", spec.record, flags.replay.replay_capacity, np.random.default_rng(0))
+    Replay(tmp_path / "replay.bin", spec, 5000, np.random.default_rng(0))
     assert isinstance(flags.algorithm, SACConfig)
     state = TrainingState(spec, flags.algorithm, seed=0)
     vectors = [flat.vector for flat in state.flat.values()]

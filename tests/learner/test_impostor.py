@@ -28,7 +28,7 @@ def door(tmp_path: Path) -> Iterator[AuthServer]:
 
 @pytest.fixture
 def ingest(tmp_path: Path) -> Ingest:
-    replay = Replay(tmp_path / "replay.bin", SPEC.record, 100, np.random.default_rng(0))
+    replay = Replay(tmp_path / "replay.bin", SPEC, 100, np.random.default_rng(0))
     return make_ingest(tmp_path, replay)
 
 
@@ -94,7 +94,7 @@ def make_limited(tmp_path: Path, replay: Replay, sessions: Sessions, throttle: T
 
 @pytest.fixture
 def replay(tmp_path: Path) -> Replay:
-    return Replay(tmp_path / "replay.bin", SPEC.record, 100, np.random.default_rng(0))
+    return Replay(tmp_path / "replay.bin", SPEC, 100, np.random.default_rng(0))
 
 
 def test_a_flood_of_batches_is_held_to_its_rate_and_loses_nothing(tmp_path: Path, replay: Replay) -> None:

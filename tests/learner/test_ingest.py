@@ -36,7 +36,7 @@ LAST = (1 << 45) - 1
 
 @pytest.fixture
 def replay(tmp_path: Path) -> Replay:
-    return Replay(tmp_path / "replay.bin", SPEC.record, 100, np.random.default_rng(0))
+    return Replay(tmp_path / "replay.bin", SPEC, 100, np.random.default_rng(0))
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_bye_before_everything_has_arrived_counts_the_lost(ingest: Ingest) -> No
 
 
 def test_rows_overwritten_since_the_checkpoint_are_no_torn_end(tmp_path: Path) -> None:
-    replay = Replay(tmp_path / "replay.bin", SPEC.record, 50, np.random.default_rng(0))
+    replay = Replay(tmp_path / "replay.bin", SPEC, 50, np.random.default_rng(0))
     ingest = make_ingest(tmp_path, replay)
     num_batches = 3 * (50 + MAX_ROWS) // 1000
     for seq in range(num_batches):

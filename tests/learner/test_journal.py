@@ -158,7 +158,7 @@ def test_counters_come_back_as_the_largest_noted(path: Path) -> None:
 
 def test_another_format_is_told_in_one_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("graspfleet.learner.experience.journal.FORMAT", 4)
+        patch.setattr("graspfleet.learner.experience.journal.FORMAT", 5)
         Journal(path).rotate(SNAPSHOT)
-    with pytest.raises(ConfigError, match=r"\A[^\n]*has journal format 4; [^\n]*: 3\Z"):
+    with pytest.raises(ConfigError, match=r"\A[^\n]*has journal format 5; [^\n]*: 4\Z"):
         Journal(path).recover()

@@ -150,7 +150,7 @@ class World:
         if killed:
             self.ingest, self.replay = recover_ingest(folder, 10)
         else:
-            self.replay = Replay(folder / "replay.bin", SPEC.record, 10, np.random.default_rng(0))
+            self.replay = Replay(folder / "replay.bin", SPEC, 10, np.random.default_rng(0))
             self.ingest = make_ingest(folder, self.replay)
         self.sockets = Part(refused_connections=0, connections=9)
         self.algorithm, self.progress = Part(), Progress()

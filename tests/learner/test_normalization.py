@@ -30,7 +30,7 @@ def records(count: int, seed: int) -> Records:
 
 @pytest.fixture
 def replay(tmp_path: Path) -> Replay:
-    return Replay(tmp_path / "replay", SPEC.record, CAPACITY, np.random.default_rng(0))
+    return Replay(tmp_path / "replay", SPEC, CAPACITY, np.random.default_rng(0))
 
 
 class Recorded:
@@ -55,7 +55,7 @@ def divisors(obs: Any) -> Any:
 
 def test_batches_are_scaled_by_what_was_inserted_and_by_nothing_else(replay: Replay) -> None:
     inner, everything = Recorded(), []
-    algorithm = Normalized(inner, replay, SPEC.obs_dim)
+    algorithm = Normalized(inner, replay, SPEC)
     for seed, count in enumerate((1, 2, 500, 4000, 4000)):  # more than the replay holds
         everything.append(records(count, seed))
         replay.insert(everything[-1])
@@ -71,7 +71,7 @@ def test_batches_are_scaled_by_what_was_inserted_and_by_nothing_else(replay: Rep
 
 def test_the_policy_takes_observations_as_they_are(replay: Replay) -> None:
     inner = Recorded()
-    algorithm = Normalized(inner, replay, SPEC.obs_dim)
+    algorithm = Normalized(inner, replay, SPEC)
     replay.insert(records(2000, 0))
     algorithm.update(records(8, 1).reshape(1, 8))
     raw = records(64, 2)["obs"]
@@ -93,16 +93,16 @@ def test_an_observation_that_never_changes_stays_at_zero(replay: Replay) -> None
     rows["next_obs"][:, 0] = 7.0
     replay.insert(rows)
     inner = Recorded()
-    Normalized(inner, replay, SPEC.obs_dim).update(rows[:4].reshape(1, 4).copy())
+    Normalized(inner, replay, SPEC).update(rows[:4].reshape(1, 4).copy())
     assert (inner.batches[0]["obs"][..., 0] == 0).all()
     assert np.isfinite(inner.batches[0]["obs"]).all()
 
 
 def test_a_resumed_run_goes_on_with_the_same_statistics(replay: Replay) -> None:
-    one = Normalized(Recorded(), replay, SPEC.obs_dim)
+    one = Normalized(Recorded(), replay, SPEC)
     replay.insert(records(300, 0))
     one.update(records(4, 1).reshape(1, 4))
-    two = Normalized(Recorded(), replay, SPEC.obs_dim)
+    two = Normalized(Recorded(), replay, SPEC)
     two.load_state_dict(one.state_dict())
     replay.insert(records(300, 2))
     for each in (one, two):
@@ -113,10 +113,12 @@ def test_a_resumed_run_goes_on_with_the_same_statistics(replay: Replay) -> None:
 
 @pytest.mark.parametrize("state", ["algorithm", "mean", "squares", "count"])
 def test_a_state_of_another_kind_is_told(replay: Replay, state: str) -> None:
-    algorithm = Normalized(Recorded(), replay, SPEC.obs_dim)
+    algorithm = Normalized(Recorded(), replay, SPEC)
     kept = algorithm.state_dict()
     del kept[state]
     with pytest.raises(KeyError):
         algorithm.load_state_dict(kept)
     with pytest.raises(ValueError, match="statistics of"):
-        Normalized(Recorded(), replay, SPEC.obs_dim + 1).load_state_dict(algorithm.state_dict())
+        Normalized(Recorded(), replay, SPEC.model_copy(update={"obs_dim": 4})).load_state_dict(
+            algorithm.state_dict()
+        )

@@ -16,7 +16,7 @@ from tests.fakes import ONE_LINE, SPEC, make_records
 
 
 def make_replay(path: Path, capacity: int = 10) -> Replay:
-    return Replay(path, SPEC.record, capacity, np.random.default_rng(0))
+    return Replay(path, SPEC, capacity, np.random.default_rng(0))
 
 
 RING_ROWS = 10 + MAX_ROWS
@@ -101,7 +101,7 @@ def test_it_goes_on_after_reopening_with_the_same_random_numbers(tmp_path: Path)
     replay.sample(5)
     state = replay.state_dict()
     wanted = replay.sample(50)["reward"].tolist()
-    again = Replay(tmp_path / "r", SPEC.record, 10, np.random.default_rng(99))
+    again = Replay(tmp_path / "r", SPEC, 10, np.random.default_rng(99))
     again.env_steps = replay.env_steps  # as the journal says
     again.load_state_dict(state)
     assert again.sample(50)["reward"].tolist() == wanted

@@ -35,7 +35,7 @@ def test_a_reward_of_shape_1_is_refused() -> None:
 
 
 def test_a_tensor_is_an_observation() -> None:
-    obs = make(first(torch.tensor([1.0, 2.0, 3.0]))).reset(0)
+    obs = make(first(torch.tensor([1.0, 2.0, 3.0]))).reset(0).vector
     assert (obs.dtype, obs.tolist()) == (np.float32, [1, 2, 3])
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.specs import MAX_MAGNITUDE, EnvSpec, Floats
+from graspfleet.common.observations import Floats
+from graspfleet.common.specs import MAX_MAGNITUDE, EnvSpec
 
 ROUNDING = 1e-5
 """Tolerance of the action bounds as a fraction of their range; actions within it are clipped."""

@@ -12,7 +12,8 @@ import numpy as np
 
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.nstep import NStepAdder
-from graspfleet.common.specs import MAX_MAGNITUDE, EnvSpec, Records, Transition
+from graspfleet.common.specs import MAX_MAGNITUDE, EnvSpec, Records
+from graspfleet.common.transition import Transition
 from graspfleet.learner.experience.demonstrations.episodes import Bounds, DemoEpisode, check_episode
 from graspfleet.learner.experience.demonstrations.files import MAX_DEMOS_BYTES, open_dataset, read_episodes
 

@@ -1,8 +1,9 @@
 """Delivery state of one session of one actor; each start of the process begins a session."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from graspfleet.learner.experience.peers.frame_window import FrameWindow
 from graspfleet.learner.reporting.metric import Metric
 
 METRICS = {
@@ -14,7 +15,7 @@ METRICS = {
     "inserted": Metric("transitions", "inserted into the replay", "journaled"),
     "rejected": Metric(
         "transitions",
-        "in well-framed but malformed batches: acknowledged, counted, dropped",
+        "malformed, or of frames that were lost or are not stored any more: acknowledged, counted, dropped",
         "journaled",
     ),
     "discarded": Metric(
@@ -53,6 +54,7 @@ class Session:
         held: number of batches, from `next_seq` on, that wait for the rate limiter.
         held_bytes: their size in bytes.
         key: name of the key that its messages came with; None in plaintext, or before the first message.
+        frames: where its newest frames are stored.
     """
 
     next_seq: int = 0
@@ -66,10 +68,11 @@ class Session:
     held: int = 0
     held_bytes: int = 0
     key: str | None = None
+    frames: FrameWindow = field(default_factory=FrameWindow)
 
 
 TOTALS = tuple(METRICS)
 """Fields that are summed over sessions."""
 _TRANSIENT = {"heard_s", "held", "held_bytes", "key"}
-KEPT = [field.name for field in fields(Session) if field.name not in _TRANSIENT]
-"""Fields that a checkpoint keeps."""
+KEPT = [each.name for each in fields(Session) if each.name not in {*_TRANSIENT, "frames"}]
+"""Plain fields that a checkpoint keeps."""

@@ -14,6 +14,7 @@ from graspfleet.common.fields import MAX_STATUS_KEYS
 from graspfleet.common.runtime.interval import Interval
 from graspfleet.learner.experience.peers.claims import Claims
 from graspfleet.learner.experience.peers.closed_sessions import MAX_FORGOTTEN, ClosedSessions
+from graspfleet.learner.experience.peers.frame_window import FrameWindow
 from graspfleet.learner.experience.peers.session import KEPT, TOTALS, Liveness, Sender, Session
 
 MAX_SESSIONS = 100_000
@@ -220,7 +221,7 @@ class Sessions:
     def state_dict(self) -> dict[str, Any]:
         """Return all sessions, and the sums and digests of closed ones, as plain values."""
         kept = {
-            " ".join(sender): [getattr(session, name) for name in KEPT]
+            " ".join(sender): [*(getattr(session, name) for name in KEPT), session.frames.ranges]
             for sender, session in self._sessions.items()
         }
         return {"kept": kept, "forgotten": self._closed.state_dict()}
@@ -230,5 +231,6 @@ class Sessions:
         self._closed.load_state_dict(state["forgotten"])
         for name, values in state["kept"].items():
             actor_id, session_id = name.split(" ")
-            session = Session(**dict(zip(KEPT, values, strict=True)))
+            *plain, ranges = values
+            session = Session(**dict(zip(KEPT, plain, strict=True)), frames=FrameWindow(ranges))
             self._sessions[actor_id, session_id] = self._newest[actor_id] = session
