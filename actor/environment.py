@@ -95,13 +95,16 @@ class Environment:
         self._middle = (self._high.astype(np.float64) + self._low) / 2
         self._half = (self._high.astype(np.float64) - self._low) / 2
 
-    def check(self, seeds: np.random.Generator) -> None:
+    def check(self, seeds: np.random.Generator) -> tuple[Observation, float]:
         """Validate the environment with a reset and one step in the middle of the action space.
 
         After a broken episode the check is repeated with another seed, but not after an invalid result.
 
         Args:
             seeds: source of seeds for this check only.
+
+        Returns:
+            The observation and the reward of the step.
 
         Raises:
             ConfigError: the environment returns invalid results, or no episode starts.
@@ -110,8 +113,7 @@ class Environment:
             try:
                 obs = Environment.reset(self, int(seeds.integers(2**31)))
                 self._mention_bounds(obs.vector)
-                Environment.step(self, np.zeros(self.spec.action_dim, np.float32))
-                return
+                return Environment.step(self, np.zeros(self.spec.action_dim, np.float32))[:2]
             except BrokenEpisodeError as error:
                 if isinstance(error, ContractError) or isinstance(error.__cause__, PERMANENT):
                     raise ConfigError(f"--env {self.name}: {error}") from None

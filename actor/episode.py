@@ -6,6 +6,7 @@ In: actions. Out: transitions and episode summaries, to the writer. Must not kno
 from collections.abc import Iterator
 
 from graspfleet.actor.environment import Environment
+from graspfleet.actor.hindsight import Hindsight
 from graspfleet.actor.writer import Writer
 from graspfleet.common.errors import BrokenEpisodeError
 from graspfleet.common.nstep import NStepAdder
@@ -21,19 +22,28 @@ class EpisodeRunner:
         writer: receives transitions and summaries.
         seeds: endless sequence of episode seeds.
         reinit_episodes: episodes between two rebuilds.
+        hindsight: relabels the transitions; None: no relabeling.
 
     Attributes:
         obs: current observation.
         episodes: number of finished episodes.
     """
 
-    def __init__(self, env: Environment, writer: Writer, seeds: Iterator[int], reinit_episodes: int) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        writer: Writer,
+        seeds: Iterator[int],
+        reinit_episodes: int,
+        hindsight: Hindsight | None = None,
+    ) -> None:
         self.env = env
         self.episodes = 0
         self._writer = writer
         self._seeds = seeds
         self._reinit_episodes = reinit_episodes
         self._adder = NStepAdder(env.spec.n_step, env.spec.discount, writer.add)
+        self._hindsight = hindsight
         self._said_long = False
         self.obs: Observation
         self._begin()
@@ -46,6 +56,8 @@ class EpisodeRunner:
             self._discard(error)
             return
         self._adder.add(self.obs, action, reward, obs, terminated=terminated, truncated=truncated)
+        if self._hindsight is not None:
+            self._hindsight.add(self.obs, action, obs, terminated=terminated, truncated=truncated)
         self.obs = obs
         self._return += reward
         self._length += 1
@@ -63,8 +75,10 @@ class EpisodeRunner:
             )
 
     def flush(self) -> None:
-        """Emit the transitions whose n-step rewards are still incomplete."""
+        """Emit the transitions whose n-step rewards are still incomplete, and the relabeled ones."""
         self._adder.flush()
+        if self._hindsight is not None:
+            self._hindsight.flush()
 
     def _begin(self, *, rebuild: bool = False) -> None:
         """Start the next episode; after a failed reset, try again with another seed."""
@@ -85,6 +99,6 @@ class EpisodeRunner:
     def _discard(self, error: BrokenEpisodeError) -> None:
         """Discard the broken step, keep the valid ones before it, and start a new episode."""
         self._writer.discarded += 1
-        self._adder.flush()
+        self.flush()
         self.env.patience.broke(error, self._length)
         self._begin(rebuild=True)

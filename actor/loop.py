@@ -9,6 +9,8 @@ import numpy as np
 from graspfleet.actor.environment import Environment
 from graspfleet.actor.episode import EpisodeRunner
 from graspfleet.actor.exploration import BehaviorPolicy
+from graspfleet.actor.goal_rewards import GoalRewards
+from graspfleet.actor.hindsight import Hindsight
 from graspfleet.actor.learner_client import LearnerClient
 from graspfleet.actor.pacing import Pace
 from graspfleet.actor.subscriber import Subscriber
@@ -54,7 +56,10 @@ class Actor:
         self._make = partial(Environment, flags.env, flags.returns, watchdog=self._watchdog)
         self._envs = [self._make(headless=flags.env.headless)]  # the others are constructed in `_begin`
         self.spec = self._envs[0].spec
-        self._envs[0].check(check_seeds)
+        checked = self._envs[0].check(check_seeds)
+        if self._config.her:
+            self._goal_rewards = GoalRewards(self._envs[0])
+            self._goal_rewards.check(*checked)
         batch = self._config.max_batch_transitions
         size_bytes = batch * (self.spec.record.itemsize + MAX_EPISODE_BYTES)
         size_bytes += self.spec.max_batch_frames * self.spec.frame_bytes
@@ -122,9 +127,16 @@ class Actor:
         for stream in self._streams:
             if self.runners:
                 self._envs.append(self._make())
-            seeds = training_seeds(np.random.default_rng(stream))
-            runner = EpisodeRunner(self._envs[-1], self.writer, seeds, self._config.reinit_episodes)
+            rng = np.random.default_rng(stream)
+            hindsight = self._hindsight(self._envs[-1], rng.spawn(1)[0]) if self._config.her else None
+            runner = EpisodeRunner(
+                self._envs[-1], self.writer, training_seeds(rng), self._config.reinit_episodes, hindsight
+            )
             self.runners.append(runner)
+
+    def _hindsight(self, env: Environment, rng: np.random.Generator) -> Hindsight:
+        rewards = GoalRewards(env, takes_many=self._goal_rewards.takes_many)
+        return Hindsight(rewards, self.spec, self.writer.add, self._config.her_goals, rng)
 
     def _on_tick(self) -> bool:
         """Poll the learner while an environment is slow; return whether to continue."""

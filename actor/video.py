@@ -55,10 +55,11 @@ class RecordedEnvironment(Environment):
         self._episodes = self._left = episodes
         self._episode = 0
 
-    def check(self, seeds: np.random.Generator) -> None:
+    def check(self, seeds: np.random.Generator) -> tuple[Observation, float]:
         """Check the environment and its rendering, see `Environment.check`."""
-        super().check(seeds)
+        result = super().check(seeds)
         self._picture()
+        return result
 
     def reset(self, seed: int) -> Observation:
         """Reset the environment; start the next recording, or finish the video after the last one."""

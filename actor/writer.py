@@ -76,12 +76,13 @@ class Writer:
         self._resend_after_s = self._patience_s = resend_after_s
         self._max_batch_transitions = max_batch_transitions
         self._rows: list[bytes] = []
+        self._open_steps = 0  # of `_rows`, those that are env steps
         self._sealed_transitions = 0
         self._opened_s: float | None = None
         self._episodes: list[Episode] = []
-        # Sealed frames and their numbers of transitions, oldest first: seq = _acked + position.
+        # Sealed frames and their numbers of env steps, oldest first: seq = _acked + position.
         self._window: deque[tuple[bytes, int]] = deque()
-        self._window_rows = self._window_bytes = 0
+        self._window_steps = self._window_bytes = 0
         self._acked = 0
         self._sent = 0  # frames of the window sent since the last go-back
         self._held = 0  # frames of the window that the learner has received and will insert later
@@ -89,12 +90,12 @@ class Writer:
         self._answered_s = float("-inf")
 
     def has_room(self, count: int = 1) -> bool:
-        """Return whether `count` more transitions may be added.
+        """Return whether `count` more env steps may be added; relabeled transitions need no allowance.
 
         With nothing unacknowledged, they may even exceed the learner's allowance; otherwise a caller that
         adds more than the allowance in one step would wait forever.
         """
-        unacked = self._window_rows + len(self._rows)
+        unacked = self.unacked
         return (unacked + count <= self._allowed or unacked == 0 < self._allowed) and self.fits(count)
 
     def fits(self, count: int = 1) -> bool:
@@ -127,8 +128,8 @@ class Writer:
 
     @property
     def unacked(self) -> int:
-        """Number of transitions added and not yet acknowledged."""
-        return self._window_rows + len(self._rows)
+        """Number of env steps added and not yet acknowledged."""
+        return self._window_steps + self._open_steps
 
     @property
     def produced(self) -> int:
@@ -153,6 +154,7 @@ class Writer:
                 self.seal()
             row += self._frames.refer(transition.obs.frame, transition.next_obs.frame)
         self._rows.append(row)
+        self._open_steps += not transition.relabeled
         if len(self._rows) == self._max_batch_transitions:
             self.seal()
 
@@ -183,8 +185,9 @@ class Writer:
             frames=frames,
         )
         frame = encode(batch)
-        self._window.append((frame, len(self._rows)))
-        self._window_rows += len(self._rows)
+        self._window.append((frame, self._open_steps))
+        self._window_steps += self._open_steps
+        self._open_steps = 0
         self._window_bytes += len(frame)
         self._sealed_transitions += len(self._rows)
         self._rows.clear()
@@ -226,8 +229,8 @@ class Writer:
         if next_seq > self._acked or held > self._held:
             self._progress_s, self._patience_s = now_s, self._resend_after_s
         while self._acked < next_seq:
-            frame, rows = self._window.popleft()
-            self._window_rows -= rows
+            frame, steps = self._window.popleft()
+            self._window_steps -= steps
             self._window_bytes -= len(frame)
             self._acked += 1
             self._sent = max(0, self._sent - 1)

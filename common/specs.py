@@ -166,7 +166,8 @@ class EnvSpec(Record):
                 ("discount", "<f4"),
                 ("terminated", "?"),
                 ("truncated", "?"),
-                ("padding", "u1", (2,)),
+                ("relabeled", "?"),
+                ("padding", "u1", (1,)),
                 *references,
             ]
         )
@@ -210,8 +211,8 @@ class EnvSpec(Record):
             raise ProtocolError("shape", f"rows {rows.shape}, allowed [n, {self.record.itemsize}]")
         records: Records = rows.view(self.record).reshape(-1)
         end = self.numbers_bytes
-        if (rows[:, end - 4 : end - 2] > 1).any():
-            raise ProtocolError("flags", "terminated or truncated is neither 0 nor 1")
+        if (rows[:, end - 4 : end - 1] > 1).any():
+            raise ProtocolError("flags", "terminated, truncated or relabeled is neither 0 nor 1")
         floats = rows[:, : end - 4].view("<f4")
         low, high = self.limits
         fits = (low <= floats) & (floats <= high)  # also false for NaN

@@ -9,8 +9,8 @@ from typing import Any
 
 from graspfleet.common.observations import Floats, Observation
 
-RECORD_END = struct.Struct("<ff??2x")
-"""The fields of a record after its arrays: reward, discount, terminated, truncated, padding."""
+RECORD_END = struct.Struct("<ff???x")
+"""The fields of a record after its arrays: reward, discount, three flags, padding."""
 REFERENCES = struct.Struct("<QQ")
 """The last fields of a record of an environment with images: frame, next frame."""
 
@@ -27,6 +27,7 @@ class Transition:
         discount: factor of the bootstrap at `next_obs`: discount**n, with n shorter at an episode's end.
         terminated: whether `next_obs` is terminal.
         truncated: whether the episode was truncated there.
+        relabeled: whether its goal is another one than that of the episode; it is then no env step.
     """
 
     obs: Observation
@@ -36,6 +37,7 @@ class Transition:
     discount: float
     terminated: bool
     truncated: bool
+    relabeled: bool = False
 
     def pack(self, size_bytes: int) -> bytes:
         """Return the numbers of an `EnvSpec.record` as bytes, several times as fast as NumPy does.
@@ -46,7 +48,7 @@ class Transition:
         Raises:
             ValueError: the arrays have another size, hence another shape or dtype.
         """
-        end = RECORD_END.pack(self.reward, self.discount, self.terminated, self.truncated)
+        end = RECORD_END.pack(self.reward, self.discount, self.terminated, self.truncated, self.relabeled)
         arrays = self.obs.vector, self.next_obs.vector, self.action
         parts: Any = *arrays, end
         try:

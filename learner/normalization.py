@@ -84,7 +84,7 @@ class Normalized:
 
     def _add_inserted(self) -> None:
         """Add the transitions inserted since the last call, except those already overwritten."""
-        end = self._replay.env_steps
+        end = self._replay.rows.count
         start = max(self._seen, end - len(self._replay))
         for first in range(start, end, MAX_ROWS):
             self._statistics.add(self._replay.read(first, min(MAX_ROWS, end - first))["obs"])

@@ -16,7 +16,7 @@ from graspfleet.common.messages import Batch
 from graspfleet.common.net.experience import Received
 from graspfleet.common.observations import Frame, Observation, ObsField, Pixels
 from graspfleet.common.protocol import MAGIC, PREFIX, VERSION
-from graspfleet.common.specs import EnvSpec, Records
+from graspfleet.common.specs import MAX_FRAME_REFERENCE, EnvSpec, Records
 from graspfleet.common.transition import Transition
 from graspfleet.learner.experience.ingest import Ingest
 from graspfleet.learner.experience.journal import Journal
@@ -68,6 +68,14 @@ def make_batch(records: Records, *, spec: EnvSpec = SPEC, **fields: Any) -> Batc
         "rows": rows,
     }
     return Batch(**{**defaults, **fields})
+
+
+def make_image_batch(**fields: Any) -> Batch:
+    """Return a batch of one transition and its two frames."""
+    records = make_records(1, spec=IMAGE_SPEC)
+    records["frame"], records["next_frame"] = MAX_FRAME_REFERENCE, MAX_FRAME_REFERENCE + 1
+    frames = np.zeros((2, IMAGE_SPEC.frame_bytes), np.uint8)
+    return make_batch(records, spec=IMAGE_SPEC, frames=frames, **fields)
 
 
 def make_ingest(

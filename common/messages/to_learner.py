@@ -80,6 +80,12 @@ class Batch(Message):
         """Size of rows and frames."""
         return self.rows.nbytes + self.frames.nbytes
 
+    def num_env_steps(self, spec: EnvSpec) -> int:
+        """Return the number of rows that are not relabeled; 0 if they are not those of `spec`."""
+        if self.rows.dtype != np.uint8 or self.rows.shape[1:] != (spec.record.itemsize,):
+            return 0
+        return len(self.rows) - int(np.count_nonzero(self.rows[:, spec.numbers_bytes - 2]))
+
     def records(self, spec: EnvSpec) -> Records:
         """Return a view of the rows as transitions of `spec`.
 

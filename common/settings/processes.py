@@ -83,6 +83,12 @@ class ActorConfig(Section):
     random_action_prob: Fraction = Field(
         0.0, description="Probability of a uniform random action in each env step."
     )
+    her: bool = Field(
+        False,
+        description="Send each transition again with goals that its episode achieved (hindsight experience"
+        " replay); for observations with achieved_goal and desired_goal.",
+    )
+    her_goals: int = Field(4, ge=1, le=64, description="Relabeled transitions per env step with --her.")
     max_batch_transitions: int = Field(32, ge=1, le=4096, description="Transitions per message, upper limit.")
     max_batch_delay_s: float = Field(
         0.05, ge=0, description="Longest wait of a transition for its batch to fill, seconds."

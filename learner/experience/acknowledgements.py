@@ -95,5 +95,5 @@ class Acknowledgements:
             return 0
         if self._count_actors.due(now_s):
             self.num_actors = max(1, self._count_alive())
-        room = min(MAX_ROOM, limiter.room()) - self._held.transitions
+        room = min(MAX_ROOM, limiter.room()) - self._held.env_steps
         return max(1, int(room) // self.num_actors)

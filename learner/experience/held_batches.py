@@ -8,6 +8,7 @@ from collections import deque
 
 from graspfleet.common.errors import ProtocolError
 from graspfleet.common.messages import Batch
+from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.experience.peers.session import Session
 
 MAX_HELD_BYTES = 256 << 20
@@ -19,12 +20,16 @@ MAX_HELD_BYTES_PER_ACTOR = 16 << 20
 class HeldBatches:
     """A bounded queue of batches, each the next one of its session.
 
+    Args:
+        spec: layout of a transition.
+
     Attributes:
-        transitions: number of transitions held.
+        env_steps: number of env steps held.
     """
 
-    def __init__(self) -> None:
-        self.transitions = 0
+    def __init__(self, spec: EnvSpec) -> None:
+        self.env_steps = 0
+        self._spec = spec
         self._queue: deque[tuple[Batch, Session]] = deque()
         self._size_bytes = 0
 
@@ -45,9 +50,9 @@ class HeldBatches:
         self._queue.append((batch, session))
         self._count(batch, session, 1)
 
-    def next_rows(self) -> int:
-        """Return the number of transitions in the oldest batch; the queue must not be empty."""
-        return len(self._queue[0][0].rows) if self._queue[0][0].rows.ndim else 0
+    def next_env_steps(self) -> int:
+        """Return the number of env steps in the oldest batch; the queue must not be empty."""
+        return self._queue[0][0].num_env_steps(self._spec)
 
     def pop(self) -> tuple[Batch, Session]:
         """Return the oldest batch and its session."""
@@ -59,4 +64,4 @@ class HeldBatches:
         session.held += sign
         session.held_bytes += sign * batch.size_bytes
         self._size_bytes += sign * batch.size_bytes
-        self.transitions += sign * (len(batch.rows) if batch.rows.ndim else 0)
+        self.env_steps += sign * batch.num_env_steps(self._spec)

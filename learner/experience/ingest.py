@@ -123,7 +123,7 @@ class Ingest:
         self.sessions = sessions
         self.evaluators = sessions.empty_copy()
         self.refusals = Refusals() if refusals is None else refusals
-        self.held = HeldBatches()
+        self.held = HeldBatches(spec)
         self._complaints = Complaints()
         self.counters = self._complaints.counters
         self.ledger = Ledger(spec, replay, journal, sessions, self.counters)
@@ -155,7 +155,7 @@ class Ingest:
             now_s: monotonic time, in seconds.
             everything: take all batches, regardless of the limiter.
         """
-        before = self._replay.env_steps
+        before = self._replay.rows.count
         self._take_held(everything=everything)
         for _ in range(at_most):
             received = receive()
@@ -164,7 +164,7 @@ class Ingest:
                 break
             self.accept(received.frame, now_s, received.key)
             self._take_held(everything=everything)
-        return self._replay.env_steps - before
+        return self._replay.rows.count - before
 
     def accept(self, frame: Buffer, now_s: float, key: str | None = None) -> None:
         """Process one frame, which may hold anything.
@@ -204,7 +204,7 @@ class Ingest:
 
     @property
     def env_steps(self) -> int:
-        """Env steps received so far; each becomes one transition."""
+        """Env steps received so far."""
         return self._replay.env_steps
 
     @property
@@ -250,14 +250,14 @@ class Ingest:
     def _take_held(self, *, everything: bool = False) -> None:
         """Take the held batches that the limiter allows, or all of them."""
         limiter = self._limiter
-        while self.held and (everything or limiter is None or limiter.may_insert(self.held.next_rows())):
+        while self.held and (everything or limiter is None or limiter.may_insert(self.held.next_env_steps())):
             inserted = self._take(*self.held.pop())
             if limiter is not None:
                 limiter.inserted(inserted)
 
     def _take(self, batch: Batch, session: Session) -> int:
-        """Enter the next batch of a session, even if malformed; return the number of transitions inserted."""
-        rows = None
+        """Enter the next batch of a session, even if malformed; return the number of env steps inserted."""
+        rows, before = None, self._replay.env_steps
         try:
             session.frames.require_next(batch.first_frame)
             rows = batch.records(self._spec)
@@ -266,5 +266,5 @@ class Ingest:
         entry = self.ledger.enter(batch, session, rows)
         if not entry.rejected:
             self.episodes.add(batch.episodes)
-            self.lag.arrived(entry.inserted, batch.weights_version, entry.start)
-        return entry.inserted
+            self.lag.arrived(entry.inserted, batch.weights_version, before)
+        return self._replay.env_steps - before

@@ -59,12 +59,12 @@ class Ledger:
         Raises:
             StorageError: the write failed.
         """
-        start, count = self._replay.env_steps, len(batch.rows) if batch.rows.ndim else 0
+        start, count = self._replay.rows.count, len(batch.rows) if batch.rows.ndim else 0
         frame_start, frames = self._replay.num_frames, None
         if rows is not None:
             rows, frames = self._placed(batch, session, rows)
             self._replay.insert(rows, frames)
-        inserted = self._replay.env_steps - start
+        inserted = self._replay.rows.count - start
         rows_crc = self._rows_crc if rows is None else zlib.crc32(rows.data, self._rows_crc)
         frames_crc = self._frames_crc if frames is None else zlib.crc32(frames.data, self._frames_crc)
         entry = Entry(
@@ -84,6 +84,7 @@ class Ledger:
             frame_start=frame_start,
             frames=self._replay.num_frames - frame_start,
             frames_crc=frames_crc,
+            relabeled=self._replay.relabeled,
         )
         self._journal.append(entry)
         self._rows_crc, self._frames_crc = rows_crc, frames_crc
@@ -118,9 +119,10 @@ class Ledger:
         if lost > 0:
             kept = session.produced, session.discarded, session.resent
             entry = Entry(
-                *(*sender, next_seq - 1, self._replay.env_steps, 0, 0, self._rows_crc, *kept, 0, lost),
+                *(*sender, next_seq - 1, self._replay.rows.count, 0, 0, self._rows_crc, *kept, 0, lost),
                 frame_start=self._replay.num_frames,
                 frames_crc=self._frames_crc,
+                relabeled=self._replay.relabeled,
             )
             self._journal.append(entry)
             self._credit(session, entry)
@@ -135,7 +137,8 @@ class Ledger:
         self._journal.rotate(
             {
                 "spec": self._spec.to_mapping(),
-                "env_steps": self._replay.env_steps,
+                "num_rows": self._replay.rows.count,
+                "relabeled": self._replay.relabeled,
                 "sessions": self._sessions.state_dict(),
                 "rows_crc": self._rows_crc,
                 "num_frames": self._replay.num_frames,
@@ -153,7 +156,7 @@ class Ledger:
         """
         snapshot = recovered.snapshot
         try:
-            self._replay.env_steps, self._replay.num_frames = snapshot["env_steps"], snapshot["num_frames"]
+            self._replay.restore(snapshot["num_rows"], snapshot["num_frames"], snapshot["relabeled"])
             crcs = snapshot["rows_crc"], snapshot["frames_crc"]
             self._sessions.load_state_dict(snapshot["sessions"])
             self._counters.update(snapshot["counters"])

@@ -27,7 +27,7 @@ class Recovery:
     the next entry of the same session shows which numbers those are.
 
     Args:
-        replay: the replay with `env_steps` as of the journal's snapshot; advanced as far as rows are present.
+        replay: the replay as of the journal's snapshot; advanced as far as rows are present.
         sessions: sessions as of the snapshot.
         rows_crc: CRC-32 of all rows up to the snapshot.
         frames_crc: CRC-32 of all frames up to the snapshot.
@@ -58,7 +58,7 @@ class Recovery:
         end = max((entry.start + entry.inserted for entry in entries), default=0)
         frame_end = max((entry.frame_start + entry.frames for entry in entries), default=0)
         for index, entry in enumerate(entries):
-            if entry.start < self._replay.env_steps or not (
+            if entry.start < self._replay.rows.count or not (
                 self._rows_are_there(entry, end) and self._frames_are_there(entry, frame_end)
             ):
                 self._cut(entries[index:], end)
@@ -66,8 +66,8 @@ class Recovery:
             session = self._session(entry)
             self._bridge(session, entry)
             credit(session, entry)
-            self._replay.env_steps = entry.start + entry.inserted
-            self._replay.num_frames = entry.frame_start + entry.frames
+            counts = entry.start + entry.inserted, entry.frame_start + entry.frames, entry.relabeled
+            self._replay.restore(*counts)
             self.rows_crc, self.frames_crc = entry.rows_crc, entry.frames_crc
         if recovered.torn_bytes:
             self.torn = True
@@ -103,7 +103,7 @@ class Recovery:
 
     def _bridge(self, session: Session, entry: Entry) -> None:
         """Credit a session with its batches whose entries are unreadable."""
-        gap = entry.start - self._replay.env_steps
+        gap = entry.start - self._replay.rows.count
         self._unread_rows += gap
         self._unclaimed_rows += gap
         missing = entry.first - session.next_seq
@@ -120,7 +120,7 @@ class Recovery:
         log.warning(
             "the rows end at transition %d: %d batches up to transition %d were not completely written to"
             " disk and are lost, unless their actors still keep them",
-            self._replay.env_steps,
+            self._replay.rows.count,
             len(lost),
             end,
         )

@@ -23,9 +23,10 @@ from graspfleet.learner.reporting.metric import Metric
 METRICS = {
     "env_steps": Metric(
         "env steps",
-        "transitions inserted so far; each env step that was not discarded becomes exactly one",
+        "inserted so far; each env step that was not discarded becomes exactly one transition",
         "journaled",
     ),
+    "relabeled": Metric("transitions", "inserted so far with another goal (`--her`)", "journaled"),
     "replay_size": Metric(
         "transitions",
         "those to sample from: the newest `--replay-capacity`; with images, only from the oldest one on whose"
@@ -117,6 +118,7 @@ class Replay:
 
     Attributes:
         capacity: transitions to sample from.
+        relabeled: relabeled transitions inserted so far.
         rows: the records.
         frames: the frames that they refer to, in a second file; None without images.
 
@@ -126,6 +128,7 @@ class Replay:
 
     def __init__(self, path: Path, spec: EnvSpec, capacity: int, rng: np.random.Generator) -> None:
         self.capacity = capacity
+        self.relabeled = 0
         self.rows = Ring(path, spec.record.itemsize, capacity, MAX_ROWS)
         self.frames: Ring | None = None
         if spec.frame_bytes:
@@ -142,23 +145,19 @@ class Replay:
 
     @property
     def env_steps(self) -> int:
-        """Transitions inserted so far; set it, and `num_frames`, after reopening the files."""
-        return self.rows.count
-
-    @env_steps.setter
-    def env_steps(self, count: int) -> None:
-        self.rows.count = count
-        self._oldest = 0
+        """Env steps inserted so far: all transitions but the relabeled ones."""
+        return self.rows.count - self.relabeled
 
     @property
     def num_frames(self) -> int:
         """Frames inserted so far; 0 without images."""
         return 0 if self.frames is None else self.frames.count
 
-    @num_frames.setter
-    def num_frames(self, count: int) -> None:
+    def restore(self, num_rows: int, num_frames: int = 0, relabeled: int = 0) -> None:
+        """Set the numbers of what was inserted, after reopening the files."""
+        self.rows.count, self.relabeled, self._oldest = num_rows, relabeled, 0
         if self.frames is not None:
-            self.frames.count = count
+            self.frames.count = num_frames
 
     @property
     def oldest(self) -> int:
@@ -183,6 +182,7 @@ class Replay:
         """Append [n] transitions, n at most `MAX_ROWS`, and the new ones of their frames [m, frame_bytes]."""
         if frames is not None and self.frames is not None:
             self.frames.insert(frames)
+        self.relabeled += int(np.count_nonzero(records["relabeled"]))
         self.rows.insert(records.view(np.uint8).reshape(len(records), self.rows.item_bytes))
 
     def read(self, start: int, count: int) -> Records:
@@ -224,9 +224,10 @@ class Replay:
         return samples
 
     def metrics(self) -> Mapping[str, float]:
-        """Return the transitions inserted so far, the number kept, and its limits."""
+        """Return the env steps and relabeled transitions inserted, the number kept, and its limits."""
         return {
             "env_steps": self.env_steps,
+            "relabeled": self.relabeled,
             "replay_size": len(self),
             "replay_capacity": self.capacity,
             "replay_bytes": replay_bytes(self._spec, self.capacity),

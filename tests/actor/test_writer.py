@@ -69,7 +69,7 @@ def test_every_field_is_where_the_record_has_it() -> None:
     obs, next_obs, action = (rng.uniform(-1, 1, size).astype(np.float32) for size in (3, 3, 2))
     every_other = np.repeat(obs, 2)[::2]  # not contiguous, but the same numbers
     writer.add(Transition(Observation(every_other), Observation(next_obs), action, 2.5, 0.25, False, True))
-    expected = np.array([(obs, next_obs, action, 2.5, 0.25, False, True, 0)], SPEC.record)
+    expected = np.array([(obs, next_obs, action, 2.5, 0.25, False, True, False, 0)], SPEC.record)
     assert read(writer.next_frame(0.0)).rows.tobytes() == expected.tobytes()
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import atheris
 import msgpack
 
-with atheris.instrument_imports(include=["common", "learner"]):
+with atheris.instrument_imports(include=["graspfleet"]):
     from graspfleet.common.protocol import PREFIX
-    from tests.fakes import OTHER_SESSION, SESSION, SPEC, make_frame
+    from tests.fakes import IMAGE_SPEC, OTHER_SESSION, SESSION, SPEC, make_frame
     from tests.fuzz.target import Target
 
 REPORT_INTERVAL = 1_000_000
@@ -36,8 +36,23 @@ VALUES: tuple[Any, ...] = (
         "weights",
         "status",
     ),
-    *(b"", SPEC.digest, None, True, [], {}, [[1.0, 2, None, 3]], SPEC.to_mapping()),
+    *(
+        b"",
+        SPEC.digest,
+        None,
+        True,
+        [],
+        {},
+        [[1.0, 2, None, 3]],
+        SPEC.to_mapping(),
+        IMAGE_SPEC.digest,
+        IMAGE_SPEC.to_mapping(),
+    ),
     *([["rows", "u1", [0, 44]]], [["rows", "u1", [2, 44]]], [["rows", "f4", [22, 2]]]),
+    *(
+        [["rows", "u1", [1, 60]], ["frames", "u1", [2, 64]]],
+        [["rows", "u1", [3, 60]], ["frames", "u1", [0, 64]]],
+    ),
 )
 """What a field is replaced by, besides what libFuzzer makes of the bytes."""
 

@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 
 from graspfleet.common.protocol import encode
 from tests.common.golden import golden_messages
-from tests.fakes import make_batch, make_records
+from tests.fakes import make_batch, make_image_batch, make_records
 from tests.fuzz.target import Target
 
 CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
-SEEDS = [encode(message) for message in golden_messages().values()] + [encode(make_batch(make_records(2)))]
+SEEDS = [
+    *(encode(message) for message in golden_messages().values()),
+    encode(make_batch(make_records(2))),
+    encode(make_image_batch()),
+]
 
 
 @pytest.fixture(scope="module")

@@ -197,7 +197,6 @@ def sealed(**changes: Any) -> bytes:
 )
 def test_references_and_frames_that_do_not_fit_are_rejected(fleet: Fleet, changes: dict[str, Any]) -> None:
     fleet.ingest.accept(sealed(**changes), 0.0)
-    assert fleet.replay.env_steps == fleet.replay.num_frames * 0
     assert fleet.ingest.sessions.totals()["inserted"] == 0
     fleet.ingest.accept(sealed(seq=0 if "digest" in changes else 1, first_frame=2, produced=2), 0.0)
     assert fleet.ingest.sessions.totals()["inserted"] == 1

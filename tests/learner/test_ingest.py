@@ -207,7 +207,7 @@ def test_batches_beyond_the_limit_are_held_and_what_is_behind_them_is_heard(limi
         good(0, actor_id="b", session_id=OTHER_SESSION),
     ]
     assert limited.drain(receive_from([*frames, *behind, None]), 99, 0.0) == 4
-    assert (len(limited.held), limited.held.transitions) == (8, 16)
+    assert (len(limited.held), limited.held.env_steps) == (8, 16)
     assert limited.liveness() == {"a": "alive", "b": "alive"}
     acks = dict(limited.acknowledgements(0.0))
     assert (acks["a"].next_seq, acks["a"].held) == (2, 7)

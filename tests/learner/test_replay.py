@@ -48,7 +48,7 @@ def test_a_batch_that_was_interrupted_lies_where_nothing_is_sampled(tmp_path: Pa
     before = rewards(replay.sample(1000))
     inserted = replay.env_steps
     replay.insert(make_records(MAX_ROWS, start=1_000_000))
-    replay.env_steps = inserted  # killed before the journal's entry
+    replay.restore(inserted)  # killed before the journal's entry
     assert rewards(replay.sample(1000)) == before == set(map(float, range(inserted - 10, inserted)))
 
 
@@ -102,7 +102,7 @@ def test_it_goes_on_after_reopening_with_the_same_random_numbers(tmp_path: Path)
     state = replay.state_dict()
     wanted = replay.sample(50)["reward"].tolist()
     again = Replay(tmp_path / "r", SPEC, 10, np.random.default_rng(99))
-    again.env_steps = replay.env_steps  # as the journal says
+    again.restore(replay.env_steps)  # as the journal says
     again.load_state_dict(state)
     assert again.sample(50)["reward"].tolist() == wanted
     again.insert(make_records(4, start=7))

@@ -123,7 +123,7 @@ def learn(
     flags = parse(LearnerFlags, words, prog="test", algorithms=all_settings())
     journal = Journal(run.journal)
     recovered = journal.recover() if resume else None
-    first = 0 if recovered is None else recovered.snapshot["env_steps"] // BATCH_SIZE
+    first = 0 if recovered is None else recovered.snapshot["num_rows"] // BATCH_SIZE
     if recovered is not None and recovered.entries:  # what came after the snapshot
         first = (recovered.entries[-1].start + recovered.entries[-1].inserted) // BATCH_SIZE
     sockets = stream(first, env_steps // BATCH_SIZE)

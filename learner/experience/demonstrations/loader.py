@@ -12,6 +12,7 @@ import numpy as np
 
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.nstep import NStepAdder
+from graspfleet.common.observations import Observation
 from graspfleet.common.specs import MAX_MAGNITUDE, EnvSpec, Records
 from graspfleet.common.transition import Transition
 from graspfleet.learner.experience.demonstrations.episodes import Bounds, DemoEpisode, check_episode
@@ -91,24 +92,23 @@ def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
 
 def _transitions(who: str, episode: DemoEpisode, spec: EnvSpec) -> Records:
     """Return an episode's transitions; an episode without an end in the dataset counts as truncated."""
-    rows: list[tuple[Any, ...]] = []
+    rows: list[bytes] = []
 
-    def keep(t: Transition) -> None:
-        values = (t.obs, t.next_obs, t.action, t.reward, t.discount, t.terminated, t.truncated)
-        rows.append((*values, 0))
+    def keep(transition: Transition) -> None:
+        rows.append(transition.pack(spec.numbers_bytes))
 
     adder = NStepAdder(spec.n_step, spec.discount, keep)
     for t in range(len(episode)):
         adder.add(
-            episode.obs[t],
+            Observation(episode.obs[t]),
             episode.action[t],
             float(episode.reward[t]),
-            episode.obs[t + 1],
+            Observation(episode.obs[t + 1]),
             terminated=bool(episode.terminated[t]),
             truncated=bool(episode.truncated[t]),
         )
     adder.flush()
-    records: Records = np.array(rows, spec.record)
+    records: Records = np.frombuffer(b"".join(rows), spec.record)
     if not (np.abs(records["reward"]) <= MAX_MAGNITUDE).all():
         raise ConfigError(f"{who}: rewards of {spec.n_step} steps sum to more than {MAX_MAGNITUDE:g}")
     return records
