@@ -46,6 +46,7 @@ class Environment:
         headless: if false, the environment opens a window.
         render_mode: Gymnasium's; takes precedence over the config's.
         watchdog: makes the calls; default: one without a thread.
+        evaluates: whether only the policy is used, so that privileged fields may be missing.
 
     Attributes:
         name: value of `--env`.
@@ -65,6 +66,7 @@ class Environment:
         headless: bool = True,
         render_mode: str | None = None,
         watchdog: Watchdog | None = None,
+        evaluates: bool = False,
     ) -> None:
         self.watchdog = watchdog or Watchdog()
         arguments = parse_env_args(config.env_args)
@@ -79,7 +81,10 @@ class Environment:
         except UnexpectedInterruptError as error:
             raise ConfigError(f"--env {config.env}: {error}") from None
         self._observations = ObservationSpace(
-            getattr(self.env, "observation_space", None), config.env, config.privileged_obs
+            getattr(self.env, "observation_space", None),
+            config.env,
+            config.privileged_obs,
+            may_lack=evaluates,
         )
         self.spec = read_spec(self.env, config, returns, self._observations)
         self.patience = Patience(config.env, self.watchdog.pause)

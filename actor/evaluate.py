@@ -224,7 +224,7 @@ def _environment(
     flags: EvaluateFlags, config: EnvConfig, returns: ReturnConfig, watchdog: Watchdog
 ) -> Environment:
     if flags.video is None:
-        return Environment(config, returns, headless=flags.headless, watchdog=watchdog)
+        return Environment(config, returns, headless=flags.headless, watchdog=watchdog, evaluates=True)
     if not flags.headless:
         raise ConfigError(f"--video {flags.video}: allowed only without a window (--headless)")
     return RecordedEnvironment(config, returns, Path(flags.video).absolute(), flags.video_episodes, watchdog)

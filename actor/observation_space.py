@@ -100,6 +100,7 @@ class ObservationSpace:
         space: the observation space that the environment declares.
         name: value of `--env`.
         privileged: names of fields, or of Dicts of fields, that only the critics see.
+        may_lack: whether privileged fields may be missing, as for a policy that does not need them.
 
     Attributes:
         obs_dim: length of the vector.
@@ -109,7 +110,9 @@ class ObservationSpace:
         ConfigError: the space is not one of `ALLOWED`, or `privileged` names no part of it.
     """
 
-    def __init__(self, space: Any, name: str, privileged: Sequence[str] = ()) -> None:
+    def __init__(
+        self, space: Any, name: str, privileged: Sequence[str] = (), *, may_lack: bool = False
+    ) -> None:
         refusal = ConfigError(
             f"--env {name}: its observation space is {' '.join(str(space).split())}; allowed: {ALLOWED}"
         )
@@ -124,6 +127,8 @@ class ObservationSpace:
                 field = _field(label, leaf, privileged=hidden[index])
             except ValidationError:
                 raise refusal from None
+            if field.is_image and hidden[index]:
+                raise ConfigError(f"--privileged-obs {label}: an image; allowed: fields of numbers")
             self._parts.append(Part(path, leaf, field, self._frame_bytes if field.is_image else self.obs_dim))
             self.obs_dim += 0 if field.is_image else field.size
             self._frame_bytes += field.size if field.is_image else 0
@@ -132,11 +137,11 @@ class ObservationSpace:
         names = {part.field.name for part in self._parts}
         if not 0 < len(self._parts) == len(names) <= MAX_FIELDS:
             raise refusal
-        _require_named(name, privileged, self._parts)
+        if not may_lack:
+            _require_named(name, privileged, self._parts)
         first = self._parts[0]
-        self._is_flat = not (first.path or first.is_choice) and first.field == ObsField(
-            name=ONLY, shape=(self.obs_dim,)
-        )
+        shape = first.field.shape
+        self._is_flat = not (first.path or first.is_choice or first.field.is_image) and len(shape) == 1
         self.fields = None if self._is_flat else tuple(part.field for part in self._parts)
 
     def read(self, source: str, obs: Any) -> Observation:
@@ -192,14 +197,14 @@ def _require_named(env: str, privileged: Sequence[str], parts: Sequence[Part]) -
     Raises:
         ConfigError: a name is unknown, or the policy would see nothing.
     """
-    labels = [part.field.name for part in parts]
+    labels = [part.field.name for part in parts if not part.field.is_image]
     for name in privileged:
         if not any(_is_among(label, [name]) for label in labels):
             raise ConfigError(
                 f"--privileged-obs {name}: no field of --env {env}; allowed: {', '.join(labels)}"
             )
     if all(part.field.privileged for part in parts):
-        raise ConfigError(f"--privileged-obs {' '.join(privileged)}: allowed: not all fields")
+        raise ConfigError(f"--privileged-obs {' '.join(privileged)}: allowed: all fields but one")
 
 
 def _field(label: str, space: "gymnasium.Space[Any]", *, privileged: bool) -> ObsField:
@@ -211,7 +216,8 @@ def _field(label: str, space: "gymnasium.Space[Any]", *, privileged: bool) -> Ob
     shape = _shape(space)
     is_bytes = isinstance(space, spaces.Box) and space.dtype == np.uint8
     dtype = "u1" if is_bytes and shape is not None and is_image(shape) else "f4"
-    return ObsField.model_validate({"name": label, "shape": shape, "dtype": dtype, "privileged": privileged})
+    values = {"name": label, "shape": shape, "dtype": dtype, "privileged": privileged and dtype == "f4"}
+    return ObsField.model_validate(values)
 
 
 def _shape(space: "gymnasium.Space[Any]") -> tuple[int, ...] | None:

@@ -114,13 +114,15 @@ def difference(trained: EnvSpec, present: EnvSpec) -> str:
     then, now = (spec.env.rpartition(":")[2] for spec in (trained, present))
     if then != now:
         return f"trained in {then}, but the environment is {now}"
-    if (trained.obs_dim, trained.action_dim) != (present.obs_dim, present.action_dim):
+    if (trained.policy_dim, trained.action_dim) != (present.policy_dim, present.action_dim):
         return (
-            f"trained with obs_dim {trained.obs_dim} and action_dim {trained.action_dim},"
-            f" but the environment has {present.obs_dim} and {present.action_dim}"
+            f"trained with obs_dim {trained.policy_dim} and action_dim {trained.action_dim},"
+            f" but the environment has {present.policy_dim} and {present.action_dim}"
         )
-    if trained.layout != present.layout:
-        return f"trained with observations {trained.layout}, but the environment has {present.layout}"
+    if trained.seen_layout != present.seen_layout:
+        return (
+            f"trained with observations {trained.seen_layout}, but the environment has {present.seen_layout}"
+        )
     for end in ("low", "high"):
         bounds = (getattr(trained, f"action_{end}"), getattr(present, f"action_{end}"))
         if None in bounds:  # a file without bounds

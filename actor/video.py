@@ -50,7 +50,7 @@ class RecordedEnvironment(Environment):
         watchdog: Watchdog | None = None,
     ) -> None:
         self._writer = VideoWriter(path)
-        super().__init__(config, returns, render_mode="rgb_array", watchdog=watchdog)
+        super().__init__(config, returns, render_mode="rgb_array", watchdog=watchdog, evaluates=True)
         self._writer.fps = fps_of(self.env.metadata)
         self._episodes = self._left = episodes
         self._episode = 0

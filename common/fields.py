@@ -9,6 +9,8 @@ MAX_EPISODE_BYTES = 32
 """Bytes of one episode summary in a header."""
 MAX_ROWS = 4096
 """Largest number of transitions in a batch."""
+MAX_HER_GOALS = 64
+"""Largest number of relabeled transitions per env step."""
 MAX_STATUS_KEYS = 4096
 MAX_REFUSED_SHOWN = 64
 """Largest number of refused peers in a status."""

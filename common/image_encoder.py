@@ -23,7 +23,7 @@ NORM_EPSILON = 1e-5
 """Added to the variance in LayerNorm."""
 MAX_LAYERS, MAX_CHANNELS, MAX_PATCH = 8, 1024, 64
 """Largest numbers of layers of an image, of channels of a layer, and side of a patch."""
-MAX_OUTPUTS = 1 << 22
+MAX_OUTPUTS = 1 << 23
 """Largest number of outputs of a layer for one image."""
 LATENT = ("latent.w", "latent.b", "latent.scale", "latent.shift")
 """Arrays of the layer that joins the images: [features, L], [L], [L], [L]."""
@@ -39,6 +39,17 @@ def default_layers(shape: tuple[int, ...]) -> tuple[Layer, ...]:
         layers.append((64, 2))
         side = math.ceil(side / 2)
     return tuple(layers)
+
+
+def encoder_outputs(spec: EnvSpec, layers: Sequence[Layer]) -> int:
+    """Return the number of outputs of all layers for one frame; see `encoder_shapes`."""
+    total = 0
+    for image in spec.images:
+        height, width, _ = image_shape(image.shape)
+        for outputs, patch in layers or default_layers(image.shape):
+            height, width = math.ceil(height / patch), math.ceil(width / patch)
+            total += height * width * outputs
+    return total
 
 
 def encoder_shapes(spec: EnvSpec, layers: Sequence[Layer], latent_dim: int) -> dict[str, tuple[int, ...]]:

@@ -47,7 +47,7 @@ class ObsField(Record):
         if self.is_image and (not is_image(self.shape) or self.size > MAX_FRAME_BYTES):
             raise ValueError(f"an image of shape {self.shape}")
         if self.is_image and self.privileged:
-            raise ValueError("an image cannot be privileged")
+            raise ValueError("a privileged image")
         return self
 
     @property

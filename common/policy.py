@@ -180,7 +180,7 @@ class NumpyPolicy:
             obs = obs[:, : self._hidden_from]
         if self._encoder is not None:
             if pixels is None:
-                raise ValueError("a policy of images without pixels")
+                raise ValueError("no pixels for a policy that reads images")
             obs = np.concatenate((obs, self._encoder.encode(pixels)), axis=1)
         if len(obs) != len(self._mean):
             self._allocate(len(obs))

@@ -81,7 +81,7 @@ class EnvSpec(Record):
         if sum(field.size for field in fields if not field.is_image) != self.obs_dim:
             raise ValueError(f"the sizes of the fields do not add up to {self.obs_dim}")
         if self.frame_bytes > MAX_FRAME_BYTES or not (self.policy_dim or self.frame_bytes):
-            raise ValueError("too many pixels, or nothing to see")
+            raise ValueError("a frame is too large, or the policy would see no field")
         if len({field.name for field in fields}) < len(fields):
             raise ValueError("two fields have the same name")
         if [field.privileged for field in fields] != sorted(field.privileged for field in fields):
@@ -120,6 +120,11 @@ class EnvSpec(Record):
     def layout(self) -> str:
         """Fields of an observation with their shapes, for the user."""
         return ", ".join(field.describe() for field in self.fields)
+
+    @property
+    def seen_layout(self) -> str:
+        """Fields that the policy sees, as in `layout`."""
+        return ", ".join(field.describe() for field in self.fields if not field.privileged)
 
     @classmethod
     def from_mapping(cls, data: Any) -> "EnvSpec":

@@ -1,6 +1,6 @@
 """One transition, and its packed form.
 
-In: arrays and numbers. Out: the bytes of an `EnvSpec.record`, but for its references to frames.
+In: arrays and numbers. Out: the bytes of an `EnvSpec.record` up to its references to frames.
 """
 
 import struct

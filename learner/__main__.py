@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from graspfleet.common.errors import ConfigError, DivergedError
+from graspfleet.common.errors import DivergedError
 from graspfleet.common.runtime.claim import claim_run, unless_refused
 from graspfleet.common.runtime.exit import leave_with
 from graspfleet.common.runtime.run_directory import RunDirectory
@@ -18,7 +18,7 @@ from graspfleet.learner.algorithm import Algorithm, Definition, all_settings, de
 from graspfleet.learner.experience.demonstrations.files import find_dataset
 from graspfleet.learner.experience.journal import Journal
 from graspfleet.learner.experience.rate_limiter import make_limiter
-from graspfleet.learner.startup import resumed_spec, wait_for_spec
+from graspfleet.learner.startup import require_files, resumed_spec, wait_for_spec
 
 Build = Callable[[LearnerFlags, Definition, EnvSpec], Algorithm]
 """Function that builds the algorithm once the first actor's spec is known."""
@@ -64,8 +64,8 @@ def _learn(
     journal = Journal(run.journal)
     try:
         recovered = journal.recover() if flags.run.resume else None
-        if recovered and not (run.replay.is_file() and run.replay.stat().st_size):
-            raise ConfigError(f"--resume {run.path}: {run.replay.name} has no rows; the run cannot resume")
+        if recovered:
+            require_files(run, resumed_spec(flags, recovered))
         # Importing torch takes over a second. The ports are bound already, so actors can connect meanwhile.
         from graspfleet.learner.assembly import assemble, build_algorithm
 

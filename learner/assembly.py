@@ -164,7 +164,7 @@ def _build_publisher(
 def _flags_of_state(flags: LearnerFlags) -> list[str]:
     """Return the flags without which the state in a checkpoint has another form."""
     scaled = "--normalize-obs" if flags.replay.normalize_obs else "--no-normalize-obs"
-    return [f"--algorithm {flags.algorithm.algorithm}", scaled]
+    return [f"--algorithm {flags.algorithm.algorithm}", scaled, *flags.algorithm.sizes]
 
 
 def _build_ingest(

@@ -123,7 +123,7 @@ class Learner:
         while not (stop.is_set() or parts.limiter.done):
             arrived = parts.ingest.drain(parts.sockets.receive, DRAIN_MAX, time.monotonic())
             parts.progress.holds_actors(bool(parts.ingest.held))
-            if parts.limiter.may_sample():
+            if parts.limiter.may_sample() and len(parts.sampler):
                 parts.algorithm.update(parts.sampler.sample(*self._batches))
                 parts.limiter.sampled()
                 parts.progress.updates += self._batches[0]

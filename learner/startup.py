@@ -8,6 +8,7 @@ from graspfleet.common.messages import Hello, Status
 from graspfleet.common.net.security import require_own
 from graspfleet.common.protocol import decode
 from graspfleet.common.runtime.interval import Interval
+from graspfleet.common.runtime.run_directory import RunDirectory
 from graspfleet.common.runtime.signals import StopSignal
 from graspfleet.common.settings.flags import LearnerFlags
 from graspfleet.common.settings.section import flag
@@ -95,6 +96,17 @@ def resumed_spec(flags: LearnerFlags, recovered: Recovered) -> EnvSpec:
         if value != getattr(spec, name):
             raise ConfigError(f"{flag(name)} {value}: the run uses {getattr(spec, name)}; allowed: the same")
     return spec
+
+
+def require_files(run: RunDirectory, spec: EnvSpec) -> None:
+    """Check that the replay of a run to resume is there.
+
+    Raises:
+        ConfigError: a file is missing or empty.
+    """
+    for path in (run.replay, run.frames) if spec.images else (run.replay,):
+        if not (path.is_file() and path.stat().st_size):
+            raise ConfigError(f"--resume {run.path}: {path.name} is missing or empty; the run cannot resume")
 
 
 def wanted_of(flags: LearnerFlags) -> dict[str, str | int | float]:

@@ -52,7 +52,7 @@ def test_the_example_learns_publishes_stops_and_goes_on(registered: None, tmp_pa
 def test_a_run_of_another_algorithm_is_refused_in_one_line(registered: None, tmp_path: Path) -> None:
     learn(tmp_path / "run", 100)
     with pytest.raises(
-        ConfigError, match=r"\A--algorithm random-search [^\n]*: the run uses --algorithm sac [^\n]*\Z"
+        ConfigError, match=r"\A--algorithm random-search: the run uses --algorithm sac [^\n]*\Z"
     ):
         learn(tmp_path / "run", 200, "--algorithm", NAME, resume=True)
 

@@ -97,10 +97,14 @@ class Batch(Message):
         if self.rows.ndim and len(self.rows) > MAX_ROWS:
             raise ProtocolError("too-long", f"{len(self.rows)} transitions, allowed {MAX_ROWS}")
         records = spec.unpack(self.rows)
-        allowed = MAX_FRAME_REFERENCE + len(self.new_frames(spec))
-        for name in ("frame", "next_frame") if spec.frame_bytes else ():
-            if (records[name] >= allowed).any():
-                raise ProtocolError("frame", f"a reference of {records[name].max()}, allowed < {allowed}")
+        frames = self.new_frames(spec)
+        if spec.frame_bytes:
+            used = np.unique(np.concatenate((records["frame"], records["next_frame"])))
+            allowed = MAX_FRAME_REFERENCE + len(frames)
+            if used.size and used[-1] >= allowed:
+                raise ProtocolError("frame", f"a reference of {used[-1]}, allowed < {allowed}")
+            if (used >= MAX_FRAME_REFERENCE).sum() < len(frames):
+                raise ProtocolError("frame", "a frame without a transition")
         return records
 
     def new_frames(self, spec: EnvSpec) -> Pixels:

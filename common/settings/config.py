@@ -82,6 +82,11 @@ class AlgorithmConfig(Section):
     algorithm: str = Field("sac", description=ALGORITHM)
 
     @property
+    def sizes(self) -> list[str]:
+        """Flags that determine the form of the algorithm's state, with their values."""
+        return []
+
+    @property
     def divergence_hint(self) -> str:
         """Flags whose values may have been too large if training diverges; "" for none."""
         return ""

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from graspfleet.common.fields import MAX_EPISODES
+from graspfleet.common.fields import MAX_EPISODES, MAX_HER_GOALS
 from graspfleet.common.settings.config import Fraction
 from graspfleet.common.settings.section import Section, flag
 from graspfleet.common.settings.transport import BoundHost, Host
@@ -88,7 +88,9 @@ class ActorConfig(Section):
         description="Send each transition again with goals that its episode achieved (hindsight experience"
         " replay); for observations with achieved_goal and desired_goal.",
     )
-    her_goals: int = Field(4, ge=1, le=64, description="Relabeled transitions per env step with --her.")
+    her_goals: int = Field(
+        4, ge=1, le=MAX_HER_GOALS, description="Relabeled transitions per env step with --her."
+    )
     max_batch_transitions: int = Field(32, ge=1, le=4096, description="Transitions per message, upper limit.")
     max_batch_delay_s: float = Field(
         0.05, ge=0, description="Longest wait of a transition for its batch to fill, seconds."

@@ -77,7 +77,9 @@ def explain_value(error: ErrorDetails, name: str, field: FieldInfo) -> str:
         return f"{flag(name)} is missing"
     own = error["msg"].removeprefix("Value error, ")
     message = own if error["type"] == "value_error" else f"allowed: {allowed(field)}"
-    return f"{flag(name)} {shown(error['input'])}: {message}"
+    value = error["input"]
+    words = " ".join(map(str, value)) if isinstance(value, list | tuple) else shown(value)
+    return f"{flag(name)} {words}: {message}"
 
 
 def _field(model: Any, place: tuple[int | str, ...]) -> FieldInfo | None:

@@ -37,7 +37,13 @@ FLOAT_BYTES = 4
 
 
 def memory(settings: Settings, spec: EnvSpec, batch_size: int) -> Memory:
-    """Return the size of the networks and of the arrays of one update."""
+    """Return the size of the networks and of the arrays of one update.
+
+    Raises:
+        ConfigError: CrossQ cannot learn from such observations.
+    """
+    if spec.images or spec.policy_dim < spec.obs_dim:
+        raise ConfigError("--algorithm crossq: no images and no --privileged-obs; allowed: sac")
     policy, width = policy_bytes(spec, settings.hidden_dim), settings.critic_dim
     critic = FLOAT_BYTES * width * (spec.obs_dim + spec.action_dim + width + 10)
     batch = batch_size * (spec.record.itemsize + LAYERS * settings.num_critics * FLOAT_BYTES * width)
@@ -62,8 +68,6 @@ def build(
     settings: Settings, spec: EnvSpec, learner: LearnerConfig, *, batch_size: int, seed: int
 ) -> Algorithm:
     """Return CrossQ in its initial state; see `learner.algorithm.Definition`."""
-    if spec.images or spec.policy_dim < spec.obs_dim:
-        raise ConfigError("--algorithm crossq: no images and no --privileged-obs; allowed: sac")
     import torch
 
     from graspfleet.learner.crossq.agent import CrossQ

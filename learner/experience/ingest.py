@@ -19,6 +19,7 @@ from graspfleet.learner.experience.held_batches import HeldBatches
 from graspfleet.learner.experience.journal import Journal
 from graspfleet.learner.experience.ledger import Ledger
 from graspfleet.learner.experience.peers.admission import Admission
+from graspfleet.learner.experience.peers.frame_window import FrameWindow
 from graspfleet.learner.experience.peers.session import Liveness, Session
 from graspfleet.learner.experience.peers.sessions import Sessions
 from graspfleet.learner.experience.peers.throttle import Throttle
@@ -191,7 +192,8 @@ class Ingest:
             if message.next_seq > session.next_seq:  # the held batches will not be sent again: take them now
                 self._take_held(everything=True)
             self.ledger.give_up((message.actor_id, message.session_id), session, message.next_seq)
-            session.left = session.left or isinstance(message, Bye)
+            if isinstance(message, Bye):
+                session.left, session.frames = True, FrameWindow()
 
     def drain_evaluations(self) -> list[Evaluation | EvaluationStarted]:
         """Return the evaluators' messages since the last call, in order."""
@@ -260,11 +262,18 @@ class Ingest:
         rows, before = None, self._replay.env_steps
         try:
             session.frames.require_next(batch.first_frame)
-            rows = batch.records(self._spec)
+            records = batch.records(self._spec)
+            session.require_relabeled(records["relabeled"])
+            rows = records
         except ProtocolError as error:
             self._complaints.add("rejected batches", batch.actor_id, error)
         entry = self.ledger.enter(batch, session, rows)
-        if not entry.rejected:
+        if rows is not None:
+            if entry.rejected:
+                missing = ProtocolError(
+                    "frame", f"{entry.rejected} of {len(rows)} have frames that are not stored"
+                )
+                self._complaints.add("rejected transitions", batch.actor_id, missing)
             self.episodes.add(batch.episodes)
             self.lag.arrived(entry.inserted, batch.weights_version, before)
         return self._replay.env_steps - before

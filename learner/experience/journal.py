@@ -30,7 +30,7 @@ MAX_RECORD_BYTES = 256 << 20
 """Largest record in bytes; a longer one is treated as damage."""
 MAX_BYTES = 2 << 30
 """Largest journal in bytes; each checkpoint starts a new file, so a real one stays below."""
-_ENTRY_TYPES = (str, str, *(int,) * 15)
+_ENTRY_TYPES = (str, str, *(int,) * 16)
 _MARK = b"\xb5GFJ"
 """Start of each record; after damage, the next readable record is found by it."""
 _FRAME = struct.Struct("<4sII")
@@ -53,7 +53,8 @@ class Entry(NamedTuple):
         frame_start: frames stored before this batch.
         frames: frames of this batch that were stored.
         frames_crc: CRC-32 of all frames stored so far.
-        relabeled: relabeled transitions inserted so far.
+        relabeled: relabeled transitions of this batch inserted into the replay.
+        relabeled_before: relabeled transitions inserted before this batch.
     """
 
     actor_id: str
@@ -73,6 +74,7 @@ class Entry(NamedTuple):
     frames: int = 0
     frames_crc: int = 0
     relabeled: int = 0
+    relabeled_before: int = 0
 
     @property
     def first(self) -> int:

@@ -61,6 +61,7 @@ class Ledger:
         """
         start, count = self._replay.rows.count, len(batch.rows) if batch.rows.ndim else 0
         frame_start, frames = self._replay.num_frames, None
+        relabeled_before = self._replay.relabeled
         if rows is not None:
             rows, frames = self._placed(batch, session, rows)
             self._replay.insert(rows, frames)
@@ -78,13 +79,14 @@ class Ledger:
             batch.produced,
             batch.discarded,
             batch.resent,
-            len(batch.episodes) if inserted or not count else 0,
+            0 if rows is None else len(batch.episodes),
             lost=0,
             first_frame=batch.first_frame,
             frame_start=frame_start,
             frames=self._replay.num_frames - frame_start,
             frames_crc=frames_crc,
-            relabeled=self._replay.relabeled,
+            relabeled=self._replay.relabeled - relabeled_before,
+            relabeled_before=relabeled_before,
         )
         self._journal.append(entry)
         self._rows_crc, self._frames_crc = rows_crc, frames_crc
@@ -105,7 +107,7 @@ class Ledger:
         rows = rows.copy()
         for name in ("frame", "next_frame"):
             rows[name] = table[rows[name].astype(np.intp)]
-        oldest = max(0, ring.count + len(frames) - ring.capacity)
+        oldest = self._replay.oldest_frame(len(frames))
         first, last = (end(rows["frame"], rows["next_frame"]) for end in (np.minimum, np.maximum))
         return rows[(first >= oldest) & (last != MISSING)], frames
 
@@ -122,7 +124,7 @@ class Ledger:
                 *(*sender, next_seq - 1, self._replay.rows.count, 0, 0, self._rows_crc, *kept, 0, lost),
                 frame_start=self._replay.num_frames,
                 frames_crc=self._frames_crc,
-                relabeled=self._replay.relabeled,
+                relabeled_before=self._replay.relabeled,
             )
             self._journal.append(entry)
             self._credit(session, entry)
@@ -186,5 +188,6 @@ class Ledger:
         session.frames.add(entry.first_frame, entry.frame_start, entry.frames)
         session.inserted += entry.inserted
         session.rejected += entry.rejected
+        session.relabeled += entry.relabeled
         session.produced, session.discarded = entry.produced, entry.discarded
         session.resent = entry.resent

@@ -66,8 +66,8 @@ class Recovery:
             session = self._session(entry)
             self._bridge(session, entry)
             credit(session, entry)
-            counts = entry.start + entry.inserted, entry.frame_start + entry.frames, entry.relabeled
-            self._replay.restore(*counts)
+            counts = entry.start + entry.inserted, entry.frame_start + entry.frames
+            self._replay.restore(*counts, entry.relabeled_before + entry.relabeled)
             self.rows_crc, self.frames_crc = entry.rows_crc, entry.frames_crc
         if recovered.torn_bytes:
             self.torn = True

@@ -29,8 +29,8 @@ METRICS = {
     "relabeled": Metric("transitions", "inserted so far with another goal (`--her`)", "journaled"),
     "replay_size": Metric(
         "transitions",
-        "those to sample from: the newest `--replay-capacity`; with images, only from the oldest one on whose"
-        " frames are still stored",
+        "those to sample from: the newest `--replay-capacity`; with images, without older ones whose frames"
+        " have been overwritten",
     ),
     "replay_capacity": Metric("transitions", "largest possible `replay_size`"),
     "replay_bytes": Metric("bytes", "size on disk of the replay's files, allocated at the start"),
@@ -39,11 +39,16 @@ METRICS = {
 
 FRAMES_FILE = "frames.bin"
 FRAMES_PER_TRANSITION = 1.08
-"""Frames stored per transition of the capacity. An episode of T steps has T + 1 frames, so episodes of 13
-steps and more fill the replay; with shorter ones it holds fewer transitions."""
+"""Frames stored per transition of the capacity. An episode of T env steps has T + 1 frames, so
+episodes of 13 or more env steps fill the replay; with shorter ones it holds fewer transitions."""
 DEFAULT_CAPACITY, DEFAULT_SHARE = 1_000_000, 0.75
 """Default capacity in transitions, and the largest default as a share of `--max-run-bytes`."""
 UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+MIN_FRAME_LIFE = 0.5
+"""Share of the stored frames that must arrive after a transition before it loses its own. A transition with
+older frames is not taken, so at least a quarter of the rows to sample from have theirs."""
+MAX_REDRAWS = 64
+"""Attempts to replace sampled transitions without frames, before others of the batch take their places."""
 SCAN_ROWS = 4096
 """Rows read at once in search of the oldest one whose frames are stored."""
 
@@ -93,6 +98,9 @@ def replay_bytes(spec: EnvSpec, capacity: int) -> int:
 
 class Sampler(Protocol):
     """A source of batches."""
+
+    def __len__(self) -> int:
+        """Return the number of transitions to sample from; 0: none yet."""
 
     def sample(self, *shape: int) -> Records:
         """Return transitions of a shape whose last dimension is a batch; valid until the next call.
@@ -178,6 +186,12 @@ class Replay:
         stored: NDArray[np.bool_] = np.minimum(records["frame"], records["next_frame"]) >= self.frames.oldest
         return stored
 
+    def oldest_frame(self, num_new: int) -> int:
+        """Return the number of the oldest frame that a new transition may have, after `num_new` frames."""
+        if self.frames is None:
+            return 0
+        return max(0, self.frames.count + num_new - int(MIN_FRAME_LIFE * self.frames.capacity))
+
     def insert(self, records: Records, frames: Pixels | None = None) -> None:
         """Append [n] transitions, n at most `MAX_ROWS`, and the new ones of their frames [m, frame_bytes]."""
         if frames is not None and self.frames is not None:
@@ -207,11 +221,15 @@ class Replay:
         one of its env steps.
         """
         assert self.frames is not None
-        while not (stored := self._are_stored(records)).all():
+        for _ in range(MAX_REDRAWS):
+            if (stored := self._are_stored(records)).all():
+                break
             numbers = self._rng.integers(oldest, self.rows.count, size=int((~stored).sum()))
             again = np.empty((len(numbers), self.rows.item_bytes), np.uint8)
             self.rows.take(numbers, again)
             records[~stored] = again.view(self._spec.record).reshape(-1)
+        stored = self._are_stored(records)
+        records[~stored] = np.resize(records[stored], int((~stored).sum()))
         if self._samples.shape != records.shape:
             self._samples = np.empty(records.shape, self._spec.sample)
         samples = self._samples
@@ -261,6 +279,9 @@ class Mixture:
         self._online = online
         self._demos = demos
         self._demo_fraction = demo_fraction
+
+    def __len__(self) -> int:
+        return len(self._online)
 
     def sample(self, *shape: int) -> Records:
         """Return transitions, demonstrations last in each batch; see `Sampler`."""

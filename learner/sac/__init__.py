@@ -3,7 +3,8 @@
 Source: Haarnoja et al. 2018, Soft Actor-Critic Algorithms and Applications (arXiv 1812.05905).
 """
 
-from graspfleet.common.image_encoder import encoder_shapes
+from graspfleet.common.errors import ConfigError
+from graspfleet.common.image_encoder import encoder_outputs, encoder_shapes
 from graspfleet.common.policy import policy_bytes
 from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import EnvSpec
@@ -35,22 +36,30 @@ CRITICS = 5
 BATCHES = 6
 """Copies of a batch: as sampled, as input of each network, and the gradients of the inputs."""
 FLOAT_BYTES = 4
-PIXELS = 4
-"""Floats per pixel of a batch: the pixel as a number, and the encoder's outputs with their gradients."""
+OUTPUTS = 4
+"""Copies of an image's pixels and of the encoder's outputs: of both observations, with gradients."""
 
 
 def memory(settings: Settings, spec: EnvSpec, batch_size: int) -> Memory:
-    """Return the size of the networks and of the arrays of one update."""
+    """Return the size of the networks and of the arrays of one update.
+
+    Raises:
+        ConfigError: the encoder's layers are too large for the images.
+    """
     hidden = settings.hidden_dim
-    encoder = encoder_shapes(spec, settings.layers, settings.latent_dim) if spec.images else None
+    try:
+        encoder = encoder_shapes(spec, settings.layers, settings.latent_dim) if spec.images else None
+    except ValueError as error:
+        raise ConfigError(f"--encoder-layers {' '.join(settings.encoder_layers)}: {error}") from None
     policy = policy_bytes(spec, hidden, encoder)
     latent_dim = settings.latent_dim if spec.images else 0
     critic = FLOAT_BYTES * hidden * (spec.obs_dim + latent_dim + spec.action_dim + hidden + 3)
-    pixels = FLOAT_BYTES * PIXELS * spec.frame_bytes
+    pixels = FLOAT_BYTES * OUTPUTS * (spec.frame_bytes + encoder_outputs(spec, settings.layers))
     batch = batch_size * (spec.sample.itemsize + pixels + settings.num_critics * FLOAT_BYTES * hidden)
     published = (1 if settings.ema_tau == 1 else 2) * policy
+    name = f"the policy (--hidden-dim {hidden}{', --encoder-layers, --latent-dim' if spec.images else ''})"
     networks = POLICIES * published + CRITICS * settings.num_critics * critic
-    return Memory(networks + BATCHES * batch, published, f"the policy (--hidden-dim {hidden})")
+    return Memory(networks + BATCHES * batch, published, name)
 
 
 def updates_per_dispatch(settings: Settings, learner: LearnerConfig) -> int:

@@ -74,12 +74,11 @@ def choose_backend(
         ConfigError: the requested device or precision is not available, or the GPU fails.
     """
     require_possible(settings, learner)
-    if spec.images or spec.policy_dim < spec.obs_dim:  # the back ends know one vector, seen by all networks
-        torch.set_num_threads(learner.learner_threads)
-        return SAC(spec, settings, seed=seed, device="cuda" if on_gpu(learner) else "cpu")
+    if not on_gpu(learner) and learner.device == "auto":
+        log.info("no CUDA device found: updates run on the CPU")
+    if spec.images or spec.policy_dim < spec.obs_dim:
+        return _plain(settings, spec, learner, seed=seed)
     if not on_gpu(learner):
-        if learner.device == "auto":
-            log.info("no CUDA device found: updates run on the CPU")
         products = choose_products(settings, batch_size, threads=learner.learner_threads)
         return NumbaSAC(spec, settings, batch_size=batch_size, seed=seed, products=products)
     num_updates, name = updates_per_dispatch(learner), torch.cuda.get_device_name()
@@ -88,10 +87,32 @@ def choose_backend(
         plain = SAC(spec, settings, seed=seed, device=device.name)
         agent = CudaSAC(plain, spec, (num_updates, batch_size), device)
     except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"--device {learner.device}: {name} fails ({reason}); allowed: cpu") from None
+        raise _gpu_fails(learner, error) from None
     log.info("updates run on %s, %d per call", name, num_updates)
     return agent
+
+
+def _plain(settings: SACConfig, spec: EnvSpec, learner: LearnerConfig, *, seed: int) -> Algorithm:
+    """Return the plain update, the only one with an encoder and with inputs that differ between networks.
+
+    Raises:
+        ConfigError: bfloat16 is requested, or the GPU fails.
+    """
+    if settings.precision == "bf16":
+        raise ConfigError("--precision bf16: not with images or --privileged-obs; allowed: fp32, auto")
+    torch.set_num_threads(learner.learner_threads)
+    device = "cuda" if on_gpu(learner) else "cpu"
+    try:
+        agent = SAC(spec, settings, seed=seed, device=device)
+    except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+        raise _gpu_fails(learner, error) from None
+    log.info("updates run on %s", torch.cuda.get_device_name() if device == "cuda" else "the CPU")
+    return agent
+
+
+def _gpu_fails(learner: LearnerConfig, error: Exception) -> ConfigError:
+    reason, name = " ".join(str(error).split())[:200], torch.cuda.get_device_name()
+    return ConfigError(f"--device {learner.device}: {name} fails ({reason}); allowed: cpu")
 
 
 def choose_products(settings: SACConfig, batch_size: int, *, threads: int) -> Products:

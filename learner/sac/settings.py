@@ -83,6 +83,18 @@ class SACConfig(AlgorithmConfig):
         return tuple((int(channels), int(patch)) for channels, patch in sizes)
 
     @property
+    def sizes(self) -> list[str]:
+        """Flags that determine the form of the algorithm's state, with their values."""
+        layers = " ".join(self.encoder_layers) or "(default)"
+        norm = "--critic-layer-norm" if self.critic_layer_norm else "--no-critic-layer-norm"
+        numbers = {
+            "hidden-dim": self.hidden_dim,
+            "num-critics": self.num_critics,
+            "latent-dim": self.latent_dim,
+        }
+        return [norm, f"--encoder-layers {layers}", *(f"--{name} {value}" for name, value in numbers.items())]
+
+    @property
     def divergence_hint(self) -> str:
         """Flags that may be too large if training has diverged, with their values."""
         return f"--learning-rate {self.learning_rate:g} or --reward-scale {self.reward_scale:g}"

@@ -75,8 +75,10 @@ class Checkpoints:
             if (state := _read(path)) is None:
                 continue
             if (found := state.pop(FLAGS, None)) != self._flags:
-                theirs = " ".join(map(str, found)) if isinstance(found, list) else "others"
-                raise ConfigError(f"{' '.join(self._flags)}: the run uses {theirs}; allowed: the same")
+                theirs = list(map(str, found)) if isinstance(found, list) else ["others"]
+                mine = [flag for flag in self._flags if flag not in theirs] or self._flags
+                other = [flag for flag in theirs if flag not in self._flags] or theirs
+                raise ConfigError(f"{' '.join(mine)}: the run uses {' '.join(other)}; allowed: the same")
             return state
         raise ConfigError(f"--resume: no readable checkpoint in {self._folder}")
 

@@ -76,6 +76,82 @@ def test_a_vector_keeps_nothing_of_the_environments_memory() -> None:
     assert not vector.any()
 
 
+IMAGE = Box(0, 255, (12, 10, 3), np.uint8)
+
+
+@pytest.mark.parametrize("space", [IMAGE, Dict({"cam": IMAGE, "a": UNIT}), Tuple((IMAGE, UNIT, IMAGE))])
+def test_images_are_copied_as_they_are(space: "gymnasium.Space[Any]") -> None:
+    reader, sample = ObservationSpace(space, "Own-v0"), space.sample()
+    obs = reader.read("reset()", sample)
+    parts = (
+        list(sample.values())
+        if isinstance(space, Dict)
+        else sample
+        if isinstance(space, Tuple)
+        else (sample,)
+    )
+    images = [part for part in parts if part.shape == IMAGE.shape]
+    assert obs.frame is not None
+    assert obs.frame.pixels.tobytes() == b"".join(image.tobytes() for image in images)
+    images[0][:] += 1
+    assert obs.frame.pixels.tobytes() != b"".join(image.tobytes() for image in images)
+    assert reader.outside(obs.vector) is None
+    spec = spec_of(space)
+    assert (spec.obs_dim, spec.frame_bytes) == (0 if len(parts) == 1 else 2, 360 * len(images))
+    assert EnvSpec.from_mapping(json.loads(json.dumps(spec.to_mapping()))) == spec
+
+
+@pytest.mark.parametrize("shape", [(7, 7, 3), (84,), (4, 8, 8, 3)])
+def test_other_bytes_are_numbers(shape: tuple[int, ...]) -> None:
+    reader = ObservationSpace(Box(0, 255, shape, np.uint8), "Own-v0")
+    assert reader.obs_dim == np.prod(shape)
+    assert reader.read("reset()", np.full(shape, 255, np.uint8)).frame is None
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((12, 10, 3), np.int8), np.zeros((12, 10, 3)), np.zeros((12, 10, 1), np.uint8), None, 3]
+)
+def test_an_image_of_another_kind_is_refused(image: Any) -> None:
+    with pytest.raises(ContractError, match=ONE_LINE) as caught:
+        ObservationSpace(Dict({"cam": IMAGE, "a": UNIT}), "Own-v0").read(
+            "step()", {"cam": image, "a": [0, 0]}
+        )
+    assert "step(), cam: returned" in str(caught.value)
+
+
+NESTED = Dict({"cam": IMAGE, "sim": Dict({"mass": UNIT, "pose": UNIT}), "arm": UNIT})
+
+
+def test_privileged_fields_come_last() -> None:
+    reader = ObservationSpace(NESTED, "Own-v0", ("sim",))
+    assert reader.fields is not None
+    assert [field.name for field in reader.fields] == ["arm", "cam", "sim.mass", "sim.pose"]
+    values = {"cam": IMAGE.sample(), "arm": [1, 2], "sim": {"mass": [3, 4], "pose": [5, 6]}}
+    assert reader.read("reset()", values).vector.tolist() == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (
+            ("sim.mas",),
+            "--privileged-obs sim.mas: no field of --env Own-v0; allowed: arm, sim.mass, sim.pose",
+        ),
+        (("cam",), "--privileged-obs cam: an image; allowed: fields of numbers"),
+    ],
+)
+def test_what_cannot_be_privileged_is_refused(names: tuple[str, ...], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ObservationSpace(NESTED, "Own-v0", names)
+    assert str(caught.value) == line
+
+
+def test_the_policy_sees_at_least_one_field_and_may_do_without_the_privileged_ones() -> None:
+    with pytest.raises(ConfigError, match="--privileged-obs a b: allowed: all fields but one"):
+        ObservationSpace(Dict({"a": UNIT, "b": UNIT}), "Own-v0", ("a", "b"))
+    assert ObservationSpace(Dict({"a": UNIT}), "Own-v0", ("b",), may_lack=True).obs_dim == 2
+
+
 BROKEN = Dict({"a": UNIT, "b": Tuple((Discrete(3), MATRIX))})
 RIGHT: dict[str, Any] = {"a": [0, 0], "b": (0, np.zeros((2, 3)))}
 MISTAKES: list[tuple[Any, str]] = [

@@ -18,11 +18,11 @@ from graspfleet.common.image_encoder import (
 from graspfleet.common.messages import Weights
 from graspfleet.common.policy import NumpyPolicy, policy_bytes
 from graspfleet.common.protocol import decode, encode
-from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.crossq import Settings as CrossQSettings
-from graspfleet.learner.crossq import build as build_crossq
+from graspfleet.learner.crossq import memory as memory_of_crossq
 from graspfleet.learner.numerics.encoder import Encoder, shifted
+from graspfleet.learner.sac import memory
 from graspfleet.learner.sac.agent import SAC
 from graspfleet.learner.sac.settings import SACConfig
 from tests.fakes import IMAGE_SPEC, ONE_LINE, SPEC
@@ -99,6 +99,11 @@ def test_a_shift_moves_each_image_by_its_own_number_of_pixels() -> None:
     assert torch.equal(moved[0, 3], images[0, 3])  # the border is repeated
     assert torch.equal(moved[1, :, 2:], images[1, :, :3])
     assert torch.equal(moved[1, :, 0], images[1, :, 0])
+
+
+@pytest.mark.parametrize("shape", [(2048, 2048), (1, 2048, 2048), (65_536, 8, 8), (8, 65_536, 8)])
+def test_default_layers_fit_every_image_that_is_allowed(shape: tuple[int, ...]) -> None:
+    assert memory(SACConfig(), spec_of(shape), 8).held > 0
 
 
 def test_only_the_critics_loss_trains_the_encoder() -> None:
@@ -202,6 +207,8 @@ def test_an_encoder_is_refused_without_images_and_images_without_an_encoder() ->
 
 def test_outputs_beyond_the_limit_are_refused_before_memory_is_taken() -> None:
     spec = spec_of((1024, 1024, 1))
+    with pytest.raises(ConfigError, match="--encoder-layers 16x1: layer 0 has 1024 x 1024 x 16 outputs"):
+        memory(SACConfig(encoder_layers=("16x1",)), spec, 8)
     with pytest.raises(ValueError, match=f"allowed {MAX_OUTPUTS}"):
         encoder_shapes(spec, ((16, 1),), 8)
     arrays = {f"{kind}{i}": np.zeros((1, 1), np.float32) for i in range(3) for kind in "wb"}
@@ -220,4 +227,4 @@ def test_layers_are_checked_with_the_flags(layers: list[str]) -> None:
 
 def test_crossq_says_what_it_cannot_do() -> None:
     with pytest.raises(ConfigError, match="--algorithm crossq: no images"):
-        build_crossq(CrossQSettings(), IMAGE_SPEC, LearnerConfig(), batch_size=8, seed=0)
+        memory_of_crossq(CrossQSettings(), IMAGE_SPEC, 8)

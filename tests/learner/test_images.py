@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.fields import MAX_ROWS
+from graspfleet.common.fields import MAX_HER_GOALS, MAX_ROWS
 from graspfleet.common.protocol import decode, encode
 from graspfleet.common.specs import MAX_FRAME_REFERENCE, EnvSpec, Records
 from graspfleet.common.transition import Transition
@@ -106,19 +106,21 @@ def test_a_slow_actors_transition_is_not_sampled_without_its_frames(fleet: Fleet
         Transition(observe(9_999), before, np.zeros(2, np.float32), 9_999, 0.5, False, False)
     )
     fleet.deliver(1)
-    fleet.episode(30)
+    fleet.episode(20)
     after = observe(10_001)
     fleet.writers[1].add(Transition(before, after, np.zeros(2, np.float32), 10_000, 0.5, False, True))
     fleet.deliver(1)
     assert 10_000 in fleet.replay.sample(1000)["reward"]
-    fleet.episode(23)  # overwrites the frame before, while the transition is not the oldest
+    fleet.episode(33)  # overwrites the frame before, while the transition is not the oldest
     batch = fleet.replay.sample(1000)
     assert 10_000 not in batch["reward"]
     assert len(set(batch["reward"])) > 40
     require_own_frames(batch)
 
 
-def test_a_transition_whose_frame_is_no_longer_stored_is_rejected_and_counted(fleet: Fleet) -> None:
+def test_a_transition_whose_frame_is_no_longer_stored_is_rejected_and_counted(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
     before, after = observe(10_000), observe(10_001)
     fleet.writers[1].add(Transition(before, before, np.zeros(2, np.float32), 9_999, 0.5, False, False))
     fleet.deliver(1)
@@ -128,6 +130,7 @@ def test_a_transition_whose_frame_is_no_longer_stored_is_rejected_and_counted(fl
     fleet.deliver(1)
     totals = fleet.ingest.sessions.totals()
     assert (totals["produced"], totals["inserted"], totals["rejected"]) == (103, 102, 1)
+    assert "1 of 2 have frames that are not stored" in caplog.text
 
 
 def test_sampling_goes_on_after_a_resume_as_it_would_have(fleet: Fleet, tmp_path: Path) -> None:
@@ -200,6 +203,53 @@ def test_references_and_frames_that_do_not_fit_are_rejected(fleet: Fleet, change
     assert fleet.ingest.sessions.totals()["inserted"] == 0
     fleet.ingest.accept(sealed(seq=0 if "digest" in changes else 1, first_frame=2, produced=2), 0.0)
     assert fleet.ingest.sessions.totals()["inserted"] == 1
+
+
+def test_frames_need_transitions_so_that_nobody_can_empty_the_replay(fleet: Fleet) -> None:
+    fleet.episode(30)
+    for seq in range(60):
+        empty = make_batch(
+            np.zeros(0, IMAGE_SPEC.record),
+            spec=IMAGE_SPEC,
+            actor_id="c",
+            seq=seq,
+            frames=np.zeros((1, IMAGE_SPEC.frame_bytes), np.uint8),
+        )
+        fleet.ingest.accept(encode(empty), 0.0)
+    assert (len(fleet.replay), fleet.replay.num_frames) == (30, 31)
+
+
+def test_sampling_is_bounded_however_many_transitions_have_lost_their_frames(fleet: Fleet) -> None:
+    numbers = iter(range(1 << 20))
+
+    def add(count: int, obs: Any) -> None:
+        for _ in range(count):
+            number = next(numbers)
+            fleet.writers[1].add(Transition(obs, obs, np.zeros(2, np.float32), number, 0.5, False, False))
+        fleet.deliver(1)
+
+    add(1, observe(5))
+    add(45, observe(6))  # one frame for all of them
+    for number in range(100, 153):
+        add(1, observe(number))
+        assert fleet.replay.sample(128)["reward"].shape == (128,)
+    stored = fleet.replay._are_stored(fleet.replay.read(fleet.replay.oldest, len(fleet.replay)))
+    assert stored.mean() >= 0.25
+
+
+def test_relabeled_transitions_are_limited_by_env_steps(fleet: Fleet) -> None:
+    """The rate limiter does not count them, so their number must depend on those that it counts."""
+    for seq, (env_steps, relabeled) in enumerate(
+        [(0, 1), (1, MAX_HER_GOALS), (0, 1), (1, MAX_HER_GOALS + 1)]
+    ):
+        rows = np.zeros(env_steps + relabeled, IMAGE_SPEC.record)
+        rows["relabeled"][env_steps:] = True
+        rows["frame"] = rows["next_frame"] = MAX_FRAME_REFERENCE
+        frames = np.zeros((1, IMAGE_SPEC.frame_bytes), np.uint8)
+        batch = make_batch(rows, spec=IMAGE_SPEC, seq=seq, first_frame=seq, frames=frames)
+        fleet.ingest.accept(encode(batch), 0.0)
+    assert fleet.replay.relabeled == MAX_HER_GOALS
+    assert fleet.replay.env_steps == 1
 
 
 def test_a_session_cannot_use_a_frames_number_twice(fleet: Fleet) -> None:

@@ -249,7 +249,8 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     learn(tmp_path, 200)
     newest = sorted((tmp_path / "checkpoints").glob("step-*.pt"))[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
-    older = Checkpoints(tmp_path / "checkpoints", 3, ["--algorithm sac", "--no-normalize-obs"]).load_newest()
+    flags = ["--algorithm sac", "--no-normalize-obs", *SACConfig(hidden_dim=16).sizes]
+    older = Checkpoints(tmp_path / "checkpoints", 3, flags).load_newest()
     assert older["updates"] < 40
     assert "damaged" in caplog.text
     learner = learn(tmp_path, 400, resume=True)

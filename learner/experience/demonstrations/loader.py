@@ -64,6 +64,8 @@ def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
     Raises:
         ConfigError: no such dataset, its spaces differ from the environment's, or an episode is invalid.
     """
+    if spec.images:
+        raise ConfigError(f"--demos {where}: allowed: only for environments without images")
     dataset = open_dataset(where)
     bounds = _bounds(where, dataset, spec)
     limit = min(MAX_DEMO_TRANSITIONS, MAX_DEMOS_BYTES // spec.record.itemsize)

@@ -54,6 +54,10 @@ class FrameWindow:
             count: number of frames, stored one after the other.
         """
         if count:
+            follows = self.ranges and self.ranges[-1][1] + self.ranges[-1][2] == start
+            if follows and self.end == first:
+                first, start, before = self.ranges.pop()
+                count += before
             self.ranges.append((first, start, count))
             while self.ranges[0][0] + self.ranges[0][2] <= self.end - MAX_FRAME_REFERENCE:
                 del self.ranges[0]

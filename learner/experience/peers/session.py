@@ -3,6 +3,11 @@
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from graspfleet.common.errors import ProtocolError
+from graspfleet.common.fields import MAX_HER_GOALS
 from graspfleet.learner.experience.peers.frame_window import FrameWindow
 from graspfleet.learner.reporting.metric import Metric
 
@@ -15,7 +20,7 @@ METRICS = {
     "inserted": Metric("transitions", "inserted into the replay", "journaled"),
     "rejected": Metric(
         "transitions",
-        "malformed, or of frames that were lost or are not stored any more: acknowledged, counted, dropped",
+        "malformed, or with frames that were lost or overwritten: acknowledged, counted, dropped",
         "journaled",
     ),
     "discarded": Metric(
@@ -46,7 +51,8 @@ class Session:
         next_seq: sequence number of the only batch that is taken next.
         produced: transitions made, as the actor reports them up to its last batch taken.
         inserted: transitions in the replay.
-        rejected: malformed transitions.
+        rejected: rejected transitions.
+        relabeled: relabeled transitions in the replay.
         discarded: env steps that the actor threw away.
         resent: batches that the actor sent again.
         heard_s: monotonic time of its last message; minus infinity if none since this learner started.
@@ -61,6 +67,7 @@ class Session:
     produced: int = 0
     inserted: int = 0
     rejected: int = 0
+    relabeled: int = 0
     discarded: int = 0
     resent: int = 0
     heard_s: float = float("-inf")
@@ -69,6 +76,20 @@ class Session:
     held_bytes: int = 0
     key: str | None = None
     frames: FrameWindow = field(default_factory=FrameWindow)
+
+    def require_relabeled(self, relabeled: NDArray[np.bool_]) -> None:
+        """Check the share of relabeled transitions, which the rate limiter does not count.
+
+        Args:
+            relabeled: flag of each transition of the next batch.
+
+        Raises:
+            ProtocolError: more than `MAX_HER_GOALS` per env step.
+        """
+        more = int(np.count_nonzero(relabeled))
+        env_steps = self.inserted - self.relabeled + len(relabeled) - more
+        if self.relabeled + more > MAX_HER_GOALS * env_steps:
+            raise ProtocolError("relabeled", f"more than {MAX_HER_GOALS} transitions per env step")
 
 
 TOTALS = tuple(METRICS)
