@@ -14,15 +14,16 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from graspfleet.actor.contract import ContractError, read_reset, read_step, reason
-from graspfleet.actor.observation_space import ObservationSpace
+from graspfleet.actor.contract import read_reset, read_step
 from graspfleet.actor.patience import Patience
 from graspfleet.actor.registry import make
 from graspfleet.actor.spaces import read_spec
 from graspfleet.actor.success import SuccessReader
 from graspfleet.actor.watchdog import PROCESS_ENDING, UnexpectedInterruptError, Watchdog
 from graspfleet.common.errors import BrokenEpisodeError, ConfigError
-from graspfleet.common.observations import Floats, Observation
+from graspfleet.common.observations.fields import Floats, Observation
+from graspfleet.common.observations.reading import ContractError, reason
+from graspfleet.common.observations.space import ObservationSpace
 from graspfleet.common.settings.config import EnvConfig, ReturnConfig
 from graspfleet.common.settings.env_args import parse_env_args
 from graspfleet.common.specs import MAX_MAGNITUDE

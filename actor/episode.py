@@ -10,7 +10,7 @@ from graspfleet.actor.hindsight import Hindsight
 from graspfleet.actor.writer import Writer
 from graspfleet.common.errors import BrokenEpisodeError
 from graspfleet.common.nstep import NStepAdder
-from graspfleet.common.observations import Floats, Observation
+from graspfleet.common.observations.fields import Floats, Observation
 from graspfleet.common.runtime.reports import hint
 
 

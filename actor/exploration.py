@@ -5,7 +5,7 @@ In: observations. Out: actions. Must not know: environments, sockets.
 
 import numpy as np
 
-from graspfleet.common.observations import Floats, Pixels
+from graspfleet.common.observations.fields import Floats, Pixels
 from graspfleet.common.policy import NumpyPolicy
 
 

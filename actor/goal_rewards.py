@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graspfleet.actor.contract import reason, shown
 from graspfleet.actor.environment import Environment
 from graspfleet.actor.watchdog import PROCESS_ENDING
 from graspfleet.common.errors import BrokenEpisodeError, ConfigError
-from graspfleet.common.observations import Floats, Observation, ObsField
+from graspfleet.common.observations.fields import Floats, Observation, ObsField
+from graspfleet.common.observations.reading import reason, shown
 from graspfleet.common.specs import MAX_MAGNITUDE
 
 log = logging.getLogger(__name__)

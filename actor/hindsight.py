@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from graspfleet.actor.goal_rewards import GoalRewards
 from graspfleet.common.errors import BrokenEpisodeError
-from graspfleet.common.observations import Floats, Observation
+from graspfleet.common.observations.fields import Floats, Observation
 from graspfleet.common.specs import EnvSpec
 from graspfleet.common.transition import Transition
 

@@ -19,7 +19,7 @@ from graspfleet.actor.writer import Writer
 from graspfleet.common.fields import MAX_EPISODE_BYTES
 from graspfleet.common.messages.sizes import require_fit
 from graspfleet.common.net.experience import ExperienceSender
-from graspfleet.common.observations import Floats
+from graspfleet.common.observations.fields import Floats
 from graspfleet.common.runtime.interval import Interval
 from graspfleet.common.runtime.seeds import new_session_id, session_seeds, training_seeds
 from graspfleet.common.runtime.signals import StopSignal

@@ -6,7 +6,7 @@ not know: the rest of a batch, sockets.
 
 import numpy as np
 
-from graspfleet.common.observations import Frame, Pixels
+from graspfleet.common.observations.fields import Frame, Pixels
 from graspfleet.common.specs import MAX_FRAME_REFERENCE, EnvSpec
 from graspfleet.common.transition import REFERENCES
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import gymnasium
 
-from graspfleet.actor.contract import reason
 from graspfleet.actor.watchdog import PROCESS_ENDING
 from graspfleet.common.errors import ConfigError
+from graspfleet.common.observations.reading import reason
 from graspfleet.common.runtime.files import expand_home
 
 ALLOWED = "a Gymnasium id, module:Id-v0 or path/to/file.py:Id-v0"

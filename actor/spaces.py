@@ -5,9 +5,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from graspfleet.actor.observation_space import ObservationSpace
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.observations import MAX_DIM
+from graspfleet.common.observations.fields import MAX_DIM
+from graspfleet.common.observations.space import ObservationSpace
 from graspfleet.common.settings.config import EnvConfig, ReturnConfig
 from graspfleet.common.specs import EnvSpec
 

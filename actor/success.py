@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from graspfleet.actor.contract import reason, shown
+from graspfleet.common.observations.reading import reason, shown
 from graspfleet.common.runtime.reports import hint
 
 log = logging.getLogger(__name__)

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from graspfleet.actor.contract import shown
 from graspfleet.actor.environment import Environment
 from graspfleet.actor.video_writer import BAD, DEFAULT_FPS, GOOD, PLAIN, Picture, VideoWriter
 from graspfleet.actor.watchdog import Watchdog
 from graspfleet.common.errors import BrokenEpisodeError, ConfigError
-from graspfleet.common.observations import Floats, Observation
+from graspfleet.common.observations.fields import Floats, Observation
+from graspfleet.common.observations.reading import shown
 from graspfleet.common.settings.config import EnvConfig, ReturnConfig
 
 log = logging.getLogger(__name__)

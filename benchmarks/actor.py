@@ -22,7 +22,7 @@ from benchmarks.learner import LearnerProcess
 from benchmarks.workload import Measure
 from graspfleet.actor.environment import Environment
 from graspfleet.actor.loop import Actor
-from graspfleet.common.observations import Floats
+from graspfleet.common.observations.fields import Floats
 from graspfleet.common.runtime.signals import StopSignal
 from graspfleet.common.settings.flags import ActorFlags, parse
 from graspfleet.common.settings.section import flag

@@ -19,10 +19,10 @@ import gymnasium
 import numpy as np
 
 from benchmarks.snapshots import Snapshot
-from graspfleet.actor.observation_space import ObservationSpace
 from graspfleet.actor.spaces import read_spec
 from graspfleet.common.messages import Weights
-from graspfleet.common.observations import Floats
+from graspfleet.common.observations.fields import Floats
+from graspfleet.common.observations.space import ObservationSpace
 from graspfleet.common.protocol import encode
 from graspfleet.common.settings.config import EnvConfig, ReturnConfig
 

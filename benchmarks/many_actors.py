@@ -27,7 +27,7 @@ from graspfleet.actor.learner_client import LearnerClient
 from graspfleet.actor.subscriber import Subscriber
 from graspfleet.actor.writer import Writer
 from graspfleet.common.net.experience import ExperienceSender
-from graspfleet.common.observations import Observation
+from graspfleet.common.observations.fields import Observation
 from graspfleet.common.runtime.run_directory import RunDirectory
 from graspfleet.common.settings.transport import TransportConfig
 from graspfleet.common.transition import Transition

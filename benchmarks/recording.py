@@ -18,7 +18,7 @@ from graspfleet.actor.grasp.observation import GraspState
 from graspfleet.actor.grasp.scene import Scene
 from graspfleet.actor.policies import load_policy
 from graspfleet.common.errors import BrokenEpisodeError, ConfigError
-from graspfleet.common.observations import Floats
+from graspfleet.common.observations.fields import Floats
 from graspfleet.common.policy import NumpyPolicy
 from graspfleet.common.runtime.run_directory import RunDirectory
 

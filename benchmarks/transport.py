@@ -28,7 +28,7 @@ from graspfleet.actor.loop import POLL_INTERVAL_S
 from graspfleet.actor.subscriber import Subscriber
 from graspfleet.actor.writer import Writer
 from graspfleet.common.net.experience import ExperienceSender
-from graspfleet.common.observations import Observation
+from graspfleet.common.observations.fields import Observation
 from graspfleet.common.runtime.interval import Interval
 from graspfleet.common.settings.processes import ActorConfig
 from graspfleet.common.settings.transport import TransportConfig

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
-from graspfleet.common.observations import Floats, Observation
+from graspfleet.common.observations.fields import Floats, Observation
 from graspfleet.common.transition import Transition
 
 

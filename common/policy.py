@@ -12,8 +12,8 @@ import msgpack
 import numpy as np
 
 from graspfleet.common.errors import ProtocolError
-from graspfleet.common.image_encoder import ImageEncoder, encoder_shapes, read_layers
-from graspfleet.common.observations import MAX_DIM, Floats, Pixels
+from graspfleet.common.observations.encoder import ImageEncoder, encoder_shapes, read_layers
+from graspfleet.common.observations.fields import MAX_DIM, Floats, Pixels
 from graspfleet.common.specs import EnvSpec
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0

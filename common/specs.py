@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from graspfleet.common.errors import ProtocolError
 from graspfleet.common.fields import Finite, Record
-from graspfleet.common.observations import MAX_DIM, MAX_FRAME_BYTES, ObsField, ObsFields, tuples
+from graspfleet.common.observations.fields import MAX_DIM, MAX_FRAME_BYTES, ObsField, ObsFields, tuples
 
 MAX_MAGNITUDE = float(1 << 24)
 """Largest magnitude of an observation or n-step reward: float32 represents all integers up to it. It keeps a

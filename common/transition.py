@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from graspfleet.common.observations import Floats, Observation
+from graspfleet.common.observations.fields import Floats, Observation
 
 RECORD_END = struct.Struct("<ff???x")
 """The fields of a record after its arrays: reward, discount, three flags, padding."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from graspfleet.actor.writer import Writer
 from graspfleet.common.messages import Batch
 from graspfleet.common.net.experience import Received
-from graspfleet.common.observations import Frame, Observation, ObsField, Pixels
+from graspfleet.common.observations.fields import Frame, Observation, ObsField, Pixels
 from graspfleet.common.protocol import MAGIC, PREFIX, VERSION
 from graspfleet.common.specs import MAX_FRAME_REFERENCE, EnvSpec, Records
 from graspfleet.common.transition import Transition

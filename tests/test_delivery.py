@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from graspfleet.actor.writer import MAX_PATIENCE, Writer
 from graspfleet.common.messages import Ack, Batch
-from graspfleet.common.observations import Observation
+from graspfleet.common.observations.fields import Observation
 from graspfleet.common.protocol import decode
 from graspfleet.common.specs import EnvSpec
 from graspfleet.common.transition import Transition

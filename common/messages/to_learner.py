@@ -19,7 +19,7 @@ from graspfleet.common.fields import (
     SessionId,
 )
 from graspfleet.common.messages.base import Arrays, Message
-from graspfleet.common.observations import Pixels
+from graspfleet.common.observations.fields import Pixels
 from graspfleet.common.specs import MAX_FRAME_REFERENCE, EnvSpec, Records
 
 

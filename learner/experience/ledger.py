@@ -12,7 +12,7 @@ import numpy as np
 
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.messages import Batch
-from graspfleet.common.observations import Pixels
+from graspfleet.common.observations.fields import Pixels
 from graspfleet.common.specs import EnvSpec, Records
 from graspfleet.learner.experience.journal import Entry, Journal, Recovered
 from graspfleet.learner.experience.peers.frame_window import MISSING

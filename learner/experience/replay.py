@@ -5,7 +5,7 @@ not know: actors, networks, time.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.fields import MAX_ROWS
-from graspfleet.common.observations import Pixels
+from graspfleet.common.observations.fields import Pixels
 from graspfleet.common.settings.config import AMOUNT
 from graspfleet.common.specs import EnvSpec, Records
 from graspfleet.learner.experience.ring import Ring
@@ -232,14 +232,8 @@ class Replay:
         records[~stored] = np.resize(records[stored], int((~stored).sum()))
         if self._samples.shape != records.shape:
             self._samples = np.empty(records.shape, self._spec.sample)
-        samples = self._samples
-        for name in self._spec.record.names or ():
-            samples[name] = records[name]
-        for name, pixels in (("frame", "pixels"), ("next_frame", "next_pixels")):
-            frames = np.empty((*records.shape, self.frames.item_bytes), np.uint8)
-            self.frames.take(records[name].astype(np.intp), frames)
-            samples[pixels] = frames
-        return samples
+        join_frames(records, self.frames.take, self._samples)
+        return self._samples
 
     def metrics(self) -> Mapping[str, float]:
         """Return the env steps and relabeled transitions inserted, the number kept, and its limits."""
@@ -264,6 +258,22 @@ class Replay:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state from `state_dict()`."""
         self._rng.bit_generator.state = state["rng"]
+
+
+def join_frames(records: Records, take: Callable[[NDArray[np.intp], Pixels], None], samples: Records) -> None:
+    """Fill samples with records and their frames.
+
+    Args:
+        records: [...] of `EnvSpec.record`.
+        take: copies the frames with given numbers [...] into an array [..., frame_bytes].
+        samples: [...] of `EnvSpec.sample`.
+    """
+    for name in records.dtype.names or ():
+        samples[name] = records[name]
+    for name, pixels in (("frame", "pixels"), ("next_frame", "next_pixels")):
+        frames = np.empty(samples[pixels].shape, np.uint8)
+        take(records[name].astype(np.intp), frames)
+        samples[pixels] = frames
 
 
 class Mixture:

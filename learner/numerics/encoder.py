@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graspfleet.common.image_encoder import LATENT, NORM_EPSILON, Layer, encoder_shapes
-from graspfleet.common.observations import ObsField, image_shape
+from graspfleet.common.observations.encoder import LATENT, NORM_EPSILON, Layer, encoder_shapes
+from graspfleet.common.observations.fields import ObsField, image_shape
 from graspfleet.common.specs import EnvSpec
 
 

@@ -4,7 +4,7 @@ Source: Haarnoja et al. 2018, Soft Actor-Critic Algorithms and Applications (arX
 """
 
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.image_encoder import encoder_outputs, encoder_shapes
+from graspfleet.common.observations.encoder import encoder_outputs, encoder_shapes
 from graspfleet.common.policy import policy_bytes
 from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import EnvSpec

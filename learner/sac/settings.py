@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from graspfleet.common.image_encoder import MAX_CHANNELS, MAX_LAYERS, MAX_PATCH, Layer
+from graspfleet.common.observations.encoder import MAX_CHANNELS, MAX_LAYERS, MAX_PATCH, Layer
 from graspfleet.common.settings.config import ALGORITHM, AlgorithmConfig
 
 ENCODER_LAYER = re.compile(r"([1-9][0-9]{0,3})x([1-9][0-9]?)")

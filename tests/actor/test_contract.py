@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graspfleet.actor.contract import read_array, read_reset
+from graspfleet.actor.contract import read_reset
 from graspfleet.actor.environment import PERMANENT
 from graspfleet.actor.episode import EpisodeRunner
 from graspfleet.common.errors import BrokenEpisodeError, ConfigError
 from graspfleet.common.messages import Batch
+from graspfleet.common.observations.reading import read_array
 from graspfleet.common.protocol import decode
 from graspfleet.common.runtime.seeds import draw_seeds
 from graspfleet.common.specs import MAX_MAGNITUDE, Records

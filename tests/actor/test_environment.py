@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from graspfleet.actor.environment import Environment
 from graspfleet.actor.spaces import MAX_ACTION_BOUND
 from graspfleet.common.errors import BrokenEpisodeError, ConfigError
-from graspfleet.common.observations import MAX_DIM
+from graspfleet.common.observations.fields import MAX_DIM
 from graspfleet.common.settings.config import EnvConfig, ReturnConfig
 from graspfleet.common.specs import MAX_MAGNITUDE, EnvSpec
 from tests.fakes import ONE_LINE, FakeEnv

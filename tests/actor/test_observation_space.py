@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
-from graspfleet.actor.contract import ContractError
-from graspfleet.actor.observation_space import ObservationSpace
 from graspfleet.common.errors import BrokenEpisodeError, ConfigError
+from graspfleet.common.observations.reading import ContractError
+from graspfleet.common.observations.space import ObservationSpace
 from graspfleet.common.specs import EnvSpec, differences
 from tests.fakes import ONE_LINE
 

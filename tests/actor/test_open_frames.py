@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from graspfleet.actor.open_frames import OpenFrames
-from graspfleet.common.observations import Frame
+from graspfleet.common.observations.fields import Frame
 from graspfleet.common.specs import MAX_FRAME_REFERENCE, EnvSpec
 from tests.fakes import IMAGE_SPEC, SPEC, numbers_of, observe
 

@@ -11,7 +11,7 @@ from graspfleet.actor.writer import MAX_PARTIAL_BATCHES, MAX_PATIENCE, Writer
 from graspfleet.common.fields import MAX_EPISODES
 from graspfleet.common.messages import Ack, Batch, Bye, Hello, Message
 from graspfleet.common.net.experience import ExperienceSender
-from graspfleet.common.observations import Observation
+from graspfleet.common.observations.fields import Observation
 from graspfleet.common.protocol import decode
 from graspfleet.common.transition import Transition
 from tests.fakes import OTHER_SESSION, SESSION, SPEC, add_transition, make_writer

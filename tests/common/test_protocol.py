@@ -24,7 +24,7 @@ from graspfleet.common.messages import (
     Status,
     Weights,
 )
-from graspfleet.common.observations import MAX_DIM, ObsField
+from graspfleet.common.observations.fields import MAX_DIM, ObsField
 from graspfleet.common.protocol import DTYPES, OLDEST_POLICY, VERSION, decode, encode
 from graspfleet.common.specs import EnvSpec
 from tests.common.golden import golden_file, golden_messages

@@ -8,18 +8,21 @@ import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import minari
 import numpy as np
 import pytest
 from gymnasium.envs.registration import EnvSpec as EnvSpecOfGym
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, Tuple
 from minari.data_collector import EpisodeBuffer
 
 from graspfleet.common.errors import ConfigError
+from graspfleet.common.observations.space import ObservationSpace
 from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.experience.demonstrations.loader import Demos, load_demos
+from graspfleet.learner.experience.replay import Mixture, Replay
 from tests.fakes import ONE_LINE
 
 NAME = "fake/demo-v0"
@@ -51,7 +54,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
-    def make_dataset(*episodes: EpisodeBuffer, obs: Box = OBS, action: Box | Discrete = ACTION) -> Path:
+    def make_dataset(*episodes: EpisodeBuffer, obs: Any = OBS, action: Box | Discrete = ACTION) -> Path:
         shutil.rmtree(tmp_path / NAME, ignore_errors=True)
         with warnings.catch_warnings():
             # Minari would like to know author, code and environment of a dataset.
@@ -288,3 +291,80 @@ def test_an_episode_without_a_step_is_left_out_and_said(make: Make, caplog: pyte
     path.write_text(json.dumps({**json.loads(path.read_text()), "total_episodes": 2}))
     assert len(load(NAME)) == 3
     assert "3 transitions of 1 episodes (empty episodes skipped: 1)" in caplog.text
+
+
+CAMERA = Box(0, 255, (8, 9), np.uint8)
+PARTS = Dict({"camera": CAMERA, "rest": Tuple((Discrete(3), OBS)), "mass": Box(0, 9, (1,), np.float32)})
+
+
+def spec_of(space: Any, *privileged: str) -> EnvSpec:
+    reader = ObservationSpace(space, "Fake-v0", privileged)
+    return EnvSpec(
+        env="Fake-v0", obs_dim=reader.obs_dim, action_dim=2, discount=0.5, n_step=2, obs_fields=reader.fields
+    )
+
+
+def episode_of_parts(number: int, length: int) -> EpisodeBuffer:
+    """Observation t has the image 10 * number + t, the choice t mod 3, [number, t] and the mass number."""
+    steps = range(length + 1)
+    observations = {
+        "camera": [np.full((8, 9), 10 * number + t, np.uint8) for t in steps],
+        "rest": ([np.int64(t % 3) for t in steps], [np.array([number, t], np.float32) for t in steps]),
+        "mass": [np.array([number], np.float32) for _ in steps],
+    }
+    return dataclasses.replace(episode(number, length), observations=observations)
+
+
+def test_parts_and_images_are_read_as_those_of_the_environment(make: Make) -> None:
+    folder = make(episode_of_parts(0, 4), episode_of_parts(1, 3), obs=PARTS)
+    spec = spec_of(PARTS, "mass")
+    demos = load(folder, spec)
+    assert len(demos) == 7
+    batch = demos.sample(3, 200)
+    assert (batch.shape, batch.dtype) == ((3, 200), spec.sample)
+    for row in batch.ravel():
+        number, t = row["obs"][3], row["obs"][4]
+        after = min(t + 2, {0: 4, 1: 3}[number])  # n = 2
+        assert row["obs"].tolist() == [*np.eye(3)[int(t) % 3], number, t, number]
+        assert row["next_obs"].tolist() == [*np.eye(3)[int(after) % 3], number, after, number]
+        assert set(row["pixels"]) == {10 * number + t}
+        assert set(row["next_pixels"]) == {10 * number + after}
+
+
+def test_a_mixture_with_images_holds_both_sources(make: Make, tmp_path: Path) -> None:
+    spec = spec_of(PARTS)
+    replay = Replay(tmp_path / "replay.bin", spec, 20, np.random.default_rng(0))
+    record = np.zeros(1, spec.record)
+    record["frame"] = record["next_frame"] = 0
+    replay.insert(record, np.full((1, spec.frame_bytes), 99, np.uint8))
+    batch = Mixture(replay, load(make(episode_of_parts(0, 4), obs=PARTS), spec), 0.5).sample(2, 8)
+    assert batch.dtype == spec.sample
+    assert (batch["pixels"][:, :4] == 99).all()
+    assert (batch["pixels"][:, 4:] < 20).all()
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        OBS,
+        CAMERA,
+        Dict({"camera": CAMERA, "rest": Tuple((Discrete(3), OBS))}),
+        Dict({**PARTS.spaces, "camera": Box(0, 255, (9, 8), np.uint8)}),
+        Dict({**PARTS.spaces, "mass": Discrete(2)}),
+    ],
+)
+def test_other_parts_are_refused_in_one_line(make: Make, space: Any) -> None:
+    folder = make(episode_of_parts(0, 3), obs=PARTS)
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        load(folder, spec_of(space))
+    assert "its observation space is Dict(" in str(caught.value)
+    assert ", as in Fake-v0" in str(caught.value)
+
+
+def test_a_part_that_is_no_observation_is_named(make: Make) -> None:
+    bad = episode_of_parts(0, 3)
+    assert isinstance(bad.observations, dict)
+    bad.observations["mass"][2] = np.array([np.nan], np.float32)
+    with pytest.raises(ConfigError, match=ONE_LINE) as caught:
+        load(make(bad, obs=PARTS), spec_of(PARTS))
+    assert "episode 0, step 2, mass: returned nan in an observation" in str(caught.value)

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from graspfleet.common.errors import ConfigError, ProtocolError
-from graspfleet.common.image_encoder import (
+from graspfleet.common.messages import Weights
+from graspfleet.common.observations.encoder import (
     MAX_OUTPUTS,
     ImageEncoder,
     Layer,
     default_layers,
     encoder_shapes,
 )
-from graspfleet.common.messages import Weights
 from graspfleet.common.policy import NumpyPolicy, policy_bytes
 from graspfleet.common.protocol import decode, encode
 from graspfleet.common.specs import EnvSpec

@@ -9,7 +9,7 @@ import torch
 
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.net.control import ControlSubscriber
-from graspfleet.common.observations import MAX_DIM
+from graspfleet.common.observations.fields import MAX_DIM
 from graspfleet.common.runtime.signals import StopSignal
 from graspfleet.common.settings.config import EnvConfig, ReplayConfig, ReturnConfig
 from graspfleet.common.settings.flags import LearnerFlags

@@ -9,14 +9,17 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.nstep import NStepAdder
-from graspfleet.common.observations import Observation
+from graspfleet.common.observations.fields import Pixels
+from graspfleet.common.observations.space import ObservationSpace
 from graspfleet.common.specs import MAX_MAGNITUDE, EnvSpec, Records
-from graspfleet.common.transition import Transition
+from graspfleet.common.transition import REFERENCES, Transition
 from graspfleet.learner.experience.demonstrations.episodes import Bounds, DemoEpisode, check_episode
 from graspfleet.learner.experience.demonstrations.files import MAX_DEMOS_BYTES, open_dataset, read_episodes
+from graspfleet.learner.experience.replay import join_frames
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +33,19 @@ class Demos:
     Args:
         records: [n] transitions, n at least 1.
         rng: source of the sampled indices.
+        spec: layout of a transition.
+        frames: [m, frame_bytes] the frames that the records refer to; None without images.
     """
 
-    def __init__(self, records: Records, rng: np.random.Generator) -> None:
-        self._records = records
-        self._rng = rng
+    def __init__(
+        self,
+        records: Records,
+        rng: np.random.Generator,
+        spec: EnvSpec | None = None,
+        frames: Pixels | None = None,
+    ) -> None:
+        self._records, self._rng = records, rng
+        self._spec, self._frames = spec, frames
 
     def __len__(self) -> int:
         return len(self._records)
@@ -42,7 +53,15 @@ class Demos:
     def sample(self, *shape: int) -> Records:
         """Return uniformly drawn transitions (with replacement); see `learner.experience.replay.Sampler`."""
         batch: Records = self._records[self._rng.integers(len(self._records), size=shape)]
-        return batch
+        if self._spec is None or self._frames is None:
+            return batch
+        samples: Records = np.empty(shape, self._spec.sample)
+        join_frames(batch, self._take, samples)
+        return samples
+
+    def _take(self, numbers: NDArray[np.intp], out: Pixels) -> None:
+        assert self._frames is not None
+        np.take(self._frames, numbers, axis=0, out=out, mode="clip")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the random number generator."""
@@ -64,22 +83,22 @@ def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
     Raises:
         ConfigError: no such dataset, its spaces differ from the environment's, or an episode is invalid.
     """
-    if spec.images:
-        raise ConfigError(f"--demos {where}: allowed: only for environments without images")
     dataset = open_dataset(where)
-    bounds = _bounds(where, dataset, spec)
-    limit = min(MAX_DEMO_TRANSITIONS, MAX_DEMOS_BYTES // spec.record.itemsize)
+    bounds, reader = _bounds(where, dataset, spec), _reader(where, dataset, spec)
+    limit = min(MAX_DEMO_TRANSITIONS, MAX_DEMOS_BYTES // (spec.record.itemsize + spec.frame_bytes))
     parts: list[Records] = []
+    frames: list[Pixels] = []
     total = outside = empty = 0
     for episode in read_episodes(where, dataset):
         who = f"--demos {where}: episode {episode.id}"
-        checked = check_episode(who, episode, spec, bounds)
+        checked = check_episode(who, episode, spec, bounds, reader)
         total += len(checked)
         outside += int(checked.outside.sum())
         empty += not len(checked)
         if total > limit:
             raise ConfigError(f"--demos {where}: too many transitions; allowed: at most {limit:,}")
-        parts.append(_transitions(who, checked, spec))
+        parts.append(_transitions(who, checked, spec, len(frames)))
+        frames += [obs.frame.pixels for obs in checked.obs if obs.frame is not None]
     if not total:
         raise ConfigError(f"--demos {where}: holds no transitions")
     if outside:
@@ -89,23 +108,40 @@ def load_demos(where: str, spec: EnvSpec, rng: np.random.Generator) -> Demos:
         )
     left_out = f" (empty episodes skipped: {empty:,})" if empty else ""
     _say(where, dataset, spec, f"{total:,} transitions of {len(parts) - empty:,} episodes{left_out}")
-    return Demos(np.concatenate(parts), rng)
+    return Demos(np.concatenate(parts), rng, spec, np.stack(frames) if frames else None)
 
 
-def _transitions(who: str, episode: DemoEpisode, spec: EnvSpec) -> Records:
-    """Return an episode's transitions; an episode without an end in the dataset counts as truncated."""
+def _transitions(who: str, episode: DemoEpisode, spec: EnvSpec, first_frame: int) -> Records:
+    """Return an episode's transitions; an episode without an end in the dataset counts as truncated.
+
+    Args:
+        who: prefix of each error message.
+        episode: the episode.
+        spec: layout of a transition.
+        first_frame: number of the episode's first frame.
+
+    Raises:
+        ConfigError: a reward is too large.
+    """
     rows: list[bytes] = []
+    for number, obs in enumerate(episode.obs, first_frame):
+        if obs.frame is not None:
+            obs.frame.number = number
 
     def keep(transition: Transition) -> None:
-        rows.append(transition.pack(spec.numbers_bytes))
+        row = transition.pack(spec.numbers_bytes)
+        frame, next_frame = transition.obs.frame, transition.next_obs.frame
+        if frame is not None and next_frame is not None:
+            row += REFERENCES.pack(frame.number, next_frame.number)
+        rows.append(row)
 
     adder = NStepAdder(spec.n_step, spec.discount, keep)
     for t in range(len(episode)):
         adder.add(
-            Observation(episode.obs[t]),
+            episode.obs[t],
             episode.action[t],
             float(episode.reward[t]),
-            Observation(episode.obs[t + 1]),
+            episode.obs[t + 1],
             terminated=bool(episode.terminated[t]),
             truncated=bool(episode.truncated[t]),
         )
@@ -117,13 +153,13 @@ def _transitions(who: str, episode: DemoEpisode, spec: EnvSpec) -> Records:
 
 
 def _bounds(where: str, dataset: Any, spec: EnvSpec) -> Bounds:
-    """Return the dataset's action bounds, after checking its spaces against the environment's."""
-    obs, action = dataset.observation_space, dataset.action_space
-    for space, size, role in ((obs, spec.obs_dim, "observation"), (action, spec.action_dim, "action")):
-        if not isinstance(space, gymnasium.spaces.Box) or space.shape != (size,):
-            raise ConfigError(
-                f"--demos {where}: its {role} space is {space}; allowed: {size} numbers, as in {spec.env}"
-            )
+    """Return the dataset's action bounds, after checking its action space against the environment's."""
+    action = dataset.action_space
+    if not isinstance(action, gymnasium.spaces.Box) or action.shape != (spec.action_dim,):
+        raise ConfigError(
+            f"--demos {where}: its action space is {action};"
+            f" allowed: {spec.action_dim} numbers, as in {spec.env}"
+        )
     if not action.is_bounded():
         raise ConfigError(f"--demos {where}: its action space {action} is unbounded")
     if action.dtype.kind != "f":
@@ -141,6 +177,26 @@ def _bounds(where: str, dataset: Any, spec: EnvSpec) -> Bounds:
     if not (low <= high).all():
         raise ConfigError(f"--demos {where}: its action space {action} is empty")
     return low, high
+
+
+def _reader(where: str, dataset: Any, spec: EnvSpec) -> ObservationSpace:
+    """Return the reader of the dataset's observations.
+
+    Raises:
+        ConfigError: they have other fields than the environment's.
+    """
+    space = dataset.observation_space
+    privileged = [field.name for field in spec.fields if field.privileged]
+    try:
+        reader = ObservationSpace(space, spec.env, privileged)
+    except ConfigError:
+        reader = None
+    if reader is None or (reader.fields, reader.obs_dim) != (spec.obs_fields, spec.obs_dim):
+        raise ConfigError(
+            f"--demos {where}: its observation space is {' '.join(str(space).split())};"
+            f" allowed: {spec.layout}, as in {spec.env}"
+        )
+    return reader
 
 
 def _say(where: str, dataset: Any, spec: EnvSpec, amount: str) -> None:

@@ -13,16 +13,8 @@ import numpy as np
 from gymnasium import spaces
 from pydantic import ValidationError
 
-from graspfleet.actor.contract import (
-    PAIRS,
-    ContractError,
-    read_array,
-    read_image,
-    read_integers,
-    shown,
-)
 from graspfleet.common.errors import ConfigError
-from graspfleet.common.observations import (
+from graspfleet.common.observations.fields import (
     MAX_DIM,
     MAX_FIELDS,
     MAX_FRAME_BYTES,
@@ -32,6 +24,14 @@ from graspfleet.common.observations import (
     ObsField,
     Pixels,
     is_image,
+)
+from graspfleet.common.observations.reading import (
+    PAIRS,
+    ContractError,
+    read_array,
+    read_image,
+    read_integers,
+    shown,
 )
 
 ALLOWED = (

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspfleet.common.errors import ProtocolError
-from graspfleet.common.observations import Floats, Pixels, image_shape
+from graspfleet.common.observations.fields import Floats, Pixels, image_shape
 from graspfleet.common.specs import EnvSpec
 
 NORM_EPSILON = 1e-5
