@@ -20,6 +20,7 @@ from graspfleet.common.runtime.run_directory import RunDirectory
 from graspfleet.common.runtime.seeds import HELD_OUT_ROOT, draw_seeds, seed_sequence
 from graspfleet.common.settings.flags import TrainFlags, parse
 from graspfleet.learner.algorithm import all_settings
+from graspfleet.learner.experience.replay import DEFAULT_CAPACITY
 from graspfleet.learner.sac.settings import SACConfig
 
 Result = dict[str, Any]
@@ -57,7 +58,7 @@ def baseline_arguments(flags: TrainFlags) -> dict[str, Any]:
         "tau": sac.tau,
         "batch_size": flags.replay.batch_size,
         "ent_coef": f"auto_{sac.initial_temperature}",
-        "buffer_size": 1_000_000,
+        "buffer_size": int(flags.replay.replay_capacity or DEFAULT_CAPACITY),
         "learning_starts": flags.learner.explore_steps,
         "train_freq": 1,
         "gradient_steps": 1,

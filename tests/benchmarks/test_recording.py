@@ -17,7 +17,7 @@ def test_watching_changes_nothing() -> None:
         env.reset(9)
     for _ in range(NUM_STEPS):
         expected, seen = (env.step(DOWN_AND_CLOSE) for env in (plain, recorded))
-        np.testing.assert_array_equal(seen[0], expected[0])
+        np.testing.assert_array_equal(seen[0].vector, expected[0].vector)
         assert seen[1:4] == expected[1:4]
     assert isinstance(recorded, StateRecorder)
     assert len(recorded.states) == 1 + NUM_STEPS

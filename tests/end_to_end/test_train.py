@@ -221,7 +221,8 @@ def test_a_resume_that_is_refused_changes_nothing(fleet: Fleet) -> None:
     again = ("--resume", str(fleet.run.path), "--total-env-steps", "800", "--hidden-dim", "48")
     fleet.start("again", "graspfleet", "train", *again)
     assert fleet.wait("again") == 2, fleet.output("again")
-    assert "--resume" in fleet.output("again").splitlines()[-1]
+    last = fleet.output("again").splitlines()[-1]
+    assert "--hidden-dim 48: the run uses --hidden-dim 32; allowed: the same" in last
     assert "Traceback" not in fleet.output("again")
     assert fleet.run.config.read_bytes() == settings
 
