@@ -10,6 +10,8 @@ from graspfleet.common.observations.fields import Frame, Pixels
 from graspfleet.common.specs import MAX_FRAME_REFERENCE, EnvSpec
 from graspfleet.common.transition import REFERENCES
 
+NO_FRAMES: Pixels = np.empty((0, 0), np.uint8)
+
 
 class OpenFrames:
     """Numbers the frames of a session, and collects those of one batch.
@@ -45,7 +47,12 @@ class OpenFrames:
         return REFERENCES.pack(self._place(frame), self._place(next_frame))
 
     def take(self) -> tuple[int, Pixels]:
-        """Return the number of the batch's first frame, and its frames [m, frame_bytes]; start the next."""
+        """Return the number of the batch's first frame, and its frames [m, frame_bytes]; start the next.
+
+        Without new frames, the array is empty.
+        """
+        if not self._pixels:
+            return self._first, NO_FRAMES
         first, frames = self._first, np.frombuffer(b"".join(pixels.data for pixels in self._pixels), np.uint8)
         self._first += len(self._pixels)
         shape = len(self._pixels), self._spec.frame_bytes

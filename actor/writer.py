@@ -71,12 +71,12 @@ class Writer:
         self._allowed = min(max_unanswered_transitions, max_unacked_transitions)
         self._numbers_bytes = spec.numbers_bytes
         self._row_bytes = spec.record.itemsize + MAX_EPISODE_BYTES
-        self._frames = OpenFrames(spec)
+        self._frames, self._has_frames = OpenFrames(spec), bool(spec.images)
         self._max_unacked_bytes = max_unacked_bytes
         self._resend_after_s = self._patience_s = resend_after_s
         self._max_batch_transitions = max_batch_transitions
         self._rows: list[bytes] = []
-        self._open_steps = 0  # of `_rows`, those that are env steps
+        self._relabeled = 0  # of `_rows`, those that are no env steps
         self._sealed_transitions = 0
         self._opened_s: float | None = None
         self._episodes: list[Episode] = []
@@ -129,7 +129,7 @@ class Writer:
     @property
     def unacked(self) -> int:
         """Number of env steps added and not yet acknowledged."""
-        return self._window_steps + self._open_steps
+        return self._window_steps + len(self._rows) - self._relabeled
 
     @property
     def produced(self) -> int:
@@ -149,12 +149,13 @@ class Writer:
     def add(self, transition: Transition) -> None:
         """Add a copy of one transition; a full batch is sealed."""
         row = transition.pack(self._numbers_bytes)
-        if self.spec.frame_bytes:
+        if self._has_frames:
             if self._frames.is_full:
                 self.seal()
             row += self._frames.refer(transition.obs.frame, transition.next_obs.frame)
         self._rows.append(row)
-        self._open_steps += not transition.relabeled
+        if transition.relabeled:
+            self._relabeled += 1
         if len(self._rows) == self._max_batch_transitions:
             self.seal()
 
@@ -185,9 +186,10 @@ class Writer:
             frames=frames,
         )
         frame = encode(batch)
-        self._window.append((frame, self._open_steps))
-        self._window_steps += self._open_steps
-        self._open_steps = 0
+        env_steps = len(self._rows) - self._relabeled
+        self._window.append((frame, env_steps))
+        self._window_steps += env_steps
+        self._relabeled = 0
         self._window_bytes += len(frame)
         self._sealed_transitions += len(self._rows)
         self._rows.clear()

@@ -49,12 +49,11 @@ class Transition:
             ValueError: the arrays have another size, hence another shape or dtype.
         """
         end = RECORD_END.pack(self.reward, self.discount, self.terminated, self.truncated, self.relabeled)
-        arrays = self.obs.vector, self.next_obs.vector, self.action
-        parts: Any = *arrays, end
+        parts: Any = self.obs[0], self.next_obs[0], self.action, end  # an index is faster than a name
         try:
             row = b"".join(parts)
         except TypeError:  # an array is not contiguous
-            row = b"".join((*(array.tobytes() for array in arrays), end))
+            row = b"".join((*(array.tobytes() for array in parts[:3]), end))
         if len(row) != size_bytes:
             raise ValueError(f"a transition of {len(row)} bytes, allowed {size_bytes}")
         return row

@@ -97,8 +97,8 @@ class Batch(Message):
         if self.rows.ndim and len(self.rows) > MAX_ROWS:
             raise ProtocolError("too-long", f"{len(self.rows)} transitions, allowed {MAX_ROWS}")
         records = spec.unpack(self.rows)
-        frames = self.new_frames(spec)
-        if spec.frame_bytes:
+        if spec.frame_bytes or self.frames.size:
+            frames = self.new_frames(spec)
             used = np.unique(np.concatenate((records["frame"], records["next_frame"])))
             allowed = MAX_FRAME_REFERENCE + len(frames)
             if used.size and used[-1] >= allowed:

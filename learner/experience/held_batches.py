@@ -30,7 +30,7 @@ class HeldBatches:
     def __init__(self, spec: EnvSpec) -> None:
         self.env_steps = 0
         self._spec = spec
-        self._queue: deque[tuple[Batch, Session]] = deque()
+        self._queue: deque[tuple[Batch, Session, int]] = deque()  # with its env steps
         self._size_bytes = 0
 
     def __len__(self) -> int:
@@ -47,21 +47,22 @@ class HeldBatches:
             raise ProtocolError("too-far-ahead", f"{session.held_bytes} bytes are held already")
         if self._size_bytes + size_bytes > MAX_HELD_BYTES:
             raise ProtocolError("too-much-held", f"{self._size_bytes} bytes of all actors are held already")
-        self._queue.append((batch, session))
-        self._count(batch, session, 1)
+        env_steps = batch.num_env_steps(self._spec)
+        self._queue.append((batch, session, env_steps))
+        self._count(batch, session, env_steps, 1)
 
     def next_env_steps(self) -> int:
         """Return the number of env steps in the oldest batch; the queue must not be empty."""
-        return self._queue[0][0].num_env_steps(self._spec)
+        return self._queue[0][2]
 
     def pop(self) -> tuple[Batch, Session]:
         """Return the oldest batch and its session."""
-        batch, session = self._queue.popleft()
-        self._count(batch, session, -1)
+        batch, session, env_steps = self._queue.popleft()
+        self._count(batch, session, env_steps, -1)
         return batch, session
 
-    def _count(self, batch: Batch, session: Session, sign: int) -> None:
+    def _count(self, batch: Batch, session: Session, env_steps: int, sign: int) -> None:
         session.held += sign
         session.held_bytes += sign * batch.size_bytes
         self._size_bytes += sign * batch.size_bytes
-        self.env_steps += sign * batch.num_env_steps(self._spec)
+        self.env_steps += sign * env_steps
