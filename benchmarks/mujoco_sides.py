@@ -19,8 +19,8 @@ import numpy as np
 from graspfleet.common.runtime.run_directory import RunDirectory
 from graspfleet.common.runtime.seeds import HELD_OUT_ROOT, draw_seeds, seed_sequence
 from graspfleet.common.settings.flags import TrainFlags, parse
+from graspfleet.learner.access.footprint import DEFAULT_CAPACITY
 from graspfleet.learner.algorithm import all_settings
-from graspfleet.learner.experience.replay import DEFAULT_CAPACITY
 from graspfleet.learner.sac.settings import SACConfig
 
 Result = dict[str, Any]

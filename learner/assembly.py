@@ -12,6 +12,7 @@ from graspfleet.common.runtime.seeds import seed_sequence
 from graspfleet.common.settings.flags import LearnerFlags
 from graspfleet.common.specs import EnvSpec
 from graspfleet.learner import loop
+from graspfleet.learner.access.footprint import transitions_of
 from graspfleet.learner.access.refusals import Refusals
 from graspfleet.learner.algorithm import Algorithm, Definition
 from graspfleet.learner.experience.demonstrations.loader import load_demos
@@ -20,7 +21,7 @@ from graspfleet.learner.experience.journal import Journal, Recovered
 from graspfleet.learner.experience.peers.sessions import Sessions
 from graspfleet.learner.experience.peers.throttle import Throttle
 from graspfleet.learner.experience.rate_limiter import RateLimiter, make_limiter
-from graspfleet.learner.experience.replay import Mixture, Replay, Sampler, transitions_of
+from graspfleet.learner.experience.replay import Mixture, Replay, Sampler
 from graspfleet.learner.loop import Learner, Parts
 from graspfleet.learner.normalization import Normalized
 from graspfleet.learner.publishing.cadence import Cadence

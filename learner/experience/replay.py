@@ -4,7 +4,6 @@ In: structured records, and frames. Out: batches of transitions, gathered row by
 not know: actors, networks, time.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,10 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from graspfleet.common.errors import ConfigError
 from graspfleet.common.fields import MAX_ROWS
 from graspfleet.common.observations.fields import Pixels
-from graspfleet.common.settings.config import AMOUNT
 from graspfleet.common.specs import EnvSpec, Records
 from graspfleet.learner.experience.ring import Ring
 from graspfleet.learner.reporting.metric import Metric
@@ -41,9 +38,6 @@ FRAMES_FILE = "frames.bin"
 FRAMES_PER_TRANSITION = 1.08
 """Frames stored per transition of the capacity. An episode of T env steps has T + 1 frames, so
 episodes of 13 or more env steps fill the replay; with shorter ones it holds fewer transitions."""
-DEFAULT_CAPACITY, DEFAULT_SHARE = 1_000_000, 0.75
-"""Default capacity in transitions, and the largest default as a share of `--max-run-bytes`."""
-UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 MIN_FRAME_LIFE = 0.5
 """Share of the stored frames that must arrive after a transition before it loses its own. A transition with
 older frames is not taken, so at least a quarter of the rows to sample from have theirs."""
@@ -56,44 +50,6 @@ SCAN_ROWS = 4096
 def frame_capacity(capacity: int) -> int:
     """Return the number of frames kept for a capacity in transitions."""
     return int(capacity * FRAMES_PER_TRANSITION) + 1
-
-
-def transitions_of(amount: str | None, spec: EnvSpec, max_run_bytes: int) -> int:
-    """Return the capacity that a run's `--replay-capacity` asks for, in transitions.
-
-    Args:
-        amount: value of the flag.
-        spec: layout of a transition.
-        max_run_bytes: value of `--max-run-bytes`, which limits the default.
-
-    Raises:
-        ConfigError: it is smaller than one batch of an actor.
-    """
-    fitting = _fitting(spec, int(DEFAULT_SHARE * max_run_bytes))
-    if amount is None:
-        return max(1, min(DEFAULT_CAPACITY, fitting))
-    number, unit = re.fullmatch(AMOUNT, amount).groups()  # type: ignore[union-attr]
-    if not unit:
-        return int(number)
-    capacity = _fitting(spec, int(number) * UNITS[unit])
-    if capacity < 1:
-        raise ConfigError(
-            f"--replay-capacity {amount}: allowed: at least {replay_bytes(spec, 1):,} bytes, for one"
-            " transition and the room of one batch"
-        )
-    return capacity
-
-
-def _fitting(spec: EnvSpec, size_bytes: int) -> int:
-    """Return the largest capacity whose files fit in this size; 0 or less for none."""
-    fixed = replay_bytes(spec, 0)
-    return int((size_bytes - fixed) / (spec.record.itemsize + FRAMES_PER_TRANSITION * spec.frame_bytes))
-
-
-def replay_bytes(spec: EnvSpec, capacity: int) -> int:
-    """Return the size of a replay on disk."""
-    frames = frame_capacity(capacity) + spec.max_batch_frames
-    return spec.record.itemsize * (capacity + MAX_ROWS) + spec.frame_bytes * frames
 
 
 class Sampler(Protocol):
@@ -242,7 +198,7 @@ class Replay:
             "relabeled": self.relabeled,
             "replay_size": len(self),
             "replay_capacity": self.capacity,
-            "replay_bytes": replay_bytes(self._spec, self.capacity),
+            "replay_bytes": self.rows.size_bytes + (self.frames.size_bytes if self.frames else 0),
         }
 
     def flush(self) -> None:

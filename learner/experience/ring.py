@@ -50,6 +50,11 @@ class Ring:
         self.count = 0
 
     @property
+    def size_bytes(self) -> int:
+        """Size of the file."""
+        return self._slots * self.item_bytes
+
+    @property
     def oldest(self) -> int:
         """Number of the oldest item that is kept."""
         return max(0, self.count - self.capacity)

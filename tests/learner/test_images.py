@@ -11,8 +11,9 @@ from graspfleet.common.fields import MAX_HER_GOALS, MAX_ROWS
 from graspfleet.common.protocol import decode, encode
 from graspfleet.common.specs import MAX_FRAME_REFERENCE, EnvSpec, Records
 from graspfleet.common.transition import Transition
+from graspfleet.learner.access.footprint import replay_bytes, transitions_of
 from graspfleet.learner.experience.ingest import Ingest
-from graspfleet.learner.experience.replay import Replay, replay_bytes, transitions_of
+from graspfleet.learner.experience.replay import Replay
 from tests.fakes import (
     IMAGE_SPEC,
     ONE_LINE,
