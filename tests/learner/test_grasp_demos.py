@@ -107,7 +107,7 @@ def test_a_dataset_is_never_overwritten() -> None:
     [
         (
             EnvSpec(env="Other-v0", obs_dim=38, action_dim=5, discount=0.99, n_step=1),
-            "observation space is Box.*39.*allowed: obs \(38,\)",
+            r"observation space is Box.*39.*allowed: obs \(38,\)",
         ),
         (
             EnvSpec(env="Other-v0", obs_dim=39, action_dim=4, discount=0.99, n_step=1),
