@@ -75,10 +75,11 @@ class EpisodeRunner:
             )
 
     def flush(self) -> None:
-        """Emit the transitions whose n-step rewards are still incomplete, and the relabeled ones."""
+        """Emit the transitions whose n-step rewards are still incomplete.
+
+        An unfinished episode is not relabeled: that would call the environment, which may be what hangs.
+        """
         self._adder.flush()
-        if self._hindsight is not None:
-            self._hindsight.flush()
 
     def _begin(self, *, rebuild: bool = False) -> None:
         """Start the next episode; after a failed reset, try again with another seed."""
@@ -100,5 +101,7 @@ class EpisodeRunner:
         """Discard the broken step, keep the valid ones before it, and start a new episode."""
         self._writer.discarded += 1
         self.flush()
+        if self._hindsight is not None:
+            self._hindsight.flush()
         self.env.patience.broke(error, self._length)
         self._begin(rebuild=True)

@@ -64,12 +64,13 @@ def _learn(
     journal = Journal(run.journal)
     try:
         recovered = journal.recover() if flags.run.resume else None
-        if recovered:
-            require_files(run, resumed_spec(flags, recovered))
+        spec = resumed_spec(flags, recovered) if recovered else None
+        if spec is not None:
+            require_files(run, spec)
         # Importing torch takes over a second. The ports are bound already, so actors can connect meanwhile.
         from graspfleet.learner.assembly import assemble, build_algorithm
 
-        spec = resumed_spec(flags, recovered) if recovered else wait_for_spec(flags, sockets, stop)
+        spec = spec or wait_for_spec(flags, sockets, stop)
         if spec is not None:
             require_room(flags, spec)
             built = (build or build_algorithm)(flags, algorithm, spec)

@@ -48,7 +48,7 @@ class Ledger:
         self._rows_crc = self._frames_crc = 0
 
     def enter(self, batch: Batch, session: Session, rows: Records | None) -> Entry:
-        """Enter the next batch of a session, with all of its transitions or none; return its entry.
+        """Enter the next batch of a session; return its entry.
 
         Args:
             batch: the batch.

@@ -40,6 +40,18 @@ class Audit:
         )
 
 
+def reopen(run: RunDirectory, capacity: int) -> tuple[Replay, Ingest]:
+    """Return the replay of a finished run, and an ingest with its sessions."""
+    journal = Journal(run.journal)
+    recovered = journal.recover()
+    spec = EnvSpec.from_mapping(recovered.snapshot["spec"])
+    replay = Replay(run.replay, spec, capacity, np.random.default_rng(0))
+    ingest = Ingest(spec, replay, journal, Sessions(silent_after_s=1, gone_after_s=1))
+    ingest.ledger.restore(recovered)
+    journal.close()
+    return replay, ingest
+
+
 def audit(run: RunDirectory, capacity: int, made_folder: Path, *, strangers: bool = False) -> Audit:
     """Return the fate of every env step; the replay must not have wrapped around.
 
@@ -49,13 +61,7 @@ def audit(run: RunDirectory, capacity: int, made_folder: Path, *, strangers: boo
         made_folder: files in which the environments count their steps.
         strangers: whether other peers may have written to the replay.
     """
-    journal = Journal(run.journal)
-    recovered = journal.recover()
-    spec = EnvSpec.from_mapping(recovered.snapshot["spec"])
-    replay = Replay(run.replay, spec, capacity, np.random.default_rng(0))
-    ingest = Ingest(spec, replay, journal, Sessions(silent_after_s=1, gone_after_s=1))
-    ingest.ledger.restore(recovered)
-    journal.close()
+    replay, ingest = reopen(run, capacity)
     assert replay.env_steps <= capacity
     obs = replay.read(0, replay.env_steps)["obs"].astype(np.int64)
     process, number = (obs[:, 0] << 16) + obs[:, 1], obs[:, 2]

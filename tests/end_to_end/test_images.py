@@ -6,17 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from graspfleet.common.runtime.run_directory import RunDirectory
-from graspfleet.common.specs import EnvSpec
-from graspfleet.learner.experience.ingest import Ingest
-from graspfleet.learner.experience.journal import Journal
-from graspfleet.learner.experience.peers.sessions import Sessions
-from graspfleet.learner.experience.replay import Replay
+from tests.chaos.audit import reopen
 from tests.end_to_end.harness import Fleet, until
 
 DOT = ("--env", "tests.end_to_end.camera_envs:Dot-v0")
@@ -94,18 +88,6 @@ def test_the_image_is_what_the_policy_uses(fleet: Fleet) -> None:
     assert json.loads(blanked.stdout)["success_rate"] < 0.3
 
 
-def rows_of(run: RunDirectory) -> tuple[EnvSpec, Any, Any, dict[str, int], int]:
-    """Return spec, replay, records, totals and the number of frames of a finished run."""
-    journal = Journal(run.journal)
-    recovered = journal.recover()
-    spec = EnvSpec.from_mapping(recovered.snapshot["spec"])
-    replay = Replay(run.replay, spec, CAPACITY, np.random.default_rng(0))
-    ingest = Ingest(spec, replay, journal, Sessions(silent_after_s=1, gone_after_s=1))
-    ingest.ledger.restore(recovered)
-    journal.close()
-    return spec, replay, replay.read(0, replay.rows.count), ingest.sessions.totals(), replay.num_frames
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_cameras_of_four_robots_lose_nothing_and_are_stored_once(fleet: Fleet) -> None:
@@ -128,17 +110,20 @@ def test_two_cameras_of_four_robots_lose_nothing_and_are_stored_once(fleet: Flee
     assert [fleet.wait(name) for name in "abc"] == [0, 0, 0]
     fleet.signal("learner", signal.SIGTERM)
     fleet.wait("learner")
-    spec, replay, rows, totals, frames = rows_of(fleet.run)
+    replay, ingest = reopen(fleet.run, CAPACITY)
+    rows, totals, frames = replay.read(0, replay.rows.count), ingest.sessions.totals(), replay.num_frames
     assert totals["produced"] == totals["inserted"] == len(rows) > 900
     assert frames <= 1.1 * len(rows)
+    stored = replay.frames
+    assert stored is not None
+    assert stored.item_bytes == 2 * 128 * 128 * 3
     for first in range(0, len(rows), 100):
         part = rows[first : first + 100]
         for name, obs in (("frame", "obs"), ("next_frame", "next_obs")):
-            pixels = np.stack([replay.frames.read(int(number), 1)[0] for number in part[name]])
+            pixels = np.stack([stored.read(int(number), 1)[0] for number in part[name]])
             for camera in (0, 128 * 128 * 3):
                 counts = np.ascontiguousarray(pixels[:, camera + 8 : camera + 12]).view("<u4").ravel()
                 assert counts.tolist() == part[obs][:, 0].astype(int).tolist()
-    assert spec.frame_bytes == 2 * 128 * 128 * 3
 
 
 def env_steps(fleet: Fleet) -> int:
