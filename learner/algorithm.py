@@ -18,6 +18,7 @@ from graspfleet.learner.reporting.metric import Metrics
 ALGORITHMS = {
     "sac": "graspfleet.learner.sac",
     "crossq": "graspfleet.learner.crossq",
+    "distill": "graspfleet.learner.distill",
 }
 """Module that defines each algorithm, by name; imported on demand."""
 

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from graspfleet.actor.grasp import ENV_ID
 from graspfleet.actor.grasp.env import GraspEnv
 from graspfleet.actor.grasp.expert import Played, play
+from graspfleet.actor.grasp.observer import Obs
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.runtime.datasets import dataset_folder, dataset_name
 from graspfleet.common.runtime.seeds import seed_sequence, training_seeds
@@ -141,10 +142,18 @@ def _buffer(package: Any, number: int, played: Played) -> Any:
     return package.data_collector.EpisodeBuffer(
         id=number,
         seed=played.seed,
-        observations=np.stack(played.observations),
+        observations=_stack(played.observations),
         actions=np.stack(played.actions),
         rewards=np.array(played.rewards),
         terminations=ends & played.terminated,
         truncations=ends & (not played.terminated),
         infos={"is_success": ends & played.success},
     )
+
+
+def _stack(observations: Sequence[Obs]) -> Any:
+    """Return vectors as one array, or the fields of dicts as arrays by name."""
+    fields = [each for each in observations if isinstance(each, dict)]
+    if fields:
+        return {name: np.stack([each[name] for each in fields]) for name in fields[0]}
+    return np.array(observations)

@@ -1,11 +1,12 @@
 """`GraspEnv`: the grasping task as a Gymnasium environment.
 
-In: actions, [5] float32 in [-1, 1]. Out: observations, [39] float32 in [-1, 1], rewards, episode ends.
+In: actions, [5] float32 in [-1, 1]. Out: observations, vectors in [-1, 1] and depth images, rewards, episode
+ends.
 Must not know: policies, learners, sockets.
 
-This module combines the others: `scene` (with `simulation`, `robot` and `objects`) simulates, `observation`
-encodes the state for the policy, `task` computes rewards and episode ends, `randomization` varies the
-parameters, and `camera` renders images.
+This module combines the others: `scene` (with `simulation`, `robot` and `objects`) simulates, `observer`
+makes observations of the state and of a camera's images, `task` computes rewards and episode ends,
+`randomization` varies the parameters, and `pictures` renders images for people.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from gymnasium import spaces
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from numpy.typing import NDArray
 
-from graspfleet.actor.grasp import camera, observation, task
+from graspfleet.actor.grasp import pictures, task
 from graspfleet.actor.grasp.objects import object_set
-from graspfleet.actor.grasp.observation import GraspState
+from graspfleet.actor.grasp.observation import GraspState, encode
+from graspfleet.actor.grasp.observer import Obs, Observer
 from graspfleet.actor.grasp.randomization import Sample, randomization
 from graspfleet.actor.grasp.robot import checked_action
 from graspfleet.actor.grasp.scene import Scene
@@ -38,7 +40,7 @@ STILL = [0.0, 0.0, 0.0, 0.0, 1.0]
 """The action that holds the open gripper in place."""
 
 
-class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
+class GraspEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
     """Grasp an object from the table and hold it up, with a Panda arm at 20 Hz.
 
     The same seed and actions give bitwise identical observations and rewards in any process, after any
@@ -46,7 +48,9 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     Attributes:
         action_space: Box(-1, 1, (5,), float32): change of x, y, z and yaw, opening of the gripper.
-        observation_space: Box(-1, 1, (39,), float32); the layout is in `actor.grasp.observation`.
+        observation_space: Box(-1, 1, (39,), float32), the layout is in `actor.grasp.observation`; with a
+            camera a Dict of `depth`, Box(0, 255, (S, S, 1), uint8), `proprio`, Box(-1, 1, (10,), float32),
+            and for `both` also `state`, the vector without noise.
 
     Args:
         headless: if False, open a window and run no faster than real time.
@@ -57,6 +61,11 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             with `gymnasium.make`.
         render_mode: None, `human` (the same as headless=False) or `rgb_array`.
         randomize: None, `all`, or ranges by name, see `actor.grasp.randomization`.
+        observation: `state`, `depth` (what a robot with a camera measures) or `both` (the state is for
+            critics).
+        camera: `hand` or `fixed`, see `actor.grasp.depth.optics`.
+        image_size: S, pixels of each side of an image.
+        sensor: faults of the camera: None, `all`, or ranges by name, see `actor.grasp.depth.faults`.
 
     Raises:
         ValueError: a setting is not allowed.
@@ -75,17 +84,22 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         max_episode_steps: int | None = 50,
         render_mode: str | None = None,
         randomize: str | Mapping[str, Any] | None = None,
+        observation: str = "state",
+        camera: str = "hand",
+        image_size: int = 32,
+        sensor: str | Mapping[str, Any] | None = None,
     ) -> None:
         if render_mode not in (None, "human", "rgb_array"):
             raise ValueError(f"render_mode={render_mode!r} is unknown; allowed: None, human, rgb_array")
         if max_episode_steps is not None and max_episode_steps < 1:
             raise ValueError(f"max_episode_steps={max_episode_steps!r} must be at least 1")
         self.action_space = spaces.Box(-1.0, 1.0, (5,), np.float32)
-        self.observation_space = spaces.Box(-1.0, 1.0, (observation.OBSERVATION_SIZE,), np.float32)
         self.render_mode = render_mode if headless or render_mode is not None else "human"
         self._gui = not headless or render_mode == "human"
         self._max_episode_steps = math.inf if max_episode_steps is None else max_episode_steps
         self._draw_object = object_set(objects)
+        self._observer = Observer(observation, camera, image_size, sensor)
+        self.observation_space = self._observer.space
         self._reward = task.reward_function(reward)
         self._randomization = randomization(randomize)
         self._scene = Scene(physics_preset(physics), gui=self._gui, visuals=self.render_mode is not None)
@@ -102,13 +116,18 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return self._scene
 
     @property
+    def state_vector(self) -> NDArray[np.float32]:
+        """The exact state, [39], whatever the observations are; likewise."""
+        return encode(self._state)
+
+    @property
     def object_name(self) -> str:
         """Name of the object on the table; empty before the first `reset`."""
         return self._scene.object_name
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    ) -> tuple[Obs, dict[str, Any]]:
         """Start an episode with the open gripper above the table and the object somewhere below it.
 
         Args:
@@ -116,7 +135,7 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             options: ignored.
 
         Returns:
-            The observation, [39] float32; an info with `is_success`, False.
+            The observation, and an info with `is_success`, False.
 
         Raises:
             ClosedEnvironmentError: after `close()`.
@@ -136,20 +155,19 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             self._delayed = deque([STILL] * sample.delay_steps)
             self._scene.reset(model, (x, y, yaw), (*start.tolist(), sample.start_yaw_rad))
             self._scene.set_dynamics(sample.mass, sample.friction, sample.finger_force_n)
+        self._observer.reset(self._scene, rng)
         self._steps = 0
         self._needs_reset = False
         return self._observe(self._scene.read()), {"is_success": False}
 
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.float32]) -> tuple[Obs, float, bool, bool, dict[str, Any]]:
         """Simulate 1 / 20 s.
 
         Args:
             action: [5], each in [-1, 1]; see `actor.grasp.robot.Panda.act`.
 
         Returns:
-            The observation [39] float32; the reward, at most 1; terminated: the object has left the
+            The observation; the reward, at most 1; terminated: the object has left the
             workspace; truncated: the time limit; an info with `is_success`, whether the object is held up at
             this step.
 
@@ -185,7 +203,7 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         """
         if self._closed:
             raise ClosedEnvironmentError("render() was called after close()")
-        return camera.picture(self._scene.simulation.client) if self.render_mode == "rgb_array" else None
+        return pictures.picture(self._scene.simulation.client) if self.render_mode == "rgb_array" else None
 
     def reinit(self) -> None:
         """Rebuild the simulation with the same settings and random generator; call `reset` next.
@@ -197,22 +215,22 @@ class GraspEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             raise ClosedEnvironmentError("reinit() was called after close()")
         self._needs_reset = True
         self._scene.rebuild()
+        self._observer.rebuild()
 
     def close(self) -> None:
         """Free the simulation; further calls have no effect."""
         self._closed = self._needs_reset = True
         self._scene.close()
+        self._observer.close()
 
     def shutdown(self) -> None:
         """The same as `close()`."""
         self.close()
 
-    def _observe(self, state: GraspState) -> NDArray[np.float32]:
-        observed = observation.encode(state)
-        if self._sample is not None and self._sample.noise > 0:
-            noise = self.np_random.standard_normal(observed.shape, np.float32)
-            observed = np.clip(observed + np.float32(self._sample.noise) * noise, -1.0, 1.0)
-        return observed
+    def _observe(self, state: GraspState) -> Obs:
+        self._state = state
+        noise = 0.0 if self._sample is None else self._sample.noise
+        return self._observer.observe(self._scene, state, noise, self.np_random)
 
     def _refuse_step(self) -> NoReturn:
         if self._closed:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graspfleet.actor.grasp.env import GraspEnv
+from graspfleet.actor.grasp.observer import Obs
 from graspfleet.actor.grasp.plan import plan_grasp
 from graspfleet.actor.grasp.scripted import ScriptedGrasp
 from graspfleet.actor.grasp.simulation import UnstableSimulationError
@@ -25,7 +26,7 @@ class Played:
 
     Attributes:
         seed: of its reset.
-        observations: T + 1 arrays, [39] each.
+        observations: T + 1 of the environment's.
         actions: T arrays, [5] each.
         rewards: T numbers.
         stages: T names of the expert's stages.
@@ -34,7 +35,7 @@ class Played:
     """
 
     seed: int
-    observations: list[Floats]
+    observations: list[Obs]
     actions: list[Floats] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
@@ -49,7 +50,7 @@ def play(env: GraspEnv, seed: int) -> Played:
     played = Played(seed, [observation])
     ended = False
     while not ended:
-        action = expert.act(observation)
+        action = expert.act(observation if isinstance(observation, np.ndarray) else env.state_vector)
         try:
             observation, reward, played.terminated, truncated, info = env.step(action)
         except UnstableSimulationError:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from graspfleet.actor.grasp import camera, visuals
+from graspfleet.actor.grasp import pictures, visuals
 from graspfleet.actor.grasp.engine import pybullet
 from graspfleet.actor.grasp.objects import object_set
 from graspfleet.actor.grasp.robot import Panda
@@ -43,7 +43,7 @@ def draw(name: str) -> Image.Image:
             (x, y, model.rest_height_m), upright, (0, 0, 0), model.rest_quaternion
         )
         pybullet.resetBasePositionAndOrientation(body, *pose, physicsClientId=simulation.client)
-    pixels = camera.picture(simulation.client, width=WIDTH, height=HEIGHT, smoothing=2)
+    pixels = pictures.picture(simulation.client, width=WIDTH, height=HEIGHT, smoothing=2)
     simulation.close()
     return Image.fromarray(pixels).quantize(COLORS)  # a third of the bytes, no visible difference
 

@@ -10,24 +10,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from graspfleet.actor.grasp.ranges import Delay, Deviation, Ordered, Ranges, Shift, read_ranges
 from graspfleet.actor.grasp.robot import FINGER_FORCE_N
-
-
-def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
-    if limits[0] > limits[1]:
-        raise ValueError("the first number must not be larger than the second")
-    return limits
-
 
 Factor = Annotated[float, Field(ge=0.1, le=10.0)]
 Force = Annotated[float, Field(ge=1.0, le=100.0)]
-Shift = Annotated[float, Field(ge=-0.1, le=0.1)]
 Turn = Annotated[float, Field(ge=-1.5, le=1.5)]
-Deviation = Annotated[float, Field(ge=0.0, le=0.5)]
-Delay = Annotated[int, Field(ge=0, le=10)]
-Ordered = AfterValidator(_ordered)
 
 
 class Sample(NamedTuple):
@@ -42,7 +32,7 @@ class Sample(NamedTuple):
     delay_steps: int
 
 
-class Randomization(BaseModel):
+class Randomization(Ranges):
     """Ranges (lowest, highest) of uniform distributions, drawn once per episode; the defaults vary nothing.
 
     Attributes:
@@ -55,8 +45,6 @@ class Randomization(BaseModel):
         noise: standard deviation of Gaussian noise on each number of the observation, which spans [-1, 1].
         delay_steps: control steps between an action and its effect; the gripper holds still at first.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     mass: Annotated[tuple[Factor, Factor], Ordered] = (1.0, 1.0)
     friction: Annotated[tuple[Factor, Factor], Ordered] = (1.0, 1.0)
@@ -94,26 +82,5 @@ ALL = Randomization(
 
 
 def randomization(setting: str | Mapping[str, Any] | None) -> Randomization | None:
-    """Return the ranges that a setting names.
-
-    Args:
-        setting: None for no randomization, `all` for `ALL`, or ranges by name; omitted ones vary nothing.
-
-    Raises:
-        ValueError: a name is unknown or a range is not allowed; the message is one line with the value.
-    """
-    if setting is None:
-        return None
-    if setting == "all":
-        return ALL
-    if not isinstance(setting, Mapping):
-        raise ValueError(f"randomize={setting!r} is unknown; allowed: all, or ranges by name")
-    try:
-        return Randomization(**setting)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        if name not in Randomization.model_fields:
-            allowed = ", ".join(Randomization.model_fields)
-            raise ValueError(f"randomize: {name!r} is unknown; allowed: {allowed}") from None
-        raise ValueError(f"randomize: {name}={setting[name]!r}: {first['msg']}") from None
+    """Return the ranges that the argument `randomize` names; see `read_ranges`."""
+    return read_ranges("randomize", setting, Randomization, ALL)

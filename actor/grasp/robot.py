@@ -31,7 +31,7 @@ from graspfleet.actor.grasp.observation import (
 )
 from graspfleet.actor.grasp.simulation import Simulation
 
-EE_LINK = 11
+HAND_LINK, EE_LINK = 8, 11
 FINGER_JOINTS = (9, 10)
 JOINTS = (0, 1, 2, 3, 4, 5, 6, *FINGER_JOINTS)
 
@@ -217,6 +217,11 @@ class Panda:
         return Measurement(
             link[4], pybullet.getMatrixFromQuaternion(link[5]), link[6], float(left[0] + right[0])
         )
+
+    def hand_poses(self) -> list[tuple[Vector, tuple[float, float, float, float]]]:
+        """Return position (m) and quaternion of the frames of the hand, the left and the right finger."""
+        links = pybullet.getLinkStates(self.body, (HAND_LINK, *FINGER_JOINTS), physicsClientId=self._client)
+        return [link[4:6] for link in links]
 
     def touching(self, body: int) -> tuple[bool, bool]:
         """Return whether the left and the right finger touch `body`.

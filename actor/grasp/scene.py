@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from graspfleet.actor.grasp import visuals
 from graspfleet.actor.grasp.engine import pybullet
@@ -32,6 +33,19 @@ AWAY_M = (0.0, 0.0, 3.0)
 """Position at which an object touches nothing."""
 UNSTABLE_ABOVE = 50.0
 """Bound on the sum of all speeds (m/s) and distances (m), far above that of a stable simulation."""
+
+
+BodyPose = tuple[Vector, tuple[float, float, float, float]]
+"""Position (m) and quaternion of a frame in the world."""
+
+
+class Poses(NamedTuple):
+    """Poses of the bodies that a camera at the hand sees; those of the hand are of its links' frames."""
+
+    object: BodyPose
+    hand: BodyPose
+    left_finger: BodyPose
+    right_finger: BodyPose
 
 
 class Scene:
@@ -188,6 +202,17 @@ class Scene:
             self._model.extents_m,
             self._model.middle_m,
         )
+
+    def poses(self) -> Poses:
+        """Return the poses after the last `read`."""
+        position, quaternion = pybullet.getBasePositionAndOrientation(self.body, self.simulation.client)
+        return Poses((position, quaternion), *self.robot.hand_poses())
+
+    @property
+    def model(self) -> ObjectModel:
+        """The object on the table; there is none before the first `reset`."""
+        assert self._model is not None
+        return self._model
 
     def object_rotation(self) -> Rotation:
         """Return the object's current rotation, world_from_object."""

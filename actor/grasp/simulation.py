@@ -82,7 +82,7 @@ def physics_preset(name: str) -> PhysicsPreset:
 
 
 class Simulation:
-    """A separate PyBullet client with gravity and a ground plane at z = 0.
+    """A separate PyBullet client with gravity and, if wanted, a ground plane at z = 0.
 
     Every PyBullet call in this package passes `client`: a call without it would go to the first client of the
     process.
@@ -92,12 +92,15 @@ class Simulation:
         gui: open a window; needs a display.
         visuals: load visual shapes, too. Without them, loading is faster and leaks no memory (PyBullet keeps
             about 54 KB for each visual model that it has ever loaded).
+        ground: load the ground plane.
 
     Raises:
         RuntimeError: there is no display, or PyBullet has no room for another client.
     """
 
-    def __init__(self, preset: PhysicsPreset, *, gui: bool = False, visuals: bool = False) -> None:
+    def __init__(
+        self, preset: PhysicsPreset, *, gui: bool = False, visuals: bool = False, ground: bool = True
+    ) -> None:
         """Connect and build the static scene."""
         self.preset = preset
         self.visuals = visuals or gui
@@ -114,7 +117,7 @@ class Simulation:
             contactERP=CONTACT_ERP,
             physicsClientId=self.client,
         )
-        self.plane = self.load_urdf("plane.urdf")
+        self.plane = self.load_urdf("plane.urdf") if ground else -1
 
     def load_urdf(
         self,

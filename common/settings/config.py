@@ -87,6 +87,11 @@ class AlgorithmConfig(Section):
         return []
 
     @property
+    def unscaled_inputs(self) -> str:
+        """Flag that needs observations as the environment returns them, with its value; "" for none."""
+        return ""
+
+    @property
     def divergence_hint(self) -> str:
         """Flags whose values may have been too large if training diverges; "" for none."""
         return ""

@@ -98,8 +98,9 @@ class SAC:
 
     @torch.no_grad()
     def _target_value(self, data: Mapping[str, Tensor], noise: Tensor, temperature: Tensor) -> Tensor:
-        state, subset = self.state, self.state.critic_subset()
+        state = self.state
         obs = self._inputs(data["next_obs"], data.get("next_pixels"))
+        subset = state.critic_subset()
         action, log_prob = state.policy.sample(self._policy_inputs(obs), noise)
         next_q = state.target(obs, action)
         return td_target(

@@ -8,7 +8,6 @@ from threadpoolctl import threadpool_limits
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import EnvSpec
-from graspfleet.learner.algorithm import Algorithm
 from graspfleet.learner.numerics.device import on_gpu
 from graspfleet.learner.sac.agent import SAC
 from graspfleet.learner.sac.cuda.agent import CudaSAC
@@ -18,6 +17,9 @@ from graspfleet.learner.sac.numba.matmul import BF16, FP32, FP32_THREADED, Produ
 from graspfleet.learner.sac.settings import SACConfig
 
 log = logging.getLogger(__name__)
+
+Agent = SAC | NumbaSAC | CudaSAC
+"""Any implementation of SAC."""
 
 GPU_UPDATES = 16
 """Default number of updates per call on a GPU: few calls, while published weights stay recent."""
@@ -60,7 +62,7 @@ def _has_bf16() -> bool:
 
 def choose_backend(
     settings: SACConfig, spec: EnvSpec, learner: LearnerConfig, *, batch_size: int, seed: int
-) -> Algorithm:
+) -> Agent:
     """Return the fastest implementation for this machine, and log its device.
 
     Args:
@@ -76,37 +78,33 @@ def choose_backend(
     require_possible(settings, learner)
     if not on_gpu(learner) and learner.device == "auto":
         log.info("no CUDA device found: updates run on the CPU")
-    if spec.images or spec.policy_dim < spec.obs_dim:
-        return _plain(settings, spec, learner, seed=seed)
     if not on_gpu(learner):
         products = choose_products(settings, batch_size, threads=learner.learner_threads)
         return NumbaSAC(spec, settings, batch_size=batch_size, seed=seed, products=products)
+    if spec.images or spec.policy_dim < spec.obs_dim:  # captured graphs know flat vectors alone
+        return _plain(settings, spec, learner, seed=seed)
     num_updates, name = updates_per_dispatch(learner), torch.cuda.get_device_name()
     try:
         device = Cuda()
         plain = SAC(spec, settings, seed=seed, device=device.name)
-        agent = CudaSAC(plain, spec, (num_updates, batch_size), device)
+        agent: Agent = CudaSAC(plain, spec, (num_updates, batch_size), device)
     except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
         raise _gpu_fails(learner, error) from None
     log.info("updates run on %s, %d per call", name, num_updates)
     return agent
 
 
-def _plain(settings: SACConfig, spec: EnvSpec, learner: LearnerConfig, *, seed: int) -> Algorithm:
-    """Return the plain update, the only one with an encoder and with inputs that differ between networks.
+def _plain(settings: SACConfig, spec: EnvSpec, learner: LearnerConfig, *, seed: int) -> Agent:
+    """Return the plain update on a GPU, the only one there with an encoder or privileged fields.
 
     Raises:
-        ConfigError: bfloat16 is requested, or the GPU fails.
+        ConfigError: the GPU fails.
     """
-    if settings.precision == "bf16":
-        raise ConfigError("--precision bf16: not with images or --privileged-obs; allowed: fp32, auto")
-    torch.set_num_threads(learner.learner_threads)
-    device = "cuda" if on_gpu(learner) else "cpu"
     try:
-        agent = SAC(spec, settings, seed=seed, device=device)
+        agent = SAC(spec, settings, seed=seed, device="cuda")
     except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
         raise _gpu_fails(learner, error) from None
-    log.info("updates run on %s", torch.cuda.get_device_name() if device == "cuda" else "the CPU")
+    log.info("updates run on %s", torch.cuda.get_device_name())
     return agent
 
 

@@ -1,10 +1,11 @@
 """Many parameters as one vector, so that Adam, target networks and casts take one operation each.
 
-In: the parameters of a network. Out: the same parameters, now views of one vector. Must not know: networks,
-losses.
+In: the parameters of a network. Out: the same parameters, now views of one vector, and Adam for it. Must not
+know: networks, losses.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,3 +37,18 @@ class Flat:
         parts = torch.split(vector, [value.numel() for value in self.parameters.values()])
         named = zip(self.parameters.items(), parts, strict=True)
         return {name: part.view_as(value) for (name, value), part in named}
+
+
+def adam(flat: Flat, learning_rate: float) -> torch.optim.Adam:
+    """Return Adam for a vector, with its state, which it would otherwise create in its first step."""
+    vector = flat.vector
+    optimizer = torch.optim.Adam([vector], lr=learning_rate, fused=True)
+    moments = {"exp_avg": torch.zeros_like(vector), "exp_avg_sq": torch.zeros_like(vector)}
+    optimizer.state[vector] = {"step": torch.zeros((), device=vector.device), **moments}
+    return optimizer
+
+
+def load_adam(optimizer: torch.optim.Adam, flat: Flat, saved: Mapping[str, Any]) -> None:
+    """Copy the values of an optimizer's `state_dict()` into the existing tensors."""
+    for key, value in optimizer.state[flat.vector].items():
+        value.copy_(saved["state"][0][key])

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from graspfleet.common.observations.encoder import MAX_CHANNELS, MAX_LAYERS, MAX_PATCH, Layer
-from graspfleet.common.settings.config import ALGORITHM, AlgorithmConfig
+from graspfleet.common.settings.config import AlgorithmConfig
 
 ENCODER_LAYER = re.compile(r"([1-9][0-9]{0,3})x([1-9][0-9]?)")
 """CHANNELSxPATCH."""
@@ -15,7 +15,6 @@ ENCODER_LAYER = re.compile(r"([1-9][0-9]{0,3})x([1-9][0-9]?)")
 class SACConfig(AlgorithmConfig):
     """Soft Actor-Critic (Haarnoja et al. 2018), with any number of critics (REDQ, RLPD)."""
 
-    algorithm: Literal["sac"] = Field("sac", description=ALGORITHM)
     hidden_dim: int = Field(256, ge=1, le=8192, description="Units of each of the two hidden layers.")
     num_critics: int = Field(2, ge=1, le=64, description="Number of critics, initialized independently.")
     critic_subset: int | None = Field(

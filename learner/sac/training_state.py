@@ -8,16 +8,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.numerics.encoder import Encoder
 from graspfleet.learner.publishing.policy_snapshot import Arrival, PolicySnapshot
-from graspfleet.learner.sac.flat_parameters import Flat
+from graspfleet.learner.sac.flat_parameters import Flat, adam, load_adam
 from graspfleet.learner.sac.networks import CriticEnsemble, Policy
+from graspfleet.learner.sac.published import published_vector, snapshot
 from graspfleet.learner.sac.settings import SACConfig
 
 log = logging.getLogger(__name__)
@@ -79,17 +78,9 @@ class TrainingState:
         self.ema = self.newest().clone()
         if settings.auto_entropy:
             rates["temperature"] = settings.temperature_learning_rate or settings.learning_rate
-        self.optimizers = {name: self._adam(name, rate) for name, rate in rates.items()}
+        self.optimizers = {name: adam(self.flat[name], rate) for name, rate in rates.items()}
         explicit = settings.target_entropy
         self.target_entropy = -float(spec.action_dim) if explicit is None else explicit
-
-    def _adam(self, name: str, learning_rate: float) -> torch.optim.Adam:
-        """Create Adam with its state, which it would otherwise create in its first step."""
-        vector = self.flat[name].vector
-        adam = torch.optim.Adam([vector], lr=learning_rate, fused=True)
-        moments = {"exp_avg": torch.zeros_like(vector), "exp_avg_sq": torch.zeros_like(vector)}
-        adam.state[vector] = {"step": torch.zeros((), device=vector.device), **moments}
-        return adam
 
     def noise(self, *shape: int) -> Tensor:
         """Return standard normal noise."""
@@ -113,9 +104,8 @@ class TrainingState:
         return torch.rand(count, generator=self.generator, device=device).argsort()[:size]
 
     def newest(self) -> Tensor:
-        """Return the vector to publish: the policy's parameters, and the encoder's if there are images."""
-        policy = self.flat["policy"].values
-        return policy if self.encoder is None else torch.cat((policy, self.flat["encoder"].values))
+        """Return the vector to publish."""
+        return published_vector(self.flat)
 
     def published(self) -> Tensor:
         """Return the vectors to publish: the newest [1, N], or the newest and its average [2, N]."""
@@ -124,18 +114,7 @@ class TrainingState:
 
     def snapshot(self, vectors: Tensor, arrival: Arrival | None = None) -> PolicySnapshot:
         """Return the policy in `vectors`, a copy of `published()` on the host that `arrival` completes."""
-        parts = [self._arrays(vector) for vector in vectors]
-        return PolicySnapshot(parts[0], parts[1] if len(parts) > 1 else None, arrival)
-
-    def _arrays(self, vector: Tensor) -> dict[str, NDArray[np.float32]]:
-        """Return the arrays in a published vector; weights of the policy are transposed."""
-        policy = self.flat["policy"]
-        size = len(policy.values)
-        arrays = {name: part.numpy().T for name, part in policy.views(vector[:size]).items()}
-        if self.encoder is not None:
-            encoder = self.flat["encoder"].views(vector[size:])
-            arrays |= {name: part.numpy() for name, part in encoder.items()}
-        return arrays
+        return snapshot(self.flat, vectors, arrival)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that an update depends on; later updates change the returned tensors."""
@@ -165,9 +144,8 @@ class TrainingState:
             self.ema.copy_(state["ema"])
             self.log_temperature.copy_(state["log_temperature"])
             for name, optimizer in self.optimizers.items():
-                saved = state["optimizers"].get(name)  # None if the temperature was not tuned before
-                for key, value in optimizer.state[self.flat[name].vector].items() if saved else ():
-                    value.copy_(saved["state"][0][key])
+                if saved := state["optimizers"].get(name):  # None if the temperature was not tuned before
+                    load_adam(optimizer, self.flat[name], saved)
         random = state["generator"].cpu()
         if random.shape == self.generator.get_state().shape:
             self.generator.set_state(random)

@@ -38,14 +38,20 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
 
 
+def bits(observation: Any) -> bytes:
+    """Return every bit of an observation, a vector or a dict of arrays."""
+    parts = observation.values() if isinstance(observation, dict) else [observation]
+    return b"".join(part.tobytes() for part in parts)
+
+
 def run_digest(env: GraspEnv, seed: int) -> str:
     """Run two episodes of random actions and return a digest of every bit that came out."""
     digest = hashlib.sha256()
     for episode, reset_seed in enumerate((seed, None)):
-        digest.update(env.reset(seed=reset_seed)[0].tobytes())
+        digest.update(bits(env.reset(seed=reset_seed)[0]))
         for action in actions(50, seed=episode):
             observation, reward, terminated, truncated, info = env.step(action)
-            digest.update(observation.tobytes() + np.float64(reward).tobytes())
+            digest.update(bits(observation) + np.float64(reward).tobytes())
             digest.update(bytes([terminated, truncated, info["is_success"]]))
             if terminated or truncated:
                 break

@@ -8,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from graspfleet.common.errors import ConfigError
+from graspfleet.common.observations.fields import ObsField
 from graspfleet.common.settings.processes import LearnerConfig
+from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.sac.agent import SAC
 from graspfleet.learner.sac.backends import choose_backend, choose_products, require_possible
 from graspfleet.learner.sac.networks import squash
@@ -16,6 +18,7 @@ from graspfleet.learner.sac.numba import kernels, update_kernels
 from graspfleet.learner.sac.numba.agent import NumbaSAC
 from graspfleet.learner.sac.numba.matmul import BF16, FP32, FP32_THREADED, Product, Products
 from graspfleet.learner.sac.settings import SACConfig
+from tests.learner.test_encoder import LAYOUTS, batch_of, spec_of
 from tests.learner.test_sac import SPEC, Trained, make_batch, update
 
 SMALL = SACConfig(
@@ -70,6 +73,40 @@ def require_parity(cfg: SACConfig, size: int, product: Product) -> None:
         np.testing.assert_allclose(vectors(quick)[name], vector, atol=1e-4)
     for name, array in plain.policy().ema().items():
         np.testing.assert_allclose(quick.policy().ema()[name], array, atol=1e-4)
+
+
+@pytest.mark.parametrize("spec", [layout[0] for layout in LAYOUTS] + [spec_of(privileged=True)])
+@pytest.mark.parametrize(("shift", "critic_subset"), [(0, None), (2, 1)])
+def test_images_and_privileged_fields_are_the_plain_update(
+    spec: EnvSpec, shift: int, critic_subset: int | None
+) -> None:
+    hidden = EnvSpec(**{**spec.model_dump(), "obs_fields": privileged(spec)})
+    changes = {
+        "latent_dim": 8,
+        "random_shift": shift,
+        "critic_subset": critic_subset,
+        "critic_layer_norm": True,
+    }
+    cfg = config(**changes, learning_rate=1e-3)
+    plain = SAC(hidden, cfg, seed=1)
+    quick = NumbaSAC(hidden, cfg, batch_size=9, seed=1, products=Products())
+    for seed in range(3):
+        expected, got = (agent.update(batch_of(hidden, 9, seed)) for agent in (plain, quick))
+        for name, value in expected.items():
+            assert float(got[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-4), name
+        for name in plain.state.optimizers:
+            gradients = (agent.state.flat[name].gradient for agent in (quick, plain))
+            assert distance(*gradients) < 2e-3, name
+    for name, vector in vectors(plain).items():
+        np.testing.assert_allclose(vectors(quick)[name], vector, atol=1e-3)
+    for name, array in plain.policy().ema().items():
+        np.testing.assert_allclose(quick.policy().ema()[name], array, atol=1e-3)
+
+
+def privileged(spec: EnvSpec) -> tuple[ObsField, ...]:
+    """Return the fields with the last one privileged."""
+    *others, last = spec.fields
+    return (*others, last.model_copy(update={"privileged": True}))
 
 
 def test_a_clipped_log_std_has_no_gradient_here_either() -> None:

@@ -17,7 +17,7 @@ small operators and passes over memory came on top. So:
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple, SupportsFloat
+from typing import Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,39 +27,13 @@ from graspfleet.common.specs import EnvSpec, Records
 from graspfleet.learner.numerics.records import require_batches
 from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
 from graspfleet.learner.sac.numba import update_kernels
+from graspfleet.learner.sac.numba.encoder import EncoderPass, Shifts
 from graspfleet.learner.sac.numba.kernels import Floats
 from graspfleet.learner.sac.numba.matmul import Products
 from graspfleet.learner.sac.numba.mlp import Layers, Pass
+from graspfleet.learner.sac.numba.optimized import Optimized
 from graspfleet.learner.sac.settings import SACConfig
 from graspfleet.learner.sac.training_state import TrainingState
-
-
-class Optimized(NamedTuple):
-    """Views of all that one Adam step changes; a state that is loaded is copied into the same memory."""
-
-    values: Floats
-    gradient: Floats
-    first: Floats
-    second: Floats
-    step: Floats
-    learning_rate: float
-    betas: tuple[float, float]
-    epsilon: float
-
-    @classmethod
-    def of(cls, state: TrainingState, name: str) -> "Optimized":
-        """Return the views of one vector of a training state."""
-        flat, optimizer = state.flat[name], state.optimizers[name]
-        moments, group = optimizer.state[flat.vector], optimizer.param_groups[0]
-        first, second, step = (moments[key].numpy() for key in ("exp_avg", "exp_avg_sq", "step"))
-        vectors = flat.values.numpy(), flat.gradient.numpy(), first, second
-        return cls(*vectors, step, group["lr"], group["betas"], group["eps"])
-
-    def apply(self) -> None:
-        """Take Adam's step with the gradient at hand."""
-        self.step[...] += 1
-        vectors = self.values, self.gradient, self.first, self.second
-        update_kernels.adam(*vectors, float(self.step), self.learning_rate, self.betas, self.epsilon)
 
 
 class NumbaSAC:
@@ -81,7 +55,10 @@ class NumbaSAC:
     ) -> None:
         self.state = TrainingState(spec, settings, seed=seed)
         self._spec, self._settings, self._products = spec, settings, products
-        self._optimized = {name: Optimized.of(self.state, name) for name in self.state.optimizers}
+        self._optimized = {
+            name: Optimized.of(self.state.flat[name], optimizer)
+            for name, optimizer in self.state.optimizers.items()
+        }
         self._log_temperature = self.state.log_temperature.detach().numpy()
         self._all_critics: NDArray[np.intp] = np.arange(settings.num_critics)
         self._metrics: Mapping[str, SupportsFloat] = {}
@@ -102,6 +79,9 @@ class NumbaSAC:
         critic, d_critic = critic_layers(values["critic"]), critic_layers(gradients["critic"])
         self._critic = Pass(critic, num_rows, self._products, gradients=d_critic)
         self._target = Pass(critic_layers(values["target"]), num_rows, self._products)
+        if self._spec.images:
+            both = values["encoder"], gradients["encoder"]
+            self._encoder, self._next_encoder = (EncoderPass(self._spec, *both, num_rows) for _ in range(2))
 
     def update(self, batches: Records) -> Mapping[str, SupportsFloat]:
         """Take one gradient step with each of K batches; see `Algorithm`.
@@ -118,20 +98,26 @@ class NumbaSAC:
 
     def _update(self, batch: Records) -> Mapping[str, SupportsFloat]:
         """Take one gradient step of every network; see `SAC.update_packed`."""
-        size, action_columns = len(batch), slice(self._spec.obs_dim, None)
+        size, seen = len(batch), self._spec.policy_dim
         temperature = math.exp(self._log_temperature)
         noise = self.state.noise(2 * size, self._spec.action_dim).numpy()
         policy, critic = self._policy, self._critic
-        policy.x[:size], policy.x[size:] = batch["obs"], batch["next_obs"]
+        obs, next_obs = self._inputs(batch)
+        for rows, inputs in ((slice(size), obs), (slice(size, None), next_obs)):
+            policy.x[rows, :seen] = inputs[:, :seen]
+            policy.x[rows, seen:] = inputs[:, self._spec.obs_dim :]
         policy.forward()
         head, action, log_prob = policy.output[0], np.empty_like(noise), np.empty(2 * size, np.float32)
         update_kernels.squash(head, noise, action, log_prob)
 
-        critic.x[:] = np.concatenate((batch["obs"], batch["action"]), axis=1)
+        critic.x[:] = np.concatenate((obs, batch["action"]), axis=1)
         critic.forward()
-        error = self._td_error(batch, action[size:], log_prob[size:], temperature)
+        error = self._td_error(batch, next_obs, action[size:], log_prob[size:], temperature)
         q_mean = critic.output.sum() / critic.output.size
         critic.backward(error / np.float32(size))
+        if self._spec.images:
+            self._encoder.backward(critic.input_gradient(slice(self._spec.obs_dim, obs.shape[1])))
+            self._optimized["encoder"].apply()
         self._optimized["critic"].apply()
         mean_log_prob = log_prob[:size].sum() / size
         loss_temperature = -temperature * (mean_log_prob + self.state.target_entropy)
@@ -139,6 +125,7 @@ class NumbaSAC:
             tuned.gradient[()] = loss_temperature
             tuned.apply()
 
+        action_columns = slice(obs.shape[1], None)
         critic.x[:, action_columns] = action[:size]
         critic.forward()
         value, d_action = self._value_and_gradient(action_columns)
@@ -158,10 +145,26 @@ class NumbaSAC:
             "q_mean": q_mean,
         }
 
-    def _td_error(self, batch: Records, action: Floats, log_prob: Floats, temperature: float) -> Floats:
+    def _inputs(self, batch: Records) -> tuple[Floats, Floats]:
+        """Return the critics' inputs at obs and next_obs: the vectors and, with images, latent vectors."""
+        obs, next_obs = batch["obs"], batch["next_obs"]
+        if not self._spec.images:
+            return obs, next_obs
+        self._encoder.forward(batch["pixels"], self._shifts(len(batch)))
+        self._next_encoder.forward(batch["next_pixels"], self._shifts(len(batch)))
+        latents = self._encoder.latent, self._next_encoder.latent
+        return np.concatenate((obs, latents[0]), axis=1), np.concatenate((next_obs, latents[1]), axis=1)
+
+    def _shifts(self, count: int) -> list[Shifts]:
+        """Return the random shifts of one batch of frames; none without shifts."""
+        return [shift.numpy() for shift in self.state.shifts(count)] if self._settings.random_shift else []
+
+    def _td_error(
+        self, batch: Records, next_obs: Floats, action: Floats, log_prob: Floats, temperature: float
+    ) -> Floats:
         """Return how far each critic is from the target, [N, B, 1], for actions sampled at next_obs."""
         target, q = self._target, self._critic.output
-        target.x[:] = np.concatenate((batch["next_obs"], action), axis=1)
+        target.x[:] = np.concatenate((next_obs, action), axis=1)
         target.forward()
         drawn = self.state.critic_subset()
         subset = self._all_critics if drawn is None else drawn.numpy()
@@ -186,10 +189,11 @@ class NumbaSAC:
     def _polyak_update(self) -> None:
         """Move the targets and the policy's average; see `SAC`."""
         flat, settings = self.state.flat, self._settings
-        critic, policy = self._optimized["critic"].values, self._optimized["policy"].values
+        critic = self._optimized["critic"].values
         update_kernels.polyak_update(flat["target"].values.numpy(), critic, settings.tau)
         if settings.ema_tau < 1:
-            update_kernels.polyak_update(self.state.ema.numpy(), policy, settings.ema_tau)
+            newest = self.state.newest().numpy()
+            update_kernels.polyak_update(self.state.ema.numpy(), newest, settings.ema_tau)
 
     def policy(self) -> PolicySnapshot:
         """Return a copy of the policy as it is after the updates so far."""

@@ -111,6 +111,15 @@ class Pass:
         x = self.x[None, trained].swapaxes(1, 2)
         first.multiply(first.operand(x), first.operand(d_first), wanted.weight[0])
 
+    def input_gradient(self, columns: slice) -> Floats:
+        """Return the gradient of some columns of the inputs, [`num_trained`, columns], after `backward`."""
+        d_first = self._d[0].reshape(len(self._net.weight[0]), self._num_trained, -1)
+        weight = self._net.weight[0][:, columns]
+        gradient: Floats = d_first[0] @ weight[0].T
+        for n in range(1, len(d_first)):
+            gradient += d_first[n] @ weight[n].T
+        return gradient
+
     def gradient_of_inputs(
         self, chosen: Sequence[NDArray[np.bool_]], columns: slice, *, per_row: int = 1
     ) -> Floats:

@@ -20,11 +20,6 @@ LIGHT = (0.5, 0.6, 1.5)
 NEAR_M, FAR_M = 0.05, 8.0
 
 
-def look(client: int) -> None:
-    """Point the camera of an open window at the scene."""
-    pybullet.resetDebugVisualizerCamera(DISTANCE_M, YAW_DEG, PITCH_DEG, TARGET_M, physicsClientId=client)
-
-
 def picture(
     client: int,
     *,

@@ -1,0 +1,1 @@
+"""Depth images of the grasping task, rendered fast enough to train from."""

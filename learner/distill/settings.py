@@ -1,0 +1,34 @@
+"""Settings of learning from a teacher; must not import torch."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from graspfleet.common.settings.config import ALGORITHM
+from graspfleet.learner.sac.settings import SACConfig
+
+
+class DistillConfig(SACConfig):
+    """A teacher that sees the privileged fields, and a student that imitates it from the others."""
+
+    algorithm: Literal["distill"] = Field("distill", description=ALGORITHM)
+    teacher: str | None = Field(
+        None,
+        description="Policy that teaches: a run directory or a policy file, whose observations are the"
+        " privileged fields. Default: a SAC policy that learns beside the student, with the same flags.",
+    )
+    student_learning_rate: float = Field(1e-3, gt=0, description="Adam's step size for the student.")
+
+    teacher_updates: int = Field(
+        2, ge=1, le=1000, description="Updates of a teacher that learns, per update of the student."
+    )
+
+    @property
+    def unscaled_inputs(self) -> str:
+        """The teacher's flag: a given policy takes observations as the environment returns them."""
+        return "" if self.teacher is None else f"--teacher {self.teacher}"
+
+    @property
+    def sizes(self) -> list[str]:
+        """Flags that determine the form of the algorithm's state, with their values."""
+        return [*super().sizes, "--teacher" if self.teacher is not None else "no --teacher"]

@@ -1,0 +1,140 @@
+"""The two teachers: a policy that learns by SAC beside the student, and one that is given.
+
+In: batches of transitions without images. Out: the Gaussians of the teacher's actions. Must not know:
+students.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from graspfleet.common.errors import ConfigError, ProtocolError
+from graspfleet.common.evaluation.policy_files import read_weights
+from graspfleet.common.policy import NumpyPolicy
+from graspfleet.common.runtime.run_directory import RunDirectory
+from graspfleet.common.settings.processes import LearnerConfig
+from graspfleet.common.specs import EnvSpec, Records
+from graspfleet.learner.distill.student import Taught
+from graspfleet.learner.sac.backends import choose_backend
+from graspfleet.learner.sac.settings import SACConfig
+
+
+def without_images(spec: EnvSpec) -> EnvSpec:
+    """Return the spec of the vector alone, none of it privileged: what a teacher learns from."""
+    values = spec.model_dump(exclude={"obs_fields"})
+    return EnvSpec(**values)
+
+
+class LearningTeacher:
+    """A SAC policy that sees the whole vector.
+
+    Args:
+        settings: of SAC.
+        spec: of the environment.
+        learner: device and threads.
+        batch_size: transitions per batch.
+        seed: of the initial weights and of every action sampled here.
+    """
+
+    def __init__(
+        self, settings: SACConfig, spec: EnvSpec, learner: LearnerConfig, batch_size: int, seed: int
+    ) -> None:
+        self._spec = without_images(spec)
+        own = settings.model_copy(update={"ema_tau": 1.0})  # the average that is published is the student's
+        self._sac = choose_backend(own, self._spec, learner, batch_size=batch_size, seed=seed)
+        self._policy = self._sac.state.policy
+
+    def update(self, batches: Records) -> Mapping[str, SupportsFloat]:
+        """Take one gradient step with each of K batches; see `Algorithm.update`."""
+        own = np.empty(batches.shape, self._spec.record)
+        for name in self._spec.record.names or ():
+            own[name] = batches[name]
+        return self._sac.update(own)
+
+    @torch.no_grad()
+    def act(self, obs: Tensor) -> Taught:
+        """Return the Gaussians at observations [B, obs_dim]."""
+        mean, log_std = self._policy(obs)
+        return mean, log_std
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return the metrics of SAC."""
+        return self._sac.metrics()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of SAC."""
+        return self._sac.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state from `state_dict()`."""
+        self._sac.load_state_dict(state)
+
+
+class GivenTeacher:
+    """A trained policy whose observations are the privileged fields.
+
+    Args:
+        path: of a policy file, or of a run directory, whose best policy is taken.
+        spec: of the environment.
+
+    Raises:
+        ConfigError: there is no readable policy, or it does not fit the environment.
+    """
+
+    def __init__(self, path: str, spec: EnvSpec) -> None:
+        place = Path(path).expanduser()
+        file = _policy_of(place) if place.is_dir() else place
+        try:
+            weights, _ = read_weights(file)
+            self._policy = NumpyPolicy(weights.eval_policy, weights.spec, np.random.default_rng(0))
+        except (OSError, ProtocolError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"--teacher {path}: {file} is no readable policy ({reason})") from None
+        self._hidden_from = spec.policy_dim
+        if differs := _misfit(weights.spec, spec):
+            raise ConfigError(f"--teacher {path}: {differs}")
+
+    def update(self, batches: Records) -> Mapping[str, SupportsFloat]:
+        """Do nothing: the policy is given."""
+        return {}
+
+    def act(self, obs: Tensor) -> Taught:
+        """Return the Gaussians at observations [B, obs_dim]."""
+        seen: NDArray[np.float32] = obs[:, self._hidden_from :].cpu().numpy()
+        mean, log_std = self._policy.mean_and_log_std(seen)
+        return torch.from_numpy(mean).to(obs.device), torch.from_numpy(log_std).to(obs.device)
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return no metrics."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return no state: a resumed run reads the policy again."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+
+def _policy_of(place: Path) -> Path:
+    """Return the file of a run's best policy, or of its newest one before any has been chosen."""
+    run = RunDirectory(place)
+    return run.policy("best") if run.policy("best").exists() else run.policy("last")
+
+
+def _misfit(taught: EnvSpec, spec: EnvSpec) -> str:
+    """Return the reason why a policy cannot teach in an environment; "" if it can."""
+    hidden = spec.obs_dim - spec.policy_dim
+    if taught.images or taught.policy_dim != hidden:
+        return f"it sees {taught.seen_layout}; allowed: {hidden} numbers, the privileged fields"
+    if taught.action_dim != spec.action_dim:
+        return f"it has {taught.action_dim} numbers in an action; allowed: {spec.action_dim}"
+    for mine, other in ((taught.action_low, spec.action_low), (taught.action_high, spec.action_high)):
+        if mine is not None and other is not None and not np.allclose(mine, other):
+            return f"the bounds of its actions are {mine}; allowed: {other}"
+    return ""
