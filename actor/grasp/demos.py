@@ -121,7 +121,11 @@ def write(
         data = folder.absolute() / "data"
         data.mkdir(parents=True, exist_ok=True)
         storage = package.dataset.minari_storage.MinariStorage.new(
-            data, env.observation_space, env.action_space, spec
+            data,
+            env.observation_space,
+            env.action_space,
+            spec,
+            jpeg_encoding=False,  # it would change depths
         )
         storage.update_episodes(_buffer(package, number, played) for number, played in enumerate(episodes))
         storage.update_metadata(

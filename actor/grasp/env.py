@@ -198,12 +198,17 @@ class GraspEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
     def render(self) -> NDArray[np.uint8] | None:
         """Return [360, 480, 3] uint8 if render_mode is `rgb_array`, else None.
 
+        With a camera, its newest image stands to the right of the scene: [360, 840, 3].
+
         Raises:
             ClosedEnvironmentError: after `close()`.
         """
         if self._closed:
             raise ClosedEnvironmentError("render() was called after close()")
-        return pictures.picture(self._scene.simulation.client) if self.render_mode == "rgb_array" else None
+        if self.render_mode != "rgb_array":
+            return None
+        picture, image = pictures.picture(self._scene.simulation.client), self._observer.image
+        return picture if image is None else pictures.beside(picture, image)
 
     def reinit(self) -> None:
         """Rebuild the simulation with the same settings and random generator; call `reset` next.

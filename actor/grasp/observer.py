@@ -46,6 +46,7 @@ class Observer:
 
     Attributes:
         space: of the observations.
+        image: the newest image, [S, S]; None without a camera, or before the first `observe`.
 
     Raises:
         ValueError: an argument is not allowed.
@@ -58,6 +59,7 @@ class Observer:
             raise ValueError(f"observation={form!r} is unknown; allowed: {', '.join(FORMS)}")
         state = spaces.Box(-1.0, 1.0, (OBSERVATION_SIZE,), np.float32)
         self._sensor: DepthSensor | None = None
+        self.image: NDArray[np.uint8] | None = None
         self._has_state = form != "depth"
         self.space: Space[Any] = state
         mount, ranges = camera_mount(camera), sensor_ranges(sensor)
@@ -91,15 +93,13 @@ class Observer:
         exact = encode(state)
         if self._sensor is None:
             return _noisy(exact, noise, rng)
+        image = self._sensor.image(scene, state, rng)
+        self.image = image[..., 0]
         fields: dict[str, NDArray[Any]] = {
-            "depth": self._sensor.image(scene, state, rng),
+            "depth": image,
             "proprio": _noisy(exact[PROPRIO], noise, rng),
         }
         return {**fields, "state": exact} if self._has_state else fields
-
-    def picture(self, observation: Obs) -> NDArray[np.uint8] | None:
-        """Return the image in an observation, [S, S]; None without a camera."""
-        return observation["depth"][..., 0] if isinstance(observation, dict) else None
 
     def rebuild(self) -> None:
         """Build the camera's world anew; call `reset` next."""

@@ -61,3 +61,11 @@ def picture(
     blocks = np.array(pixels, np.uint8).reshape(height, smoothing, width, smoothing, 4)[..., :3]
     picture: NDArray[np.uint8] = blocks.mean(axis=(1, 3), dtype=np.float32).astype(np.uint8)
     return picture
+
+
+def beside(picture: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture [H, W, 3] with a gray image [S, S], scaled to [H, H], to its right."""
+    height, size = len(picture), len(image)
+    places = np.arange(height) * size // height
+    gray = image[places][:, places, None]
+    return np.concatenate((picture, np.broadcast_to(gray, (height, height, 3))), axis=1)

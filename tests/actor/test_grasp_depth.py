@@ -2,6 +2,8 @@
 determinism."""
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -19,6 +21,8 @@ from graspfleet.actor.grasp.depth.world import MESHES, CameraWorld
 from graspfleet.actor.grasp.observer import PROPRIO
 from graspfleet.actor.grasp.robot import WORKSPACE_HIGH_M
 from graspfleet.actor.grasp.scene import Poses
+from graspfleet.common.evaluation.policy_files import read_weights
+from graspfleet.common.policy import NumpyPolicy
 from tests.actor.test_grasp_determinism import actions, run_digest
 
 Image = NDArray[np.uint8]
@@ -245,6 +249,93 @@ def test_a_turn_is_about_the_cameras_own_axes() -> None:
     np.testing.assert_allclose(
         faults.turned(quarter, (math.pi / 2, 0.0, 0.0)) @ (0, 1, 0), (0, 0, 1), atol=1e-12
     )
+
+
+# Beside it
+
+
+def test_a_picture_shows_the_cameras_image_beside_the_scene() -> None:
+    env = depth_env(render_mode="rgb_array")
+    observation, _ = env.reset(seed=0)
+    picture = env.render()
+    assert picture is not None
+    assert picture.shape == (360, 840, 3)
+    np.testing.assert_array_equal(
+        picture[::12, 480::12, 0][:30, :30], image_of(observation)[PLACES][:, PLACES]
+    )
+    env.close()
+
+
+PLACES = np.arange(0, 360, 12) * 32 // 360
+
+
+def test_the_documented_calibration_turns_a_real_cameras_image_into_a_trained_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "grasp-env.md").read_text()
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "def as_trained" in block)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    env = depth_env()
+    observation, _ = env.reset(seed=4)
+    real = np.full((480, 640), 9.0, np.float32)
+    pose, state = sensor_of(env).pose(env.scene.read()), env.scene
+    fine = Optics(320, 90.0)  # a real camera of 160 px, of which the middle 320 x 320 are in view
+    world = CameraWorld(*MESHES)
+    world.load(state.model)
+    middle = np.minimum(world.depth(state.poses(), pose, fine), fine.table_depth(pose))
+    real[80:400, 160:480] = middle
+    made = names["as_trained"](real, 160.0, (320.0, 240.0))
+    assert made.shape == observation["depth"].shape  # type: ignore[call-overload]
+    differ = np.abs(made[..., 0].astype(int) - image_of(observation)) > 3
+    assert differ.mean() < 0.05
+    world.close()
+    env.close()
+
+
+# What a policy uses
+
+TRAINED = Path(__file__).parents[2] / "docs" / "results" / "cube-depth"
+
+
+class Spoiled(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """The environment with images of nothing, or with the first image of the episode all the time."""
+
+    def __init__(self, env: Any, kind: str) -> None:
+        super().__init__(env)
+        self._kind = kind
+        self._first: Any = None
+
+    def reset(self, **keywords: Any) -> Any:
+        self._first = None
+        return super().reset(**keywords)
+
+    def observation(self, observation: Any) -> Any:
+        if self._kind == "blank":
+            return {**observation, "depth": np.full_like(observation["depth"], 255)}
+        if self._kind == "frozen":
+            self._first = observation["depth"] if self._first is None else self._first
+            return {**observation, "depth": self._first}
+        return observation
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("kind", "low", "high"), [("whole", 95, 100), ("blank", 0, 5), ("frozen", 0, 5)])
+def test_a_trained_policy_uses_every_image(kind: str, low: int, high: int) -> None:
+    weights, _ = read_weights(TRAINED / "policy-best.gfp")
+    policy = NumpyPolicy(weights.eval_policy, weights.spec, np.random.default_rng(0))
+    env = Spoiled(GraspEnv(observation="depth"), kind)
+    successes = 0
+    for seed in range(100):
+        observation, _ = env.reset(seed=seed)
+        ended = False
+        while not ended:
+            vector, pixels = observation["proprio"][None], observation["depth"].reshape(1, -1)
+            action = policy.act(vector, pixels, deterministic=True)[0]
+            observation, _, terminated, truncated, info = env.step(action)
+            ended = terminated or truncated
+        successes += info["is_success"]
+    assert low <= successes <= high
+    env.close()
 
 
 # Refusals
