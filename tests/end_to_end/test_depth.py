@@ -12,6 +12,7 @@ from tests.end_to_end.harness import Fleet
 ROOT = Path(__file__).parents[2]
 SHORT = ("--explore-steps", "200", "--final-episodes", "0", "--compare-episodes", "0", "--actors", "1")
 SMALL = ("--hidden-dim", "16", "--latent-dim", "8", "--batch-size", "16", "--replay-capacity", "2000")
+STEP = ("--max-unacked-transitions", "64", "--max-batch-transitions", "32")
 TEACHER = ROOT / "docs" / "results" / "held-out"
 """A policy for all objects that sees the state."""
 
@@ -24,7 +25,7 @@ def command(*words: str) -> "subprocess.CompletedProcess[str]":
 
 def test_a_policy_learns_beside_its_teacher_is_resumed_and_needs_no_state(fleet: Fleet) -> None:
     where = str(fleet.run.path)
-    words = ("--preset", "cube-depth", *SHORT, *SMALL, "--total-env-steps", "500", "--run-dir", where)
+    words = ("--preset", "cube-depth", *SHORT, *SMALL, *STEP, "--total-env-steps", "500", "--run-dir", where)
     fleet.start("train", "graspfleet", "train", *words)
     assert fleet.wait("train", 100) == 0, fleet.output("train")
     assert "nothing lost" in fleet.output("train")
@@ -47,7 +48,7 @@ def test_a_given_policy_teaches_and_demonstrations_have_images(fleet: Fleet, tmp
         "demos", "--episodes", "2", "--out", demos, "--env-args", "physics=fast", "observation=both"
     )
     assert made.returncode == 0, made.stderr
-    words = ("--preset", "cube-depth", *SHORT, *SMALL, "--total-env-steps", "400", "--demos", demos)
+    words = ("--preset", "cube-depth", *SHORT, *SMALL, *STEP, "--total-env-steps", "400", "--demos", demos)
     fleet.start(
         "train", "graspfleet", "train", *words, "--teacher", str(TEACHER), "--run-dir", str(fleet.run.path)
     )
