@@ -12,13 +12,13 @@ from benchmarks.contact_sheet import Tile
 from benchmarks.failure_rule import Outcome, last_closing, lying_m, outcome
 from graspfleet.actor.environment import Environment
 from graspfleet.actor.evaluate import evaluated_settings, run_episode
-from graspfleet.actor.grasp import GraspEnv, camera
+from graspfleet.actor.grasp import GraspEnv, pictures
 from graspfleet.actor.grasp.catalog import MASS_KG
 from graspfleet.actor.grasp.observation import GraspState
 from graspfleet.actor.grasp.scene import Scene
 from graspfleet.actor.policies import load_policy
 from graspfleet.common.errors import BrokenEpisodeError, ConfigError
-from graspfleet.common.observations.fields import Floats
+from graspfleet.common.observations.fields import Floats, Observation, Pixels
 from graspfleet.common.policy import NumpyPolicy
 from graspfleet.common.runtime.run_directory import RunDirectory
 
@@ -42,7 +42,13 @@ class StateRecorder(Environment):
         assert isinstance(self.env.unwrapped, GraspEnv)
         return self.env.unwrapped.scene
 
-    def reset(self, seed: int) -> Floats:
+    @property
+    def image(self) -> Pixels | None:
+        """Newest image of the camera, [S, S]; None without one."""
+        assert isinstance(self.env.unwrapped, GraspEnv)
+        return self.env.unwrapped.image
+
+    def reset(self, seed: int) -> Observation:
         """Reset, see `Environment.reset`."""
         self.states: list[GraspState] = []
         self.terminated = False
@@ -50,7 +56,7 @@ class StateRecorder(Environment):
         self.states.append(self.scene.read())
         return obs
 
-    def step(self, action: Floats) -> tuple[Floats, float, bool, bool, Mapping[str, Any]]:
+    def step(self, action: Floats) -> tuple[Observation, float, bool, bool, Mapping[str, Any]]:
         """Step, see `Environment.step`."""
         result = super().step(action)
         self.states.append(self.scene.read())
@@ -121,6 +127,8 @@ def photograph(path: str, which: str, row: dict[str, Any]) -> Tile:
     for _ in range(failure["last_closing_step"]):
         obs = env.step(policy.act(*obs.batch(), deterministic=True)[0])[0]
     client, target_m = env.scene.simulation.client, env.states[-1].object_position
-    pixels = camera.picture(client, target_m=target_m, distance_m=CLOSE_M)
+    pixels = pictures.picture(client, target_m=target_m, distance_m=CLOSE_M)
+    if env.image is not None:
+        pixels = pictures.beside(pixels, env.image)
     env.close()
     return Tile(pixels, (f"{row['object']}   {row['successes']} of {row['episodes']}", failure["how"]))

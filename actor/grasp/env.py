@@ -121,6 +121,11 @@ class GraspEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         return encode(self._state)
 
     @property
+    def image(self) -> NDArray[np.uint8] | None:
+        """The camera's newest image, [S, S]; None without a camera."""
+        return self._observer.image
+
+    @property
     def object_name(self) -> str:
         """Name of the object on the table; empty before the first `reset`."""
         return self._scene.object_name
@@ -207,8 +212,8 @@ class GraspEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
             raise ClosedEnvironmentError("render() was called after close()")
         if self.render_mode != "rgb_array":
             return None
-        picture, image = pictures.picture(self._scene.simulation.client), self._observer.image
-        return picture if image is None else pictures.beside(picture, image)
+        picture = pictures.picture(self._scene.simulation.client)
+        return picture if self.image is None else pictures.beside(picture, self.image)
 
     def reinit(self) -> None:
         """Rebuild the simulation with the same settings and random generator; call `reset` next.

@@ -165,9 +165,10 @@ def test_a_world_is_left_before_its_memory_grows() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_ten_thousand_episodes_of_random_objects_cost_no_memory() -> None:
-    env = GraspEnv(physics="fast", objects="random")
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("observation", ["state", "depth"])
+def test_ten_thousand_episodes_of_random_objects_cost_no_memory(observation: str) -> None:
+    env = GraspEnv(physics="fast", objects="random", observation=observation)
     actions = np.random.default_rng(0).uniform(-1, 1, (50, 5)).astype(np.float32)
     process, after = psutil.Process(os.getpid()), {}
     for episode in range(1, 10_001):
