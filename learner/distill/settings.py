@@ -1,8 +1,9 @@
 """Settings of learning from a teacher; must not import torch."""
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from graspfleet.common.settings.config import ALGORITHM
 from graspfleet.learner.sac.settings import SACConfig
@@ -22,6 +23,12 @@ class DistillConfig(SACConfig):
     teacher_updates: int = Field(
         2, ge=1, le=1000, description="Updates of a teacher that learns, per update of the student."
     )
+
+    @field_validator("teacher")
+    @classmethod
+    def _has_a_place(cls, teacher: str | None) -> str | None:
+        """Return an absolute path, so that a run can be resumed in another working directory."""
+        return None if teacher is None else str(Path(teacher).expanduser().absolute())
 
     @property
     def unscaled_inputs(self) -> str:

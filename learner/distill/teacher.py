@@ -87,14 +87,16 @@ class GivenTeacher:
     """
 
     def __init__(self, path: str, spec: EnvSpec) -> None:
-        place = Path(path).expanduser()
+        place = Path(path)
         file = _policy_of(place) if place.is_dir() else place
         try:
             weights, _ = read_weights(file)
             self._policy = NumpyPolicy(weights.eval_policy, weights.spec, np.random.default_rng(0))
         except (OSError, ProtocolError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise ConfigError(f"--teacher {path}: {file} is no readable policy ({reason})") from None
+            raise ConfigError(
+                f"--teacher {path}: no readable policy ({reason}); allowed: a run directory or a policy file"
+            ) from None
         self._hidden_from = spec.policy_dim
         if differs := _misfit(weights.spec, spec):
             raise ConfigError(f"--teacher {path}: {differs}")

@@ -63,7 +63,7 @@ def test_a_given_policy_teaches_and_demonstrations_have_images(fleet: Fleet, tmp
     [
         (
             ("--teacher", "nowhere"),
-            "--teacher nowhere: nowhere is no readable policy (No such file or directory)",
+            "nowhere: no readable policy (No such file or directory); allowed: a run directory",
         ),
         (("--env-args", "observation=depth"), "--privileged-obs state: no field of --env Grasp-v0"),
         (("--privileged-obs",), "no privileged field that the teacher could see"),

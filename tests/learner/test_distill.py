@@ -266,7 +266,7 @@ def test_an_unreadable_teacher_is_one_line(tmp_path: Path, content: bytes | None
     path = tmp_path / "policy.gfp"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"--teacher .*: .* is no readable policy"):
+    with pytest.raises(ConfigError, match=r"--teacher .*: no readable policy \(.*\); allowed: a run"):
         GivenTeacher(str(path), SPEC)
 
 
