@@ -12,7 +12,7 @@ import msgpack
 import numpy as np
 
 from graspfleet.common.errors import ProtocolError
-from graspfleet.common.observations.encoder import ImageEncoder, encoder_shapes, read_layers
+from graspfleet.common.observations.encoder import LATENT, ImageEncoder, encoder_shapes, read_layers
 from graspfleet.common.observations.fields import MAX_DIM, Floats, Pixels
 from graspfleet.common.specs import EnvSpec
 
@@ -43,11 +43,24 @@ def policy_bytes(spec: EnvSpec, hidden_dim: int, encoder: Mapping[str, tuple[int
     return 4 * floats + len(msgpack.packb(spec.to_mapping()))
 
 
+def sees_everything(arrays: Mapping[str, Floats], spec: EnvSpec) -> bool:
+    """Return whether a policy's inputs are the whole vector, privileged numbers included, and no images.
+
+    Such a policy teaches another one: it can act in the actors of a simulator, and is never evaluated.
+    """
+    weight = arrays.get("w0", np.empty(0, np.float32))
+    hidden = spec.policy_dim < spec.obs_dim
+    return hidden and weight.ndim == 2 and len(weight) == spec.obs_dim and LATENT[0] not in arrays
+
+
 def _check(arrays: Mapping[str, Floats], spec: EnvSpec) -> None:
     """Raise ProtocolError if the arrays are not a policy for `spec`."""
     names = {f"{kind}{i}" for i in range(NUM_LAYERS) for kind in "wb"}
-    encoder = {name: array for name, array in arrays.items() if name not in names} if spec.images else {}
-    n_in = spec.policy_dim + (_check_encoder(encoder, spec) if spec.images else 0)
+    if sees_everything(arrays, spec):
+        encoder, n_in = dict[str, Floats](), spec.obs_dim
+    else:
+        encoder = {name: array for name, array in arrays.items() if name not in names} if spec.images else {}
+        n_in = spec.policy_dim + (_check_encoder(encoder, spec) if spec.images else 0)
     if set(arrays) - set(encoder) != names:
         raise ProtocolError("policy", f"arrays {sorted(arrays)}, expected {sorted(names)}")
     for i in range(NUM_LAYERS):
@@ -102,7 +115,7 @@ class NumpyPolicy:
         arrays: `w0 b0 w1 b1 w2 b2`, float32; w0 [I, H0], b0 [H0], w1 [H0, H1], b1 [H1],
             w2 [H1, 2 * action_dim], b2 [2 * action_dim], the mean's columns first. The I inputs are the
             policy_dim numbers that a policy sees, and the latent vector of an encoder if there are images;
-            its arrays are those of `image_encoder`. All are copied.
+            its arrays are those of `image_encoder`. See also `sees_everything`. All are copied.
         spec: gives shapes of observations and actions.
         rng: source of the exploration noise; shared with the caller, not copied.
 
@@ -116,8 +129,9 @@ class NumpyPolicy:
         self._weights = [np.array(arrays[f"w{i}"], order="C") for i in range(NUM_LAYERS)]
         self._biases = [np.array(arrays[f"b{i}"], order="C") for i in range(NUM_LAYERS)]
         self._action_dim, self._rng = spec.action_dim, rng
-        self._encoder = ImageEncoder(_encoder_of(arrays), spec) if spec.images else None
-        self._hidden_from = spec.policy_dim if spec.policy_dim < spec.obs_dim else None
+        everything = sees_everything(arrays, spec)
+        self._encoder = ImageEncoder(_encoder_of(arrays), spec) if spec.images and not everything else None
+        self._hidden_from = spec.policy_dim if spec.policy_dim < spec.obs_dim and not everything else None
         self._allocate(1)
 
     def act(self, obs: Floats, pixels: Pixels | None = None, *, deterministic: bool) -> Floats:

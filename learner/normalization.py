@@ -92,9 +92,8 @@ class Normalized:
 
     def policy(self) -> PolicySnapshot:
         """Return the policy for unscaled observations; its first layer contains the scaling."""
-        seen = self._policy_dim
-        mean, std = self._statistics.mean[:seen].copy(), self._statistics.std()[:seen]
-        return self._algorithm.policy().with_inputs(mean, std)
+        mean, std = self._statistics.mean.copy(), self._statistics.std()
+        return self._algorithm.policy().with_inputs(mean, std, self._policy_dim)
 
     def metrics(self) -> Mapping[str, float]:
         """Return the algorithm's metrics."""

@@ -75,6 +75,7 @@ def build(
     student = Student(spec, settings, seed=seed, device=device)
     interval = settings.teacher_updates if settings.teacher is None else 1
     if device == "cuda":
-        return Distill(spec, teacher, student, interval)
+        return Distill(spec, teacher, student, interval=interval, teacher_acts=settings.teacher_acts)
     products = choose_products(settings, batch_size, threads=learner.learner_threads)
-    return Distill(spec, teacher, NumbaStudent(student, products), interval)
+    quick = NumbaStudent(student, products)
+    return Distill(spec, teacher, quick, interval=interval, teacher_acts=settings.teacher_acts)

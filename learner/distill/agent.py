@@ -35,6 +35,9 @@ class Teacher(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state from `state_dict()`."""
 
+    def snapshot(self) -> PolicySnapshot | None:
+        """Return a copy of the policy that can act in the actors; None if it cannot."""
+
 
 class Student(Protocol):
     """A policy that imitates a teacher; see `learner.distill.student.Student`."""
@@ -59,17 +62,28 @@ class Student(Protocol):
 class Distill:
     """A student that imitates a teacher on its own transitions; an `Algorithm`.
 
-    The student acts in the actors, so it is taught where it goes (DAgger), and its noise is the teacher's.
+    Both act in the actors in turn (DAgger): the teacher's transitions are the better ones to learn from, and
+    the student is corrected where it goes itself. Evaluations are of the student.
 
     Args:
         spec: shapes and dtypes of a transition.
         teacher: the teacher.
         student: the student.
         interval: updates of the teacher per update of the student.
+        teacher_acts: share of the published policies that are the teacher's.
     """
 
-    def __init__(self, spec: EnvSpec, teacher: Teacher, student: Student, interval: int = 1) -> None:
+    def __init__(
+        self,
+        spec: EnvSpec,
+        teacher: Teacher,
+        student: Student,
+        *,
+        interval: int = 1,
+        teacher_acts: float = 0.0,
+    ) -> None:
         self._spec, self._teacher, self._student = spec, teacher, student
+        self._teacher_acts, self._turn = teacher_acts, 0.0
         self._interval, self._updates = interval, 0
         self._metrics: Mapping[str, SupportsFloat] = {}
 
@@ -92,8 +106,13 @@ class Distill:
         return {**taught, **self._metrics}
 
     def policy(self) -> PolicySnapshot:
-        """Return a copy of the student's policy after the updates so far."""
-        return self._student.snapshot()
+        """Return a copy of the policies after the updates so far: the student's, and the one that acts."""
+        own, self._turn = self._student.snapshot(), self._turn + self._teacher_acts
+        if self._turn < 1:
+            return own
+        self._turn -= 1
+        acting = self._teacher.snapshot()
+        return own if acting is None else own.acting(acting)
 
     def metrics(self) -> Mapping[str, float]:
         """Return the scalars of the newest update."""

@@ -24,6 +24,14 @@ class DistillConfig(SACConfig):
         2, ge=1, le=1000, description="Updates of a teacher that learns, per update of the student."
     )
 
+    teacher_acts: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the published policies that are the teacher's: it collects transitions in turn"
+        " with the student (DAgger's beta).",
+    )
+
     @field_validator("teacher")
     @classmethod
     def _has_a_place(cls, teacher: str | None) -> str | None:

@@ -20,6 +20,7 @@ from graspfleet.common.runtime.run_directory import RunDirectory
 from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import EnvSpec, Records
 from graspfleet.learner.distill.student import Taught
+from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
 from graspfleet.learner.sac.backends import choose_backend
 from graspfleet.learner.sac.settings import SACConfig
 
@@ -61,6 +62,10 @@ class LearningTeacher:
         """Return the Gaussians at observations [B, obs_dim]."""
         mean, log_std = self._policy(obs)
         return mean, log_std
+
+    def snapshot(self) -> PolicySnapshot:
+        """Return a copy of the policy."""
+        return self._sac.policy()
 
     def metrics(self) -> Mapping[str, float]:
         """Return the metrics of SAC."""
@@ -110,6 +115,9 @@ class GivenTeacher:
         seen: NDArray[np.float32] = obs[:, self._hidden_from :].cpu().numpy()
         mean, log_std = self._policy.mean_and_log_std(seen)
         return torch.from_numpy(mean).to(obs.device), torch.from_numpy(log_std).to(obs.device)
+
+    def snapshot(self) -> None:
+        """Return nothing: actors cannot run a policy that sees the privileged fields alone."""
 
     def metrics(self) -> Mapping[str, float]:
         """Return no metrics."""

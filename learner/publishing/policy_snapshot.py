@@ -10,6 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from graspfleet.common.observations.encoder import LATENT
+
 Arrays = Mapping[str, NDArray[np.float32]]
 Vector = NDArray[np.float64]
 
@@ -37,20 +39,28 @@ class PolicySnapshot:
     def __init__(self, policy: Arrays, ema: Arrays | None = None, arrival: Arrival | None = None) -> None:
         self._policy, self._ema = policy, ema or {}
         self._arrival = arrival
-        self._inputs: tuple[Vector, Vector] | None = None
+        self._inputs: tuple[Vector, Vector, int] | None = None
 
-    def with_inputs(self, mean: Vector, std: Vector) -> "PolicySnapshot":
+    def acting(self, policy: "PolicySnapshot") -> "PolicySnapshot":
+        """Return a snapshot whose newest policy, for the actors, is another one; evaluations stay with this.
+
+        The average, or without one the newest policy, becomes the average.
+        """
+        return PolicySnapshot(policy._policy, self._ema or self._policy, self._arrival)
+
+    def with_inputs(self, mean: Vector, std: Vector, policy_dim: int) -> "PolicySnapshot":
         """Return the same policy for inputs x in place of (x - mean) / std.
 
         The rows of w0 for these inputs, its first ones, are divided by std, and b0 becomes
         b0 - (mean / std) w0, in float64.
 
         Args:
-            mean: [policy_dim].
-            std: [policy_dim], positive.
+            mean: [obs_dim].
+            std: [obs_dim], positive.
+            policy_dim: numbers that a policy sees, unless it sees all; see `common.policy.sees_everything`.
         """
         snapshot = PolicySnapshot(self._policy, self._ema, self._arrival)
-        snapshot._inputs = mean, std
+        snapshot._inputs = mean, std, policy_dim
         return snapshot
 
     def ready(self) -> bool:
@@ -70,8 +80,9 @@ class PolicySnapshot:
             self._arrival.synchronize()
         copies = {name: np.array(array, order="C") for name, array in arrays.items()}
         if self._inputs is not None and copies:
-            mean, std = self._inputs
-            weights = copies["w0"][: len(mean)] / std[:, None]
-            copies["w0"][: len(mean)] = weights
-            copies["b0"] = (copies["b0"] - mean @ weights).astype(np.float32)
+            mean, std, policy_dim = self._inputs
+            seen = len(mean) if len(copies["w0"]) == len(mean) and LATENT[0] not in copies else policy_dim
+            weights = copies["w0"][:seen] / std[:seen, None]
+            copies["w0"][:seen] = weights
+            copies["b0"] = (copies["b0"] - mean[:seen] @ weights).astype(np.float32)
         return copies

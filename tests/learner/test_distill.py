@@ -11,7 +11,7 @@ import torch
 
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.messages import Weights
-from graspfleet.common.policy import LOG_STD_MAX, LOG_STD_MIN, NumpyPolicy
+from graspfleet.common.policy import LOG_STD_MAX, LOG_STD_MIN, NumpyPolicy, sees_everything
 from graspfleet.common.protocol import encode
 from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import EnvSpec, Records
@@ -167,6 +167,9 @@ class FixedTeacher:
     def load_state_dict(self, state: Any) -> None:
         pass
 
+    def snapshot(self) -> None:
+        return None
+
 
 def hidden_in_the_image(count: int, seed: int) -> Records:
     """Return a batch whose privileged number, in [-1, 1], can be read off the image alone."""
@@ -204,18 +207,72 @@ def test_teacher_and_student_learn_together_and_go_on_bit_by_bit() -> None:
     other.load_state_dict(torch.load(file))
     for each in (agent, other):
         each.update(batch_of(SPEC, 16, 7))
-    for name, array in agent.policy().arrays().items():
-        np.testing.assert_array_equal(other.policy().arrays()[name], array)
-    NumpyPolicy(agent.policy().arrays(), SPEC, np.random.default_rng(0))
+    for _ in range(2):  # the student's, and the teacher's
+        expected, got = agent.policy(), other.policy()
+        for part, own in ((expected.arrays(), got.arrays()), (expected.ema(), got.ema())):
+            assert part.keys() == own.keys()
+            for name, array in part.items():
+                np.testing.assert_array_equal(own[name], array)
 
 
 def test_the_published_policy_does_not_depend_on_the_privileged_field() -> None:
-    agent = build()
+    agent = build(teacher_acts=0.0)
     policy = NumpyPolicy(agent.policy().arrays(), SPEC, np.random.default_rng(0))
     batch = batch_of(SPEC)[0]
     first = policy.mean_and_log_std(batch["obs"], batch["pixels"])[0]
     batch["obs"][:, 2] += 5
     np.testing.assert_array_equal(policy.mean_and_log_std(batch["obs"], batch["pixels"])[0], first)
+
+
+def acting(agent: Any, spec: EnvSpec = SPEC) -> list[bool]:
+    """Return for eight published policies whether the one that acts is the teacher's."""
+    return [sees_everything(agent.policy().arrays(), spec) for _ in range(8)]
+
+
+@pytest.mark.parametrize("spec", [SPEC, spec_of(privileged=True)])
+@pytest.mark.parametrize(("share", "turns"), [(0.0, 0), (0.25, 2), (0.5, 4), (1.0, 8)])
+def test_teacher_and_student_act_in_turn_and_the_student_is_evaluated(
+    spec: EnvSpec, share: float, turns: int
+) -> None:
+    agent = build(spec, teacher_acts=share)
+    assert sum(acting(agent, spec)) == turns
+    batch = batch_of(spec)[0]
+    pixels = batch["pixels"] if spec.images else None
+    snapshot = agent.policy()
+    evaluated = NumpyPolicy(snapshot.ema(), spec, np.random.default_rng(0))
+    before = evaluated.mean_and_log_std(batch["obs"], pixels)[0]
+    batch["obs"][:, 2] += 1
+    np.testing.assert_array_equal(evaluated.mean_and_log_std(batch["obs"], pixels)[0], before)
+
+
+def test_the_evaluated_policy_is_the_students_without_an_average_too() -> None:
+    agent = build(teacher_acts=1.0, ema_tau=1.0)
+    snapshot = agent.policy()
+    assert sees_everything(snapshot.arrays(), SPEC)
+    assert not sees_everything(snapshot.ema(), SPEC)
+
+
+def test_the_teachers_policy_acts_on_the_whole_vector() -> None:
+    agent = build(teacher_acts=1.0)
+    agent.update(batch_of(SPEC))
+    policy = NumpyPolicy(agent.policy().arrays(), SPEC, np.random.default_rng(0))
+    obs = batch_of(SPEC)[0]["obs"]
+    mean, log_std = policy.mean_and_log_std(obs, batch_of(SPEC)[0]["pixels"])
+    for got, expected in zip((mean, log_std), agent._teacher.act(torch.from_numpy(obs.copy())), strict=True):
+        np.testing.assert_allclose(got, expected.detach(), atol=1e-5)
+
+
+def test_scaled_inputs_reach_both_policies(tmp_path: Path) -> None:
+    spec = spec_of(privileged=True)
+    agent = build(spec, teacher_acts=1.0)
+    mean, std = np.array([1.0, -2.0, 3.0]), np.array([2.0, 0.5, 4.0])
+    snapshot, scaled = agent.policy(), agent.policy().with_inputs(mean, std, spec.policy_dim)
+    obs = batch_of(spec)[0]["obs"]
+    raw = (obs * std + mean).astype(np.float32)
+    for plain, own in ((snapshot.arrays(), scaled.arrays()), (snapshot.ema(), scaled.ema())):
+        expected = NumpyPolicy(plain, spec, np.random.default_rng(0)).mean_and_log_std(obs)[0]
+        got = NumpyPolicy(own, spec, np.random.default_rng(0)).mean_and_log_std(raw)[0]
+        np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
 # A given teacher
