@@ -31,9 +31,9 @@ Side = Callable[[int], int]
 """Takes a seed and runs some episodes of random actions; returns their steps."""
 
 
-def grasp_env(physics: str, objects: str = "cube") -> Side:
+def grasp_env(physics: str, objects: str = "cube", **camera: Any) -> Side:
     """Return episodes of GraspEnv, resets included."""
-    env = GraspEnv(physics=physics, objects=objects)
+    env = GraspEnv(physics=physics, objects=objects, **camera)
     return lambda seed: _play(env, seed)
 
 
@@ -126,6 +126,10 @@ def sides() -> dict[str, Side]:
         "GraspEnv fast": grasp_env("fast"),
         "GraspEnv fast, bare physics": bare_physics("fast"),
         "GraspEnv fast, random objects": grasp_env("fast", "random"),
+        "GraspEnv fast, depth 32 x 32": grasp_env("fast", observation="depth"),
+        "GraspEnv fast, random objects, depth 48 x 48": grasp_env(
+            "fast", "random", observation="depth", image_size=48
+        ),
     }
     try:
         found["panda-gym PickAndPlace-v3"] = panda_gym()

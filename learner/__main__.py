@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from graspfleet.common.errors import DivergedError
+from graspfleet.common.errors import ConfigError, DivergedError
 from graspfleet.common.runtime.claim import claim_run, unless_refused
 from graspfleet.common.runtime.exit import leave_with
 from graspfleet.common.runtime.run_directory import RunDirectory
@@ -51,6 +51,9 @@ def _possible(flags: LearnerFlags) -> Definition:
     make_limiter(flags, algorithm.updates_per_dispatch(flags.algorithm, flags.learner))
     if flags.replay.demos is not None:
         find_dataset(flags.replay.demos)
+    flags.algorithm.check()
+    if flags.replay.normalize_obs and (reader := flags.algorithm.unscaled_inputs):
+        raise ConfigError(f"--normalize-obs: not with {reader}; allowed: --no-normalize-obs")
     return algorithm
 
 

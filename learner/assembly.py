@@ -116,8 +116,6 @@ def assemble(
     num_updates = definition.updates_per_dispatch(flags.algorithm, flags.learner)
     replay, sampler = build_sampler(flags, spec, run)
     if flags.replay.normalize_obs:
-        if reader := flags.algorithm.unscaled_inputs:
-            raise ConfigError(f"--normalize-obs: not with {reader}; allowed: --no-normalize-obs")
         algorithm = Normalized(algorithm, replay, spec)
     limiter, progress = make_limiter(flags, num_updates), Progress()
     ingest = _build_ingest(flags, spec, replay, journal, limiter, sockets.refusals)

@@ -63,8 +63,8 @@ class GraspEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         randomize: None, `all`, or ranges by name, see `actor.grasp.randomization`.
         observation: `state`, `depth` (what a robot with a camera measures) or `both` (the state is for
             critics).
-        camera: `hand` or `fixed`, see `actor.grasp.depth.optics`.
-        image_size: S, pixels of each side of an image.
+        camera: `hand` or `fixed`, see `actor.grasp.depth.optics`; None: `hand`.
+        image_size: S, pixels of each side of an image; None: 32.
         sensor: faults of the camera: None, `all`, or ranges by name, see `actor.grasp.depth.faults`.
 
     Raises:
@@ -85,8 +85,8 @@ class GraspEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         render_mode: str | None = None,
         randomize: str | Mapping[str, Any] | None = None,
         observation: str = "state",
-        camera: str = "hand",
-        image_size: int = 32,
+        camera: str | None = None,
+        image_size: int | None = None,
         sensor: str | Mapping[str, Any] | None = None,
     ) -> None:
         if render_mode not in (None, "human", "rgb_array"):
@@ -104,6 +104,7 @@ class GraspEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         self._randomization = randomization(randomize)
         self._scene = Scene(physics_preset(physics), gui=self._gui, visuals=self.render_mode is not None)
         self._sample: Sample | None = None
+        self._state: GraspState | None = None
         self._delayed: deque[list[float]] = deque()
         self._steps = 0
         self._closed = False
@@ -117,7 +118,13 @@ class GraspEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
 
     @property
     def state_vector(self) -> NDArray[np.float32]:
-        """The exact state, [39], whatever the observations are; likewise."""
+        """The exact state, [39], for code that may use more information than a policy.
+
+        Raises:
+            ResetNeeded: no episode has been started.
+        """
+        if self._state is None:
+            raise ResetNeeded("state_vector was read before reset()")
         return encode(self._state)
 
     @property
@@ -225,7 +232,7 @@ class GraspEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
             raise ClosedEnvironmentError("reinit() was called after close()")
         self._needs_reset = True
         self._scene.rebuild()
-        self._observer.rebuild()
+        self._observer.close()
 
     def close(self) -> None:
         """Free the simulation; further calls have no effect."""

@@ -5,7 +5,7 @@ actions.
 
 | field | shape | contents |
 | --- | --- | --- |
-| `depth` | [S, S, 1] uint8 | depth, 2 mm a level (`fixed`: 4 mm), see `actor.grasp.depth.optics` |
+| `depth`, of another camera `fixed_depth` | [S, S, 1] uint8 | see `actor.grasp.depth.optics` |
 | `proprio` | [10] float32 | the numbers 0-8 and 11 of the state: what arm and gripper measure |
 | `state` | [39] float32 | the exact state, see `actor.grasp.observation`; with `both` only |
 """
@@ -30,6 +30,7 @@ Obs = Floats | dict[str, NDArray[Any]]
 """The vector of the state, or the fields of an observation by name."""
 
 FORMS = ("state", "depth", "both")
+DEFAULT_CAMERA, DEFAULT_SIZE = "hand", 32
 PROPRIO = np.array([*range(9), 11])
 """Places in the state of the arm's and the gripper's own measurements; contacts need a sensor of their
 own."""
@@ -40,8 +41,8 @@ class Observer:
 
     Args:
         form: one of `FORMS`.
-        camera: name of the camera's mount.
-        image_size: S, pixels of each side of an image.
+        camera: name of the camera's mount; None: `DEFAULT_CAMERA`.
+        image_size: S, pixels of each side of an image; None: `DEFAULT_SIZE`.
         sensor: ranges of the camera's faults, see `actor.grasp.depth.faults`.
 
     Attributes:
@@ -53,7 +54,11 @@ class Observer:
     """
 
     def __init__(
-        self, form: str, camera: str, image_size: int, sensor: str | Mapping[str, Any] | None
+        self,
+        form: str,
+        camera: str | None,
+        image_size: int | None,
+        sensor: str | Mapping[str, Any] | None,
     ) -> None:
         if form not in FORMS:
             raise ValueError(f"observation={form!r} is unknown; allowed: {', '.join(FORMS)}")
@@ -62,16 +67,18 @@ class Observer:
         self.image: NDArray[np.uint8] | None = None
         self._has_state = form != "depth"
         self.space: Space[Any] = state
-        mount, ranges = camera_mount(camera), sensor_ranges(sensor)
         if form == "state":
-            if ranges is not None:
-                raise ValueError(
-                    f"sensor={sensor!r}: there is no camera; allowed with observation=depth or both"
-                )
+            for name, value in (("camera", camera), ("image_size", image_size), ("sensor", sensor)):
+                if value is not None:
+                    raise ValueError(f"{name}={value!r}: allowed only with observation=depth or both")
             return
-        self._sensor = DepthSensor(mount, image_size, ranges)
+        camera = DEFAULT_CAMERA if camera is None else camera
+        size = DEFAULT_SIZE if image_size is None else image_size
+        self._sensor = DepthSensor(camera_mount(camera), size, sensor_ranges(sensor))
+        # Images of different cameras have different names, so that no policy is evaluated with another's.
+        self._depth = "depth" if camera == DEFAULT_CAMERA else f"{camera}_depth"
         fields: dict[str, Space[Any]] = {
-            "depth": spaces.Box(0, 255, self._sensor.shape, np.uint8),
+            self._depth: spaces.Box(0, 255, self._sensor.shape, np.uint8),
             "proprio": spaces.Box(-1.0, 1.0, PROPRIO.shape, np.float32),
         }
         self.space = spaces.Dict({**fields, "state": state} if self._has_state else fields)
@@ -94,20 +101,15 @@ class Observer:
         if self._sensor is None:
             return _noisy(exact, noise, rng)
         image = self._sensor.image(scene, state, rng)
-        self.image = image[..., 0]
+        self.image = image[..., 0].copy()
         fields: dict[str, NDArray[Any]] = {
-            "depth": image,
+            self._depth: image,
             "proprio": _noisy(exact[PROPRIO], noise, rng),
         }
         return {**fields, "state": exact} if self._has_state else fields
 
-    def rebuild(self) -> None:
-        """Build the camera's world anew; call `reset` next."""
-        if self._sensor is not None:
-            self._sensor.rebuild()
-
     def close(self) -> None:
-        """Free the camera's world; further calls have no effect."""
+        """Free the camera's world, which the next `reset` builds anew."""
         if self._sensor is not None:
             self._sensor.close()
 

@@ -54,11 +54,12 @@ def read_ranges(
     if not isinstance(setting, Mapping):
         raise ValueError(f"{argument}={setting!r} is unknown; allowed: all, or ranges by name")
     try:
-        return kind(**setting)
+        return kind(**{str(name): limits for name, limits in setting.items()})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
         if name not in kind.model_fields:
             allowed = ", ".join(kind.model_fields)
             raise ValueError(f"{argument}: {name!r} is unknown; allowed: {allowed}") from None
-        raise ValueError(f"{argument}: {name}={setting[name]!r}: {first['msg']}") from None
+        reason = "allowed: two numbers, lowest and highest" if first["type"] == "tuple_type" else first["msg"]
+        raise ValueError(f"{argument}: {name}={setting[name]!r}: {reason}") from None

@@ -211,7 +211,7 @@ class Panda:
     def measure(self) -> Measurement:
         """Return the actual pose, velocity and finger opening."""
         client = self._client
-        # The grasp point has no mass and no shape, so its pose is only current after forward kinematics.
+        # Its pose is only current after forward kinematics, since the grasp point has no mass and no shape.
         link = pybullet.getLinkState(self.body, EE_LINK, 1, 1, client)
         left, right = pybullet.getJointStates(self.body, FINGER_JOINTS, client)
         return Measurement(
@@ -219,7 +219,7 @@ class Panda:
         )
 
     def hand_poses(self) -> list[tuple[Vector, tuple[float, float, float, float]]]:
-        """Return position (m) and quaternion of the frames of the hand, the left and the right finger."""
+        """Return position (m) and quaternion of the hand, the left and the right finger, after `measure`."""
         links = pybullet.getLinkStates(self.body, (HAND_LINK, *FINGER_JOINTS), physicsClientId=self._client)
         return [link[4:6] for link in links]
 

@@ -86,6 +86,13 @@ class AlgorithmConfig(Section):
         """Flags that determine the form of the algorithm's state, with their values."""
         return []
 
+    def check(self) -> None:
+        """Check what can be checked before an environment is known.
+
+        Raises:
+            ConfigError: the settings cannot work.
+        """
+
     @property
     def unscaled_inputs(self) -> str:
         """Flag that needs observations as the environment returns them, with its value; "" for none."""

@@ -9,6 +9,7 @@ Learning (arXiv 1011.0686, DAgger); Pinto et al. 2017, Asymmetric Actor Critic f
 """
 
 from graspfleet.common.errors import ConfigError
+from graspfleet.common.policy import policy_bytes
 from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import EnvSpec
 from graspfleet.learner import sac
@@ -38,9 +39,11 @@ def memory(settings: Settings, spec: EnvSpec, batch_size: int) -> Memory:
     if spec.policy_dim == spec.obs_dim:
         raise ConfigError(
             f"--algorithm distill: --env {spec.env} has no privileged field that the teacher could see;"
-            " allowed: with --privileged-obs"
+            " allowed: --privileged-obs NAME ..."
         )
-    return sac.memory(settings, spec, batch_size)
+    student = sac.memory(settings, spec, batch_size)
+    teacher = sac.POLICIES * policy_bytes(spec, settings.hidden_dim)  # a little less than it has
+    return student._replace(held=student.held + teacher)
 
 
 def updates_per_dispatch(settings: Settings, learner: LearnerConfig) -> int:
@@ -73,9 +76,8 @@ def build(
     else:
         teacher = GivenTeacher(settings.teacher, spec)
     student = Student(spec, settings, seed=seed, device=device)
-    interval = settings.teacher_updates if settings.teacher is None else 1
     if device == "cuda":
-        return Distill(spec, teacher, student, interval=interval, teacher_acts=settings.teacher_acts)
+        return Distill(spec, teacher, student, teacher_acts=settings.teacher_acts)
     products = choose_products(settings, batch_size, threads=learner.learner_threads)
     quick = NumbaStudent(student, products)
-    return Distill(spec, teacher, quick, interval=interval, teacher_acts=settings.teacher_acts)
+    return Distill(spec, teacher, quick, teacher_acts=settings.teacher_acts)

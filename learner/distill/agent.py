@@ -69,26 +69,18 @@ class Distill:
         spec: shapes and dtypes of a transition.
         teacher: the teacher.
         student: the student.
-        interval: updates of the teacher per update of the student.
         teacher_acts: share of the published policies that are the teacher's.
     """
 
     def __init__(
-        self,
-        spec: EnvSpec,
-        teacher: Teacher,
-        student: Student,
-        *,
-        interval: int = 1,
-        teacher_acts: float = 0.0,
+        self, spec: EnvSpec, teacher: Teacher, student: Student, *, teacher_acts: float = 0.0
     ) -> None:
         self._spec, self._teacher, self._student = spec, teacher, student
         self._teacher_acts, self._turn = teacher_acts, 0.0
-        self._interval, self._updates = interval, 0
         self._metrics: Mapping[str, SupportsFloat] = {}
 
     def update(self, batches: Records) -> Mapping[str, SupportsFloat]:
-        """Take one gradient step of the teacher with each of K batches, and of the student with some of them.
+        """Take one gradient step of teacher and student with each of K batches.
 
         Raises:
             ValueError: the batches have another dtype or shape.
@@ -97,9 +89,6 @@ class Distill:
         taught = self._teacher.update(batches)
         packed = torch.from_numpy(batches.view(np.uint8).reshape(*batches.shape, -1)).to(self._student.device)
         for batch in packed:
-            self._updates += 1
-            if self._updates % self._interval:
-                continue
             data = unpack(batch, self._spec)
             gaussian = self._teacher.act(data["obs"])
             self._metrics = self._student.update(data["obs"], data.get("pixels"), gaussian)
@@ -121,14 +110,9 @@ class Distill:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of teacher and student."""
-        return {
-            "teacher": self._teacher.state_dict(),
-            "student": self._student.state_dict(),
-            "updates": self._updates,
-        }
+        return {"teacher": self._teacher.state_dict(), "student": self._student.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the states from `state_dict()`; see `Algorithm`."""
         self._teacher.load_state_dict(state["teacher"])
         self._student.load_state_dict(state["student"])
-        self._updates = int(state["updates"])

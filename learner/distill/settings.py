@@ -1,11 +1,12 @@
 """Settings of learning from a teacher; must not import torch."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 
+from graspfleet.common.runtime.files import expand_home
 from graspfleet.common.settings.config import ALGORITHM
+from graspfleet.learner.distill.policy_file import read_teacher
 from graspfleet.learner.sac.settings import SACConfig
 
 
@@ -19,11 +20,6 @@ class DistillConfig(SACConfig):
         " privileged fields. Default: a SAC policy that learns beside the student, with the same flags.",
     )
     student_learning_rate: float = Field(1e-3, gt=0, description="Adam's step size for the student.")
-
-    teacher_updates: int = Field(
-        2, ge=1, le=1000, description="Updates of a teacher that learns, per update of the student."
-    )
-
     teacher_acts: float = Field(
         0.5,
         ge=0,
@@ -36,12 +32,27 @@ class DistillConfig(SACConfig):
     @classmethod
     def _has_a_place(cls, teacher: str | None) -> str | None:
         """Return an absolute path, so that a run can be resumed in another working directory."""
-        return None if teacher is None else str(Path(teacher).expanduser().absolute())
+        return None if teacher is None else str(expand_home(teacher).absolute())
 
     @property
     def unscaled_inputs(self) -> str:
         """The teacher's flag: a given policy takes observations as the environment returns them."""
         return "" if self.teacher is None else f"--teacher {self.teacher}"
+
+    def check(self) -> None:
+        """Check that the given teacher can be read.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        if self.teacher is not None:
+            read_teacher(self.teacher)
+
+    @property
+    def divergence_hint(self) -> str:
+        """Flags that may be too large if training has diverged, with their values."""
+        student = f"--student-learning-rate {self.student_learning_rate:g}"
+        return student if self.teacher is not None else f"{student}, {super().divergence_hint}"
 
     @property
     def sizes(self) -> list[str]:

@@ -4,8 +4,9 @@ In: batches of transitions without images. Out: the Gaussians of the teacher's a
 students.
 """
 
+import hashlib
+import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, SupportsFloat
 
 import numpy as np
@@ -14,15 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graspfleet.common.errors import ConfigError, ProtocolError
-from graspfleet.common.evaluation.policy_files import read_weights
 from graspfleet.common.policy import NumpyPolicy
-from graspfleet.common.runtime.run_directory import RunDirectory
 from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import EnvSpec, Records
+from graspfleet.learner.distill.policy_file import read_teacher
 from graspfleet.learner.distill.student import Taught
 from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
 from graspfleet.learner.sac.backends import choose_backend
 from graspfleet.learner.sac.settings import SACConfig
+
+log = logging.getLogger(__name__)
 
 
 def without_images(spec: EnvSpec) -> EnvSpec:
@@ -92,16 +94,12 @@ class GivenTeacher:
     """
 
     def __init__(self, path: str, spec: EnvSpec) -> None:
-        place = Path(path)
-        file = _policy_of(place) if place.is_dir() else place
+        weights, frame = read_teacher(path)
         try:
-            weights, _ = read_weights(file)
             self._policy = NumpyPolicy(weights.eval_policy, weights.spec, np.random.default_rng(0))
-        except (OSError, ProtocolError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigError(
-                f"--teacher {path}: no readable policy ({reason}); allowed: a run directory or a policy file"
-            ) from None
+        except ProtocolError as error:
+            raise ConfigError(f"--teacher {path}: no readable policy ({error})") from None
+        self._path, self._digest = path, hashlib.blake2b(frame, digest_size=8).hexdigest()
         self._hidden_from = spec.policy_dim
         if differs := _misfit(weights.spec, spec):
             raise ConfigError(f"--teacher {path}: {differs}")
@@ -124,17 +122,13 @@ class GivenTeacher:
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return no state: a resumed run reads the policy again."""
-        return {}
+        """Return the digest of the policy's file, which a resumed run reads again."""
+        return {"digest": self._digest}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-
-def _policy_of(place: Path) -> Path:
-    """Return the file of a run's best policy, or of its newest one before any has been chosen."""
-    run = RunDirectory(place)
-    return run.policy("best") if run.policy("best").exists() else run.policy("last")
+        """Compare the policy with the one of the run so far; log a difference."""
+        if state["digest"] != self._digest:
+            log.warning("--teacher %s: another policy than the one that this run began with", self._path)
 
 
 def _misfit(taught: EnvSpec, spec: EnvSpec) -> str:

@@ -44,9 +44,10 @@ class PolicySnapshot:
     def acting(self, policy: "PolicySnapshot") -> "PolicySnapshot":
         """Return a snapshot whose newest policy, for the actors, is another one; evaluations stay with this.
 
-        The average, or without one the newest policy, becomes the average.
+        The average, or without one the newest policy, becomes the average. This copy must be complete.
         """
-        return PolicySnapshot(policy._policy, self._ema or self._policy, self._arrival)
+        assert self._arrival is None
+        return PolicySnapshot(policy._policy, self._ema or self._policy, policy._arrival)
 
     def with_inputs(self, mean: Vector, std: Vector, policy_dim: int) -> "PolicySnapshot":
         """Return the same policy for inputs x in place of (x - mean) / std.

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import pybullet
 import pytest
+from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
 
@@ -19,8 +20,8 @@ from graspfleet.actor.grasp.depth.optics import CAMERAS, Optics, Pose
 from graspfleet.actor.grasp.depth.sensor import DepthSensor
 from graspfleet.actor.grasp.depth.world import MESHES, CameraWorld
 from graspfleet.actor.grasp.observer import PROPRIO
-from graspfleet.actor.grasp.robot import WORKSPACE_HIGH_M
-from graspfleet.actor.grasp.scene import Poses
+from graspfleet.actor.grasp.robot import FINGER_JOINTS, WORKSPACE_HIGH_M
+from graspfleet.actor.grasp.scene import LOADS_PER_WORLD, Poses
 from graspfleet.common.evaluation.policy_files import read_weights
 from graspfleet.common.policy import NumpyPolicy
 from tests.actor.test_grasp_determinism import actions, run_digest
@@ -35,8 +36,8 @@ def depth_env(**arguments: Any) -> GraspEnv:
 
 
 def image_of(observation: Any) -> Image:
-    image: Image = observation["depth"][..., 0]
-    return image
+    (image,) = (each for name, each in observation.items() if name.endswith("depth"))
+    return np.asarray(image[..., 0])
 
 
 def sensor_of(env: GraspEnv) -> DepthSensor:
@@ -129,20 +130,69 @@ def test_a_point_is_where_the_documented_equation_puts_it(camera: str) -> None:
     env.close()
 
 
-def test_the_hand_is_rendered_once_and_seen_in_every_image() -> None:
-    env = depth_env(image_size=64)
+def test_the_hand_is_outside_the_view_of_its_own_camera_and_inside_the_others() -> None:
+    hand = CameraWorld("hand")
+    for camera, mount in CAMERAS.items():
+        env = depth_env(camera=camera)
+        seen = 0
+        env.reset(seed=0)
+        for action in actions(20):
+            env.step(action)
+            pose = sensor_of(env).pose(env.scene.read())
+            depth = hand.depth(env.scene.poses(), pose, Optics(64, mount.field_of_view_deg))
+            seen += int((depth < optics.FAR_M - 0.01).sum())
+        assert (seen > 0) == (camera == "fixed")
+        env.close()
+    hand.close()
+
+
+def test_links_are_where_forward_kinematics_puts_them() -> None:
+    env = depth_env()
     env.reset(seed=0)
-    everything = CameraWorld(*MESHES)
-    everything.load(env.scene.model)
-    lens = Optics(64, CAMERAS["hand"].field_of_view_deg)
-    for action in actions(5):
-        observation = env.step(action)[0]
-        pose = sensor_of(env).pose(env.scene.read())
-        depth = np.minimum(everything.depth(env.scene.poses(), pose, lens), lens.table_depth(pose))
-        differ = np.abs(image_of(observation).astype(int) - optics.quantized(depth, STEP["hand"])) > 1
-        assert differ.mean() < 0.01  # single pixels at edges
-    everything.close()
+    for action in actions(10):
+        env.step(action)
+        poses, robot = env.scene.poses(), env.scene.robot
+        links = (8, *FINGER_JOINTS)
+        exact = pybullet.getLinkStates(robot.body, links, 0, 1, env.scene.simulation.client)
+        for got, link in zip((poses.hand, poses.left_finger, poses.right_finger), exact, strict=True):
+            np.testing.assert_allclose(got[0], link[4], atol=1e-9)
+            np.testing.assert_allclose(got[1], link[5], atol=1e-9)
     env.close()
+
+
+def free_client() -> int:
+    """Return the number that PyBullet gives to the next client."""
+    client: int = pybullet.connect(pybullet.DIRECT)
+    pybullet.disconnect(client)
+    return client
+
+
+@pytest.mark.parametrize("mistake", [{"reward": "x"}, {"physics": "x"}, {"randomize": "x"}, {"sensor": "x"}])
+def test_a_constructor_that_fails_leaves_no_world_behind(mistake: dict[str, str]) -> None:
+    before = free_client()
+    with pytest.raises(ValueError, match="unknown"):
+        depth_env(**mistake)
+    assert free_client() == before
+
+
+def test_worlds_are_left_after_many_objects_and_closed_with_the_environment() -> None:
+    before = free_client()
+    env = depth_env(objects="random", image_size=16)
+    worlds = set()
+    for seed in range(LOADS_PER_WORLD + 5):
+        env.reset(seed=seed)
+        world = sensor_of(env)._world
+        assert world is not None
+        worlds.add(id(world._simulation))
+        assert pybullet.getNumBodies(world._simulation.client) == 3
+    assert len(worlds) == 2
+    expected = run_digest(env, 5)
+    other = depth_env(objects="random", image_size=16)
+    assert run_digest(other, 5) == expected
+    for each in (env, other):
+        each.close()
+        each.close()
+    assert free_client() == before
 
 
 def test_every_pose_of_the_workspace_is_within_the_hand_cameras_range() -> None:
@@ -283,7 +333,10 @@ def test_the_documented_calibration_turns_a_real_cameras_image_into_a_trained_on
     world.load(state.model)
     middle = np.minimum(world.depth(state.poses(), pose, fine), fine.table_depth(pose))
     real[80:400, 160:480] = middle
+    real[::7, ::5] = 0.0  # no depth
     made = names["as_trained"](real, 160.0, (320.0, 240.0))
+    with pytest.raises(ValueError, match="see less than 90 degrees"):
+        names["as_trained"](real, 380.0, (320.0, 240.0))
     assert made.shape == observation["depth"].shape  # type: ignore[call-overload]
     differ = np.abs(made[..., 0].astype(int) - image_of(observation)) > 3
     assert differ.mean() < 0.05
@@ -346,18 +399,23 @@ def test_a_trained_policy_uses_every_image(kind: str, low: int, high: int) -> No
     [
         ({"observation": "pixels"}, "observation='pixels' is unknown; allowed: state, depth, both"),
         ({"camera": "wrist"}, "camera='wrist' is unknown; allowed: hand, fixed"),
-        ({"image_size": 8}, "image_size=8: allowed: 16 to 256"),
-        ({"image_size": 32.5}, "image_size=32.5: allowed: 16 to 256"),
-        ({"image_size": "32"}, "image_size='32': allowed: 16 to 256"),
-        ({"observation": "state", "sensor": "all"}, "there is no camera"),
+        ({"camera": ["hand"]}, "camera=['hand'] is unknown"),
+        ({"image_size": 8}, "image_size=8: allowed: an integer, 16 to 256"),
+        ({"image_size": 32.0}, "image_size=32.0: allowed: an integer, 16 to 256"),
+        ({"image_size": "32"}, "image_size='32': allowed: an integer"),
+        ({"observation": "state", "sensor": "all"}, "sensor='all': allowed only with observation=depth"),
+        ({"observation": "state", "camera": "fixed"}, "camera='fixed': allowed only with"),
+        ({"observation": "state", "image_size": 32}, "image_size=32: allowed only with"),
         ({"sensor": "most"}, "sensor='most' is unknown; allowed: all, or ranges by name"),
+        ({"sensor": {1: [0, 1]}}, "sensor: '1' is unknown"),
         ({"sensor": {"holes": [0, 1]}}, "sensor: 'holes' is unknown; allowed: noise_m, hole_prob"),
         ({"sensor": {"hole_prob": [0, 2]}}, "sensor: hole_prob=[0, 2]"),
+        ({"sensor": {"noise_m": 0.01}}, "sensor: noise_m=0.01: allowed: two numbers, lowest and highest"),
         ({"sensor": {"noise_m": [0.1, 0.0]}}, "the first number must not be larger"),
     ],
 )
 def test_a_wrong_argument_is_named_with_what_is_allowed(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message.replace("[", r"\[").replace("]", r"\]")):
+    with pytest.raises(ValueError, match=re.escape(message)):
         depth_env(**arguments)
 
 
@@ -368,3 +426,16 @@ def test_a_pose_gives_opengls_view() -> None:
     np.testing.assert_allclose(view @ (*ahead, 1.0), (0.0, 0.0, -0.3, 1.0), atol=1e-9)
     above = ahead - 0.1 * pose.rotation[:, 1]
     np.testing.assert_allclose(view @ (*above, 1.0), (0.0, 0.1, -0.3, 1.0), atol=1e-9)
+
+
+def test_the_state_needs_an_episode_and_a_picture_is_a_copy() -> None:
+    env = depth_env()
+    with pytest.raises(ResetNeeded, match="before reset"):
+        _ = env.state_vector
+    observation, _ = env.reset(seed=0)
+    assert isinstance(observation, dict)
+    np.testing.assert_array_equal(env.state_vector, observation["state"])
+    observation["depth"][:] = 0
+    assert env.image is not None
+    assert env.image.any()
+    env.close()

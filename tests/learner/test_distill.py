@@ -15,7 +15,7 @@ from graspfleet.common.policy import LOG_STD_MAX, LOG_STD_MIN, NumpyPolicy, sees
 from graspfleet.common.protocol import encode
 from graspfleet.common.settings.processes import LearnerConfig
 from graspfleet.common.specs import EnvSpec, Records
-from graspfleet.learner import distill
+from graspfleet.learner import distill, sac
 from graspfleet.learner.distill.agent import Distill
 from graspfleet.learner.distill.numba_student import NumbaStudent
 from graspfleet.learner.distill.settings import DistillConfig
@@ -278,10 +278,10 @@ def test_scaled_inputs_reach_both_policies(tmp_path: Path) -> None:
 # A given teacher
 
 
-def write_teacher(path: Path, obs_dim: int = 1, action_dim: int = 2, **spec: Any) -> Policy:
+def write_teacher(path: Path, obs_dim: int = 1, action_dim: int = 2, seed: int = 0, **spec: Any) -> Policy:
     """Write a policy file; return the policy."""
     own = EnvSpec(env="Fake-v0", obs_dim=obs_dim, action_dim=action_dim, discount=0.5, n_step=1, **spec)
-    policy = Policy(obs_dim, action_dim, 8, torch.Generator().manual_seed(0))
+    policy = Policy(obs_dim, action_dim, 8, torch.Generator().manual_seed(seed))
     arrays = {name: value.detach().numpy().T.copy() for name, value in policy.named_parameters()}
     path.write_bytes(encode(Weights(version=1, env_steps=5, updates=3, spec=own, policy=arrays)))
     return policy
@@ -328,5 +328,52 @@ def test_an_unreadable_teacher_is_one_line(tmp_path: Path, content: bytes | None
 
 
 def test_nothing_privileged_is_nothing_to_teach() -> None:
-    with pytest.raises(ConfigError, match=r"no privileged field .* allowed: with --privileged-obs"):
+    with pytest.raises(ConfigError, match=r"no privileged field .* allowed: --privileged-obs NAME"):
         distill.memory(SMALL, spec_of((12, 12)), 16)
+
+
+def test_another_teacher_in_a_resumed_run_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = str(tmp_path / "policy.gfp")
+    write_teacher(tmp_path / "policy.gfp")
+    first = GivenTeacher(path, SPEC)
+    first.load_state_dict(first.state_dict())
+    assert not caplog.records
+    write_teacher(tmp_path / "policy.gfp", seed=1)
+    GivenTeacher(path, SPEC).load_state_dict(first.state_dict())
+    assert "another policy than the one that this run began with" in caplog.text
+
+
+def test_a_teachers_place_is_absolute_and_a_bad_one_is_found_before_an_environment(tmp_path: Path) -> None:
+    settings = config(teacher="nowhere")
+    assert settings.teacher == str(Path("nowhere").absolute())
+    with pytest.raises(ConfigError, match="no readable policy"):
+        settings.check()
+    with pytest.raises(ConfigError, match=r"no readable policy .* allowed: a run directory or a policy file"):
+        config(teacher=str(tmp_path)).check()
+    with pytest.raises(ConfigError, match="home directory of this user is unknown"):
+        config(teacher="~nobody-has-this-name/x")
+    config().check()
+
+
+def test_a_policy_with_images_cannot_teach(tmp_path: Path) -> None:
+    agent = build(teacher_acts=0.0)
+    message = Weights(version=1, env_steps=5, updates=3, spec=SPEC, policy=agent.policy().arrays())
+    (tmp_path / "policy.gfp").write_bytes(encode(message))
+    with pytest.raises(ConfigError, match=r"it sees .* allowed: 1 numbers, the privileged fields"):
+        GivenTeacher(str(tmp_path / "policy.gfp"), SPEC)
+
+
+def test_the_memory_counts_both_policies() -> None:
+    spec = spec_of(privileged=True)
+    assert distill.memory(SMALL, spec, 16).held > sac.memory(SMALL, spec, 16).held
+
+
+def test_a_divergence_names_the_students_step_too() -> None:
+    assert config().divergence_hint.startswith("--student-learning-rate 0.01, --learning-rate 0.01")
+    assert config(teacher="x").divergence_hint == "--student-learning-rate 0.01"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_small_batches(count: int) -> None:
+    agent = build(count=count)
+    assert all(np.isfinite(float(value)) for value in agent.update(batch_of(SPEC, count)).values())

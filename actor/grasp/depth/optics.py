@@ -89,7 +89,7 @@ def camera_mount(name: str) -> Mount:
     Raises:
         ValueError: there is no such camera; the message lists the allowed ones.
     """
-    if name not in CAMERAS:
+    if name not in tuple(CAMERAS):
         raise ValueError(f"camera={name!r} is unknown; allowed: {', '.join(CAMERAS)}")
     return CAMERAS[name]
 

@@ -15,7 +15,6 @@ from graspfleet.actor.grasp.depth.faults import Faults, SensorRanges, faulty, tu
 from graspfleet.actor.grasp.depth.optics import (
     MAX_IMAGE_SIZE,
     MIN_IMAGE_SIZE,
-    Depths,
     Mount,
     Optics,
     Pose,
@@ -23,7 +22,7 @@ from graspfleet.actor.grasp.depth.optics import (
 )
 from graspfleet.actor.grasp.depth.world import MESHES, CameraWorld
 from graspfleet.actor.grasp.observation import GraspState
-from graspfleet.actor.grasp.scene import Poses, Scene
+from graspfleet.actor.grasp.scene import Scene
 
 Image = NDArray[np.uint8]
 
@@ -41,22 +40,17 @@ class DepthSensor:
     """
 
     def __init__(self, mount: Mount, image_size: int, ranges: SensorRanges | None) -> None:
-        """Build the camera's world."""
         if not (isinstance(image_size, int) and MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE):
-            raise ValueError(f"image_size={image_size!r}: allowed: {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE}")
+            raise ValueError(
+                f"image_size={image_size!r}: allowed: an integer, {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE}"
+            )
         self._mount, self._ranges = mount, ranges
         self._optics = Optics(image_size, mount.field_of_view_deg)
         self._position, self._rotation = np.array(mount.position_m), mount.rotation()
         self._faults: Faults | None = None
         self._late: deque[Image] = deque()
-        self._build()
-
-    def _build(self) -> None:
-        # A camera in the hand sees it in the same place in all images of an episode.
-        self._hand = CameraWorld("hand") if self._mount.in_hand else None
-        self._hand_depth: Depths | None = None
-        parts = ("left_finger", "right_finger") if self._mount.in_hand else tuple(MESHES)
-        self._world = CameraWorld(*parts)
+        # Built by the first reset, so that a constructor that fails elsewhere leaves no world behind.
+        self._world: CameraWorld | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,6 +59,9 @@ class DepthSensor:
 
     def reset(self, scene: Scene, rng: np.random.Generator) -> None:
         """Start an episode: load the scene's object, and draw the faults."""
+        if self._world is None:  # a hand never sees itself in its own camera
+            parts = ("left_finger", "right_finger") if self._mount.in_hand else tuple(MESHES)
+            self._world = CameraWorld(*parts)
         self._world.load(scene.model)
         self._late.clear()
         if self._ranges is None:
@@ -73,29 +70,21 @@ class DepthSensor:
         mount = self._mount
         tangent = math.tan(math.radians(mount.field_of_view_deg) / 2) / faults.focal
         self._optics = Optics(self._optics.image_size, math.degrees(2 * math.atan(tangent)))
-        self._hand_depth = None
         exact = mount.rotation()
         self._position = np.array(mount.position_m) + exact @ faults.camera_m
         self._rotation = turned(exact, faults.camera_rad)
 
     def image(self, scene: Scene, state: GraspState, rng: np.random.Generator) -> Image:
         """Return the image of the current state, or a late one, as a new array [S, S, 1] uint8."""
-        depth = self._depth(scene.poses(), self.pose(state))
+        assert self._world is not None
+        camera = self.pose(state)
+        depth = self._world.depth(scene.poses(), camera, self._optics)
+        np.minimum(depth, self._optics.table_depth(camera), out=depth)
         if self._faults is None:
             return quantized(depth, self._mount.step_m)[..., None]
         measured = faulty(depth, self._faults, rng)
         self._late.append(quantized(measured, self._mount.step_m)[..., None])
         return self._late.popleft() if len(self._late) > self._faults.delay_frames else self._late[0].copy()
-
-    def _depth(self, poses: Poses, camera: Pose) -> Depths:
-        """Return the depth [S, S] of whatever is nearest, in meters."""
-        depth = self._world.depth(poses, camera, self._optics)
-        np.minimum(depth, self._optics.table_depth(camera), out=depth)
-        if self._hand is not None:
-            if self._hand_depth is None:
-                self._hand_depth = self._hand.depth(poses, camera, self._optics)
-            np.minimum(depth, self._hand_depth, out=depth)
-        return depth
 
     def pose(self, state: GraspState) -> Pose:
         """Return the camera's pose in the world."""
@@ -105,13 +94,8 @@ class DepthSensor:
         position = np.array(state.ee_position) + world_from_gripper @ self._position
         return Pose(position, world_from_gripper @ self._rotation)
 
-    def rebuild(self) -> None:
-        """Build the camera's world anew; call `reset` next."""
-        self.close()
-        self._build()
-
     def close(self) -> None:
-        """Free the camera's world; further calls have no effect."""
-        self._world.close()
-        if self._hand is not None:
-            self._hand.close()
+        """Free the camera's world, which the next `reset` builds anew."""
+        if self._world is not None:
+            self._world.close()
+            self._world = None

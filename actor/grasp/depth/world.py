@@ -1,10 +1,10 @@
-"""A second PyBullet world with only the surfaces that a camera near the hand sees: the object and the hand.
+"""A second PyBullet world with only the surfaces that a camera sees: the object, the fingers, the hand.
 
 In: an object model and poses. Out: depths of surfaces, [S, S] float32. Must not know: physics, the task,
 sensor faults.
 
 On the full scene, PyBullet's CPU renderer takes 18 ms at any image size, most of it for the meshes of the
-arm. Here are the object and the collision meshes of the hand and the fingers, which have a tenth of the
+arm. Here are the object and the collision meshes of the fingers and the hand, which have a thirtieth of the
 triangles of the visual ones; the table is a plane whose depth is computed (see `optics`).
 """
 

@@ -125,16 +125,7 @@ class NumbaSAC:
             tuned.gradient[()] = loss_temperature
             tuned.apply()
 
-        action_columns = slice(obs.shape[1], None)
-        critic.x[:, action_columns] = action[:size]
-        critic.forward()
-        value, d_action = self._value_and_gradient(action_columns)
-        d_head = np.empty((1, size, head.shape[1]), np.float32)
-        update_kernels.squash_backward(
-            head[:size], noise[:size], action[:size], d_action, temperature, d_head[0]
-        )
-        policy.backward(d_head)
-        self._optimized["policy"].apply()
+        value = self._policy_step(noise[:size], action[:size], temperature)
         self._polyak_update()
         return {
             "critic_loss": 0.5 * np.vdot(error, error) / size,
@@ -144,6 +135,26 @@ class NumbaSAC:
             "entropy": -mean_log_prob,
             "q_mean": q_mean,
         }
+
+    def _policy_step(self, noise: Floats, action: Floats, temperature: float) -> np.float32:
+        """Take the policy's step against the new critics; return the sum of the values that it climbs.
+
+        Args:
+            noise: [B, A] of the actions.
+            action: [B, A] sampled at obs, in the first rows of the policy's pass.
+            temperature: reward per nat.
+        """
+        critic, size = self._critic, len(action)
+        columns = slice(critic.x.shape[1] - action.shape[1], None)
+        critic.x[:, columns] = action
+        critic.forward()
+        value, d_action = self._value_and_gradient(columns)
+        head = self._policy.output[0, :size]
+        d_head = np.empty((1, *head.shape), np.float32)
+        update_kernels.squash_backward(head, noise, action, d_action, temperature, d_head[0])
+        self._policy.backward(d_head)
+        self._optimized["policy"].apply()
+        return value
 
     def _inputs(self, batch: Records) -> tuple[Floats, Floats]:
         """Return the critics' inputs at obs and next_obs: the vectors and, with images, latent vectors."""
