@@ -211,7 +211,7 @@ class Panda:
     def measure(self) -> Measurement:
         """Return the actual pose, velocity and finger opening."""
         client = self._client
-        # Its pose is only current after forward kinematics, since the grasp point has no mass and no shape.
+        # The grasp point has no mass and no shape, so its pose is only current after forward kinematics.
         link = pybullet.getLinkState(self.body, EE_LINK, 1, 1, client)
         left, right = pybullet.getJointStates(self.body, FINGER_JOINTS, client)
         return Measurement(

@@ -16,6 +16,9 @@ from graspfleet.learner.distill.student import Taught
 from graspfleet.learner.numerics.records import require_batches, unpack
 from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
 
+SHARE_UPDATES = 1000
+"""Updates after which the teacher's share is p times as large."""
+
 
 class Teacher(Protocol):
     """A policy that sees the privileged fields."""
@@ -62,21 +65,21 @@ class Student(Protocol):
 class Distill:
     """A student that imitates a teacher on its own transitions; an `Algorithm`.
 
-    Both act in the actors in turn (DAgger): the teacher's transitions are the better ones to learn from, and
-    the student is corrected where it goes itself. Evaluations are of the student.
+    Both act in the actors in turn (DAgger): the teacher's transitions are the better ones to learn from at
+    first, later the student is corrected where it goes itself. Evaluations are of the student.
 
     Args:
         spec: shapes and dtypes of a transition.
         teacher: the teacher.
         student: the student.
-        teacher_acts: share of the published policies that are the teacher's.
+        teacher_acts: p in the share of the published policies that are the teacher's, p^(updates / 1000).
     """
 
     def __init__(
         self, spec: EnvSpec, teacher: Teacher, student: Student, *, teacher_acts: float = 0.0
     ) -> None:
         self._spec, self._teacher, self._student = spec, teacher, student
-        self._teacher_acts, self._turn = teacher_acts, 0.0
+        self._teacher_acts, self._turn, self._updates = teacher_acts, 0.0, 0
         self._metrics: Mapping[str, SupportsFloat] = {}
 
     def update(self, batches: Records) -> Mapping[str, SupportsFloat]:
@@ -87,6 +90,7 @@ class Distill:
         """
         require_batches(batches, self._spec)
         taught = self._teacher.update(batches)
+        self._updates += len(batches)
         packed = torch.from_numpy(batches.view(np.uint8).reshape(*batches.shape, -1)).to(self._student.device)
         for batch in packed:
             data = unpack(batch, self._spec)
@@ -96,7 +100,8 @@ class Distill:
 
     def policy(self) -> PolicySnapshot:
         """Return a copy of the policies after the updates so far: the student's, and the one that acts."""
-        own, self._turn = self._student.snapshot(), self._turn + self._teacher_acts
+        share = self._teacher_acts ** (self._updates / SHARE_UPDATES) if self._teacher_acts else 0.0
+        own, self._turn = self._student.snapshot(), self._turn + share
         if self._turn < 1:
             return own
         self._turn -= 1
@@ -110,9 +115,14 @@ class Distill:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of teacher and student."""
-        return {"teacher": self._teacher.state_dict(), "student": self._student.state_dict()}
+        return {
+            "teacher": self._teacher.state_dict(),
+            "student": self._student.state_dict(),
+            "updates": self._updates,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the states from `state_dict()`; see `Algorithm`."""
         self._teacher.load_state_dict(state["teacher"])
         self._student.load_state_dict(state["student"])
+        self._updates = int(state["updates"])

@@ -21,11 +21,11 @@ class DistillConfig(SACConfig):
     )
     student_learning_rate: float = Field(1e-3, gt=0, description="Adam's step size for the student.")
     teacher_acts: float = Field(
-        0.5,
+        0.7,
         ge=0,
         le=1,
-        description="Share of the published policies that are the teacher's: it collects transitions in turn"
-        " with the student (DAgger's beta).",
+        description="Share of the transitions that the teacher collects after 1,000 updates, at first all of"
+        " them; after 2,000 it is the square of it, and so on (DAgger). 0: the student collects all.",
     )
 
     @field_validator("teacher")

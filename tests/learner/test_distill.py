@@ -230,11 +230,15 @@ def acting(agent: Any, spec: EnvSpec = SPEC) -> list[bool]:
 
 
 @pytest.mark.parametrize("spec", [SPEC, spec_of(privileged=True)])
-@pytest.mark.parametrize(("share", "turns"), [(0.0, 0), (0.25, 2), (0.5, 4), (1.0, 8)])
+@pytest.mark.parametrize(
+    ("base", "updates", "turns"),
+    [(0.0, 0, 0), (0.5, 0, 8), (0.5, 1000, 4), (0.5, 2000, 2), (0.5, 9000, 0), (1.0, 9000, 8)],
+)
 def test_teacher_and_student_act_in_turn_and_the_student_is_evaluated(
-    spec: EnvSpec, share: float, turns: int
+    spec: EnvSpec, base: float, updates: int, turns: int
 ) -> None:
-    agent = build(spec, teacher_acts=share)
+    agent = build(spec, teacher_acts=base)
+    agent._updates = updates
     assert sum(acting(agent, spec)) == turns
     batch = batch_of(spec)[0]
     pixels = batch["pixels"] if spec.images else None
