@@ -19,7 +19,7 @@ from graspfleet.actor.heartbeat import Heartbeat
 from graspfleet.common.errors import ConfigError
 from graspfleet.common.runtime.interval import Interval
 from graspfleet.common.runtime.reports import STATUS, report, say_error
-from graspfleet.common.runtime.signals import StopSignal
+from graspfleet.common.runtime.signals import StopSignal, forget_in_children
 
 log = logging.getLogger(__name__)
 
@@ -252,4 +252,4 @@ def _forget() -> None:
         signal.set_wakeup_fd(-1)
 
 
-os.register_at_fork(after_in_child=_forget)
+forget_in_children(_forget, INTERRUPT)

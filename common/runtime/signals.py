@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
@@ -70,6 +71,27 @@ def exit_within_bound(status: int) -> None:
     threading.Thread(target=watch, name="exit", daemon=True).start()
 
 
+def forget_in_children(forget: Callable[[], None], *signals: int) -> None:
+    """Call `forget`, which restores default handlers, in every process that is forked from now on.
+
+    Until then the signals are blocked in the child: one that arrives earlier would be taken by the copy of
+    this process's handler, and lost.
+    """
+    masks = threading.local()
+
+    def hold() -> None:
+        masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+
+    def forget_and_release() -> None:
+        forget()
+        release()
+
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=forget_and_release)
+
+
 def _forget() -> None:
     """Restore the default signal handlers in a forked process, which its parent ends with signals."""
     for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
@@ -77,4 +99,4 @@ def _forget() -> None:
             signal.signal(number, default)
 
 
-os.register_at_fork(after_in_child=_forget)
+forget_in_children(_forget, signal.SIGINT, signal.SIGTERM)

@@ -187,6 +187,32 @@ def test_processes_that_an_environment_forks_can_be_ended_and_end_nobody_else(st
     assert not stop.is_set()
 
 
+EARLY = """
+import os, signal, sys, time
+number = int(sys.argv[1])
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), number))  # runs before any later one
+from graspfleet.actor.watchdog import Watchdog
+from graspfleet.common.runtime.signals import StopSignal
+stop = StopSignal().install()
+with Watchdog(stop):
+    child = os.fork()
+    if child == 0:
+        time.sleep(float(sys.argv[2]))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    assert not stop.is_set() and not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_that_reaches_a_forked_process_at_once_ends_it(number: signal.Signals) -> None:
+    words = [sys.executable, "-c", EARLY, str(int(number)), str(MARGIN_S)]
+    done = subprocess.run(
+        words, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=60, check=True
+    )
+    assert int(done.stdout) == -number
+
+
 SCRIPT = """
 import ctypes, signal, sys, time
 from pathlib import Path
