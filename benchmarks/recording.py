@@ -39,14 +39,17 @@ class StateRecorder(Environment):
     @property
     def scene(self) -> Scene:
         """The simulated scene."""
-        assert isinstance(self.env.unwrapped, GraspEnv)
-        return self.env.unwrapped.scene
+        return self._grasp_env.scene
 
     @property
     def image(self) -> Pixels | None:
         """Newest image of the camera, [S, S]; None without one."""
+        return self._grasp_env.image
+
+    @property
+    def _grasp_env(self) -> GraspEnv:
         assert isinstance(self.env.unwrapped, GraspEnv)
-        return self.env.unwrapped.image
+        return self.env.unwrapped
 
     def reset(self, seed: int) -> Observation:
         """Reset, see `Environment.reset`."""

@@ -99,8 +99,7 @@ class NumbaStudent:
         seen, policy = self._spec.policy_dim, self._policy
         policy.x[:, :seen] = obs[:, :seen].numpy()
         if self._encoder is not None and pixels is not None:
-            shifts = [shift.numpy() for shift in self._plain.shifts(len(pixels))]
-            self._encoder.forward(pixels.numpy(), shifts)
+            self._encoder.forward(pixels.numpy(), self._plain.shifts(len(pixels)))
             policy.x[:, seen:] = self._encoder.latent
         policy.forward()
         mean, log_std = (each.numpy() for each in taught)

@@ -30,7 +30,7 @@ class DistillConfig(SACConfig):
 
     @field_validator("teacher")
     @classmethod
-    def _has_a_place(cls, teacher: str | None) -> str | None:
+    def _is_absolute(cls, teacher: str | None) -> str | None:
         """Return an absolute path, so that a run can be resumed in another working directory."""
         return None if teacher is None else str(expand_home(teacher).absolute())
 

@@ -14,10 +14,11 @@ from torch.nn import functional
 from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.distill.settings import DistillConfig
 from graspfleet.learner.numerics.encoder import Encoder
+from graspfleet.learner.numerics.generators import random_shifts, restore
 from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
-from graspfleet.learner.sac.flat_parameters import Flat, adam, load_adam
+from graspfleet.learner.sac.flat_parameters import Flat, adam, load_adam, step_down
 from graspfleet.learner.sac.networks import Policy
-from graspfleet.learner.sac.published import published_vector, snapshot
+from graspfleet.learner.sac.published import published_vector, published_vectors, snapshot
 
 Taught = tuple[Tensor, Tensor]
 """A teacher's Gaussians: mean and log_std [B, A], before tanh."""
@@ -100,11 +101,7 @@ class Student:
             inputs = torch.cat((inputs, self.encoder(pixels, self.shifts(len(pixels)))), dim=1)
         mean, log_std = self.policy(inputs)
         loss = imitation_loss(mean, log_std, *taught)
-        parameters = [each for flat in self.flat.values() for each in flat.parameters.values()]
-        gradients = iter(torch.autograd.grad(loss, parameters))
-        for name, flat in self.flat.items():
-            torch.cat([next(gradients).flatten() for _ in flat.parameters], out=flat.gradient)
-            self.optimizers[name].step()
+        step_down(loss, list(self.flat.values()), list(self.optimizers.values()))
         self.average()
         with torch.no_grad():
             error = (mean.tanh() - taught[0].tanh()).square().mean().sqrt()
@@ -116,19 +113,12 @@ class Student:
             self._ema.lerp_(published_vector(self.flat), self._settings.ema_tau)
 
     def shifts(self, count: int) -> list[Tensor]:
-        """Return random numbers of rows and columns [count, 2] for each image; none without shifts."""
-        most = self._settings.random_shift
-        if not most:
-            return []
-        size, generator, device = (count, 2), self._generator, self.device
-        return [
-            torch.randint(-most, most + 1, size, generator=generator, device=device) for _ in self.spec.images
-        ]
+        """Return the random shifts of a batch of frames; see `random_shifts`."""
+        return random_shifts(self._generator, self._settings.random_shift, count, len(self.spec.images))
 
     def snapshot(self) -> PolicySnapshot:
         """Return a copy of the policy after the updates so far."""
-        newest = published_vector(self.flat)
-        vectors = newest[None] if self._settings.ema_tau == 1 else torch.stack((newest, self._ema))
+        vectors = published_vectors(self.flat, self._ema, self._settings.ema_tau)
         return snapshot(self.flat, vectors.to("cpu", copy=True))
 
     def state_dict(self) -> dict[str, Any]:
@@ -151,6 +141,4 @@ class Student:
             for name, flat in self.flat.items():
                 flat.values.copy_(state["flat"][name])
                 load_adam(self.optimizers[name], flat, state["optimizers"][name])
-        random = state["generator"].cpu()
-        if random.shape == self._generator.get_state().shape:
-            self._generator.set_state(random)
+        restore(self._generator, state["generator"])

@@ -17,6 +17,7 @@ from torch import Tensor
 from graspfleet.common.specs import EnvSpec, Records
 from graspfleet.learner.numerics.records import require_batches, unpack
 from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
+from graspfleet.learner.sac.flat_parameters import step_down
 from graspfleet.learner.sac.losses import critic_loss, policy_loss, td_target, temperature_loss
 from graspfleet.learner.sac.settings import SACConfig
 from graspfleet.learner.sac.training_state import TrainingState
@@ -120,8 +121,7 @@ class SAC:
         encoder = self.state.encoder
         if encoder is None or pixels is None:
             return vector
-        shifts = self.state.shifts(len(pixels)) if self._settings.random_shift else ()
-        return torch.cat((vector, encoder(pixels, shifts)), dim=1)
+        return torch.cat((vector, encoder(pixels, self.state.shifts(len(pixels)))), dim=1)
 
     def _policy_inputs(self, obs: Tensor) -> Tensor:
         """Return the critics' inputs without the privileged ones."""
@@ -129,15 +129,9 @@ class SAC:
         return obs if seen == every else torch.cat((obs[:, :seen], obs[:, every:]), dim=1)
 
     def _step(self, loss: Tensor, *names: str) -> None:
-        """Take one Adam step down `loss` with the named parameters; no gradient is computed for others."""
-        flats = [self.state.flat[name] for name in names]
-        gradients = list(
-            torch.autograd.grad(loss, [each for flat in flats for each in flat.parameters.values()])
-        )
-        for name, flat in zip(names, flats, strict=True):
-            own = [gradients.pop(0).flatten() for _ in flat.parameters]
-            torch.cat(own, out=flat.gradient)
-            self.state.optimizers[name].step()
+        """Take one Adam step down `loss` with the named parameters."""
+        state = self.state
+        step_down(loss, [state.flat[name] for name in names], [state.optimizers[name] for name in names])
 
     def _polyak_update(self) -> None:
         """Update the targets and the policy's average: theta_bar <- (1 - tau) * theta_bar + tau * theta.

@@ -4,7 +4,7 @@ In: the parameters of a network. Out: the same parameters, now views of one vect
 know: networks, losses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,6 +46,14 @@ def adam(flat: Flat, learning_rate: float) -> torch.optim.Adam:
     moments = {"exp_avg": torch.zeros_like(vector), "exp_avg_sq": torch.zeros_like(vector)}
     optimizer.state[vector] = {"step": torch.zeros((), device=vector.device), **moments}
     return optimizer
+
+
+def step_down(loss: Tensor, flats: Sequence[Flat], optimizers: Sequence[torch.optim.Adam]) -> None:
+    """Take one step of each optimizer down `loss`; no gradient is computed for other parameters."""
+    gradients = iter(torch.autograd.grad(loss, [each for flat in flats for each in flat.parameters.values()]))
+    for flat, optimizer in zip(flats, optimizers, strict=True):
+        torch.cat([next(gradients).flatten() for _ in flat.parameters], out=flat.gradient)
+        optimizer.step()
 
 
 def load_adam(optimizer: torch.optim.Adam, flat: Flat, saved: Mapping[str, Any]) -> None:

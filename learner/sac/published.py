@@ -20,6 +20,12 @@ def published_vector(flat: Mapping[str, Flat]) -> Tensor:
     return torch.cat((policy, flat["encoder"].values)) if "encoder" in flat else policy
 
 
+def published_vectors(flat: Mapping[str, Flat], ema: Tensor, ema_tau: float) -> Tensor:
+    """Return the newest vector [1, N] or, with averaging, the newest and its average [2, N]."""
+    newest = published_vector(flat)
+    return newest[None] if ema_tau == 1 else torch.stack((newest, ema))
+
+
 def snapshot(flat: Mapping[str, Flat], vectors: Tensor, arrival: Arrival | None = None) -> PolicySnapshot:
     """Return the policy in published vectors.
 

@@ -3,7 +3,6 @@
 In: settings and a seed. Out: tensors whose memory never moves. Must not know: batches, losses.
 """
 
-import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -13,13 +12,12 @@ from torch import Tensor, nn
 
 from graspfleet.common.specs import EnvSpec
 from graspfleet.learner.numerics.encoder import Encoder
+from graspfleet.learner.numerics.generators import random_shifts, restore
 from graspfleet.learner.publishing.policy_snapshot import Arrival, PolicySnapshot
 from graspfleet.learner.sac.flat_parameters import Flat, adam, load_adam
 from graspfleet.learner.sac.networks import CriticEnsemble, Policy
-from graspfleet.learner.sac.published import published_vector, snapshot
+from graspfleet.learner.sac.published import published_vector, published_vectors, snapshot
 from graspfleet.learner.sac.settings import SACConfig
-
-log = logging.getLogger(__name__)
 
 
 class TrainingState:
@@ -87,13 +85,8 @@ class TrainingState:
         return torch.randn(shape, generator=self.generator, device=self.generator.device)
 
     def shifts(self, count: int) -> list[Tensor]:
-        """Return random numbers of rows and columns [count, 2] for each image, up to `random_shift`."""
-        most, device = self.settings.random_shift, self.generator.device
-        size = (count, 2)
-        return [
-            torch.randint(-most, most + 1, size, generator=self.generator, device=device)
-            for _ in self.spec.images
-        ]
+        """Return the random shifts of a batch of frames; see `random_shifts`."""
+        return random_shifts(self.generator, self.settings.random_shift, count, len(self.spec.images))
 
     def critic_subset(self) -> Tensor | None:
         """Return the indices [M] of the critics whose minimum is the target; None for all of them."""
@@ -109,8 +102,7 @@ class TrainingState:
 
     def published(self) -> Tensor:
         """Return the vectors to publish: the newest [1, N], or the newest and its average [2, N]."""
-        policy = self.newest()
-        return policy[None] if self.settings.ema_tau == 1 else torch.stack((policy, self.ema))
+        return published_vectors(self.flat, self.ema, self.settings.ema_tau)
 
     def snapshot(self, vectors: Tensor, arrival: Arrival | None = None) -> PolicySnapshot:
         """Return the policy in `vectors`, a copy of `published()` on the host that `arrival` completes."""
@@ -146,8 +138,4 @@ class TrainingState:
             for name, optimizer in self.optimizers.items():
                 if saved := state["optimizers"].get(name):  # None if the temperature was not tuned before
                     load_adam(optimizer, self.flat[name], saved)
-        random = state["generator"].cpu()
-        if random.shape == self.generator.get_state().shape:
-            self.generator.set_state(random)
-        else:  # generator states of CPU and GPU have different sizes
-            log.warning("the checkpoint comes from another kind of device: the random numbers start anew")
+        restore(self.generator, state["generator"])

@@ -1,7 +1,6 @@
 """CrossQ: batch renormalization against slow NumPy, one pass for both halves of a batch, and learning."""
 
 import io
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -20,12 +19,7 @@ SMALL = CrossQConfig(hidden_dim=16, critic_dim=32, renorm_warmup=3, policy_delay
 Array = NDArray[np.float64]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class SlowRenorm:

@@ -1,7 +1,6 @@
 """A student imitates its teacher: the loss, the update by hand, given teachers, and what is refused."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +35,7 @@ SPEC = spec_of((12, 12), privileged=True)
 """A 12 x 12 image, two numbers of state, and a privileged mass."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def config(**changes: object) -> DistillConfig:
@@ -94,7 +88,7 @@ def test_the_encoder_by_hand_is_the_encoder_by_autograd(spec: EnvSpec, layers: A
     rng = np.random.default_rng(0)
     shifts = [rng.integers(-shift, shift + 1, (count, 2)) for _ in spec.images] if shift else []
     latent = encoder(torch.from_numpy(pixels), [torch.from_numpy(each) for each in shifts])
-    by_hand.forward(pixels, shifts)
+    by_hand.forward(pixels, [torch.from_numpy(each) for each in shifts])
     np.testing.assert_allclose(by_hand.latent, latent.detach(), rtol=1e-4, atol=1e-5)
     d_latent = rng.normal(size=latent.shape).astype(np.float32)
     names = list(encoder.named())

@@ -1,7 +1,7 @@
 """SAC: one update against deliberately slow NumPy, masking, refusals, resuming, parity with the actors."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from typing import Protocol, SupportsFloat
 
@@ -26,12 +26,7 @@ SPEC = EnvSpec(env="Fake-v0", obs_dim=6, action_dim=3, discount=0.97, n_step=3)
 SMALL = SACConfig(hidden_dim=8, tau=0.05, reward_scale=2.5, initial_temperature=0.3, learning_rate=1e-2)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_batch(size: int = 16, seed: int = 0, spec: EnvSpec = SPEC) -> Records:

@@ -27,7 +27,7 @@ from graspfleet.common.specs import EnvSpec, Records
 from graspfleet.learner.numerics.records import require_batches
 from graspfleet.learner.publishing.policy_snapshot import PolicySnapshot
 from graspfleet.learner.sac.numba import update_kernels
-from graspfleet.learner.sac.numba.encoder import EncoderPass, Shifts
+from graspfleet.learner.sac.numba.encoder import EncoderPass
 from graspfleet.learner.sac.numba.kernels import Floats
 from graspfleet.learner.sac.numba.matmul import Products
 from graspfleet.learner.sac.numba.mlp import Layers, Pass
@@ -161,14 +161,10 @@ class NumbaSAC:
         obs, next_obs = batch["obs"], batch["next_obs"]
         if not self._spec.images:
             return obs, next_obs
-        self._encoder.forward(batch["pixels"], self._shifts(len(batch)))
-        self._next_encoder.forward(batch["next_pixels"], self._shifts(len(batch)))
+        self._encoder.forward(batch["pixels"], self.state.shifts(len(batch)))
+        self._next_encoder.forward(batch["next_pixels"], self.state.shifts(len(batch)))
         latents = self._encoder.latent, self._next_encoder.latent
         return np.concatenate((obs, latents[0]), axis=1), np.concatenate((next_obs, latents[1]), axis=1)
-
-    def _shifts(self, count: int) -> list[Shifts]:
-        """Return the random shifts of one batch of frames; none without shifts."""
-        return [shift.numpy() for shift in self.state.shifts(count)] if self._settings.random_shift else []
 
     def _td_error(
         self, batch: Records, next_obs: Floats, action: Floats, log_prob: Floats, temperature: float

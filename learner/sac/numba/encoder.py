@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graspfleet.common.observations.encoder import LATENT, channels_last
+from graspfleet.common.observations.encoder import LATENT, channels_last, patches
 from graspfleet.common.observations.fields import ObsField, Pixels, image_shape
 from graspfleet.common.specs import EnvSpec
-from graspfleet.learner.sac.numba import image_kernels, kernels
-from graspfleet.learner.sac.numba.kernels import Floats
-
-Shifts = NDArray[np.int64]
+from graspfleet.learner.sac.numba import kernels
+from graspfleet.learner.sac.numba.kernels import Floats, cut_pixels
 
 
 class Layer:
@@ -51,7 +49,7 @@ class Layer:
         d_bias: Floats,
         num_rows: int,
     ) -> None:
-        height, width, channels = self.input_shape = shape
+        height, width, channels = shape
         self._weight, self._bias, self._d_weight, self._d_bias = weight, bias[None], d_weight, d_bias[None]
         self.side = math.isqrt(len(weight) // channels)
         self.shape = (math.ceil(height / self.side), math.ceil(width / self.side), weight.shape[1])
@@ -108,10 +106,10 @@ class EncoderPass:
         self._d_features = np.empty_like(self._features)
         self.latent = np.empty((num_rows, latent_dim), np.float32)
         self._normal, self._d_joined = np.empty_like(self.latent), np.empty_like(self.latent)
-        self._rstd = np.empty(num_rows, np.float32)
-        self._unmoved: Shifts = np.zeros((num_rows, 2), np.int64)
+        self._rstd, self._every = np.empty(num_rows, np.float32), np.arange(num_rows)
+        self._unmoved: NDArray[np.int64] = np.zeros((num_rows, 2), np.int64)
 
-    def forward(self, pixels: Pixels, shifts: Sequence[Shifts] = ()) -> None:
+    def forward(self, pixels: Pixels, shifts: Sequence[Tensor] = ()) -> None:
         """Write the latent vectors of frames, and keep what the way back needs.
 
         Args:
@@ -120,29 +118,35 @@ class EncoderPass:
         """
         start = 0
         for index, ((image, place), layers) in enumerate(zip(self._images, self._layers, strict=True)):
-            shift = shifts[index] if shifts else self._unmoved
+            shift = shifts[index].numpy() if shifts else self._unmoved
             images = np.ascontiguousarray(
                 channels_last(pixels[:, place].reshape(-1, *image.shape), image.shape)
             )
             lines = images.reshape(*images.shape[:2], -1)
-            image_kernels.cut_pixels(lines, images.shape[3], shift, layers[0].side, layers[0].patches)
+            cut_pixels(lines, images.shape[3], shift, layers[0].side, layers[0].patches)
             layers[0].forward()
             for before, layer in pairwise(layers):
-                image_kernels.cut(_as_images(before.outputs, before.shape), layer.side, layer.patches)
+                cut = patches(before.outputs.reshape(-1, *before.shape), layer.side)
+                layer.patches[:] = cut.reshape(layer.patches.shape)
                 layer.forward()
             features = layers[-1].outputs.reshape(len(pixels), -1)
             self._features[:, start : start + features.shape[1]] = features
             start += features.shape[1]
-        weight, bias, scale, shift_ = self._own
+        weight, bias, scale, offset = self._own
         np.matmul(self._features, weight, out=self.latent)
-        image_kernels.normalize_rows(self.latent, bias, scale, shift_, self._normal, self._rstd)
+        parameters = bias[None], scale[None], offset[None]
+        kept = self._normal[None], self._rstd[None]
+        kernels.normalize(self.latent[None], *parameters, *kept, kernels.NO_FLOOR)
         np.tanh(self.latent, out=self.latent)
 
     def backward(self, d_latent: Floats) -> None:
         """Write the gradients of all parameters for that of the latent vectors, [B, L]."""
-        (weight, _, scale, _), (d_weight, *rest) = self._own, self._d_own
-        image_kernels.normalize_tanh_backward(
-            d_latent, self.latent, scale, self._normal, self._rstd, self._d_joined, *rest
+        (weight, _, scale, _), (d_weight, d_bias, d_scale, d_offset) = self._own, self._d_own
+        np.multiply(d_latent, 1 - self.latent * self.latent, out=self._d_joined)
+        kept = scale[None], self._normal, self._rstd
+        gradients = d_bias[None], d_scale[None], d_offset[None]
+        kernels.normalize_backward(
+            self._d_joined, self.latent, self._every, *kept, *gradients, kernels.NO_FLOOR
         )
         np.matmul(self._features.T, self._d_joined, out=d_weight)
         np.matmul(self._d_joined, weight.T, out=self._d_features)
@@ -154,8 +158,7 @@ class EncoderPass:
             start += size
             for before, layer in zip(layers[-2::-1], layers[:0:-1], strict=True):
                 layer.backward(d)
-                d = np.empty_like(before.outputs)
-                image_kernels.join(layer.d_patches(), layer.side, _as_images(d, before.shape))
+                d = joined(layer.d_patches(), layer.side, before.shape).reshape(before.outputs.shape)
             layers[0].backward(d)
 
 
@@ -172,6 +175,10 @@ def _layers(
     return layers
 
 
-def _as_images(outputs: Floats, shape: tuple[int, int, int]) -> Floats:
-    """Return outputs [B * positions, C] as [B, H, W, C]."""
-    return outputs.reshape(-1, *shape)
+def joined(cut: Floats, side: int, shape: tuple[int, int, int]) -> Floats:
+    """Return patches [B * positions, side * side * C] as images [B, H, W, C]: the reverse of `patches`."""
+    height, width, channels = shape
+    rows, columns = math.ceil(height / side), math.ceil(width / side)
+    images = cut.reshape(-1, rows, columns, side, side, channels).transpose(0, 1, 3, 2, 4, 5)
+    padded = images.reshape(-1, rows * side, columns * side, channels)
+    return np.ascontiguousarray(padded[:, :height, :width])

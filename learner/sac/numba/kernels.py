@@ -18,6 +18,9 @@ Places = NDArray[np.intp]
 EPSILON = np.float32(1e-5)
 """Of LayerNorm, torch's default."""
 
+RELU, NO_FLOOR = np.float32(0), np.float32(-np.inf)
+"""Floors of `normalize`: with ReLU after LayerNorm, and without it."""
+
 Kernel = TypeVar("Kernel", bound=Callable[..., None])
 
 
@@ -44,9 +47,15 @@ def activate(hidden: Floats, bias: Floats) -> None:
 
 @compiled
 def normalize(
-    hidden: Floats, bias: Floats, scale: Floats, shift: Floats, normal: Floats, rstd: Floats
+    hidden: Floats,
+    bias: Floats,
+    scale: Floats,
+    shift: Floats,
+    normal: Floats,
+    rstd: Floats,
+    floor: np.float32,
 ) -> None:
-    """The same with LayerNorm in between: hidden <- max(scale * normal + shift, 0).
+    """The same with LayerNorm in between: hidden <- max(scale * normal + shift, floor).
 
     Args:
         hidden: [N, B, H], changed.
@@ -55,6 +64,7 @@ def normalize(
         shift: [N, H].
         normal: [N, B, H], written: (hidden + bias - mean) * rstd of each row.
         rstd: [N, B], written: 1 / sqrt(variance + epsilon) of each row.
+        floor: `RELU` or `NO_FLOOR`.
     """
     size = np.float32(hidden.shape[2])
     for n in range(hidden.shape[0]):
@@ -74,7 +84,7 @@ def normalize(
             for h in range(hidden.shape[2]):
                 value = (normal[n, b, h] - mean) * factor
                 normal[n, b, h] = value
-                hidden[n, b, h] = max(value * scale[n, h] + shift[n, h], np.float32(0))
+                hidden[n, b, h] = max(value * scale[n, h] + shift[n, h], floor)
 
 
 @compiled
@@ -109,6 +119,7 @@ def normalize_backward(
     d_bias: Floats,
     d_scale: Floats,
     d_shift: Floats,
+    floor: np.float32,
 ) -> None:
     """Undo `normalize` on the gradients of some rows.
 
@@ -122,6 +133,7 @@ def normalize_backward(
         d_bias: [N, H], written, as are the two others: the gradients of the parameters.
         d_scale: [N, H].
         d_shift: [N, H].
+        floor: as given to `normalize`.
     """
     size, num_rows = np.float32(d.shape[1]), len(hidden) // len(scale)
     d_bias[:] = 0
@@ -132,7 +144,7 @@ def normalize_backward(
         n = place // num_rows
         total, along = np.float32(0), np.float32(0)
         for h in range(d.shape[1]):
-            value = d[p, h] if hidden[place, h] > 0 else np.float32(0)
+            value = d[p, h] if hidden[place, h] > floor else np.float32(0)
             d_shift[n, h] += value
             d_scale[n, h] += value * normal[place, h]
             value *= scale[n, h]
@@ -145,3 +157,44 @@ def normalize_backward(
             value = (d[p, h] - total - normal[place, h] * along) * rstd[place]
             d[p, h] = value
             d_bias[n, h] += value
+
+
+@compiled
+def cut_pixels(
+    images: NDArray[np.uint8], channels: int, shifts: NDArray[np.int64], side: int, patches: Floats
+) -> None:
+    """Write moved images as patches of numbers in [-0.5, 0.5].
+
+    Args:
+        images: [B, H, W * C] bytes.
+        channels: C.
+        shifts: [B, 2] rows and columns to move each by, with repeated borders.
+        side: S.
+        patches: written; -0.5 outside of the images.
+    """
+    num_images, height, width = images.shape
+    width //= channels
+    rows, columns, length = -(-height // side), -(-width // side), side * channels
+    for b in range(num_images):
+        down, right = shifts[b, 0], shifts[b, 1]
+        for row in range(rows):
+            for column in range(columns):
+                p = (b * rows + row) * columns + column
+                start = column * side + right
+                for i in range(side):
+                    line = patches[p, i * length : (i + 1) * length]
+                    if row * side + i >= height:
+                        line[:] = np.float32(-0.5)
+                        continue
+                    pixels = images[b, min(max(row * side + i + down, 0), height - 1)]
+                    if start >= 0 and start + side <= width and (column + 1) * side <= width:
+                        own = pixels[start * channels : start * channels + length]
+                        for k in range(length):
+                            line[k] = np.float32(own[k]) * np.float32(1 / 255) - np.float32(0.5)
+                        continue
+                    for j in range(side):
+                        x = min(max(start + j, 0), width - 1)
+                        inside = column * side + j < width
+                        for c in range(channels):
+                            value = np.float32(pixels[x * channels + c]) if inside else np.float32(0)
+                            line[j * channels + c] = value * np.float32(1 / 255) - np.float32(0.5)

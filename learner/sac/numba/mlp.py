@@ -149,7 +149,7 @@ class Pass:
         net, hidden = self._net, self._hidden[i]
         if net.scale:
             scaled = net.bias[i], net.scale[i], net.shift[i]
-            kernels.normalize(hidden, *scaled, self._normal[i], self._rstd[i])
+            kernels.normalize(hidden, *scaled, self._normal[i], self._rstd[i], kernels.RELU)
         else:
             kernels.activate(hidden, net.bias[i])
 
@@ -161,7 +161,7 @@ class Pass:
             return
         normal, rstd = _rows(self._normal[i]), self._rstd[i].reshape(-1)
         parameters = wanted.bias[i], wanted.scale[i], wanted.shift[i]
-        kernels.normalize_backward(d, hidden, places, net.scale[i], normal, rstd, *parameters)
+        kernels.normalize_backward(d, hidden, places, net.scale[i], normal, rstd, *parameters, kernels.RELU)
 
 
 def _rows(stack: Floats) -> Floats:
