@@ -24,8 +24,8 @@ class DistillConfig(SACConfig):
         0.7,
         ge=0,
         le=1,
-        description="Share p of the transitions that the teacher collects after 1,000 updates; after n updates"
-        " it is p^(n / 1000), so all of them at first (DAgger). 0: the student collects all.",
+        description="Share p of the transitions that the teacher collects after 1,000 updates; after n it is"
+        " p^(n / 1000), so all of them at first (DAgger). 0: the student collects all.",
     )
 
     @field_validator("teacher")
